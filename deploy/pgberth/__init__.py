@@ -1,0 +1,1 @@
+"""pgberth: a berth of its own for every tenant's agent memory."""

@@ -1,0 +1,1 @@
+"""Versioned SQL for the memory schemas: render, plan, ledger, runner."""

@@ -1,0 +1,1 @@
+"""Pure values: what an inventory may say, and what follows from it. No pyinfra, no I/O."""

@@ -1,0 +1,35 @@
+"""What is wrong, as a value: a fact, then a hint with the next safe act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """
+    One thing that is wrong.
+
+    + fact: one line naming tenant, thing and value
+    + hint: the next safe act, and the runbook page where there is one; may be empty
+    """
+
+    fact: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.fact}\nHINT: {self.hint}" if self.hint else self.fact
+
+
+class Refused(Exception):
+    """Raised instead of acting: holds every problem that was found, not only the first."""
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    @classmethod
+    def because(cls, fact: str, hint: str = "") -> Refused:
+        """A refusal with a single problem."""
+        return cls([Problem(fact, hint)])
