@@ -1,0 +1,194 @@
+"""
+The runner: takes a component up or down, alone, resumably.
+
+A run is one session that holds the component's lock. It reads the ledger, plans, and does one step after the other; a
+kill at any point leaves a state that the next run continues. See `session` for the lock, `step` for what one step is.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg import Rollback
+
+from pgberth.migrations import ledger
+from pgberth.migrations.ledger import Connection, Head
+from pgberth.migrations.plan import Plan, Waiting, plan_down, plan_up
+from pgberth.migrations.session import BOOTSTRAP, Connect, Patience, become_owner, locked, opened, retried
+from pgberth.migrations.source import SQL_ROOT, Migration, Parameters, sha256
+from pgberth.migrations.step import Observe, go_down, go_up
+from pgberth.model.killpoint import killpoint
+from pgberth.model.problems import Refused
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What a run did.
+
+    + done: the steps applied or reverted, in order; empty where there was nothing to do
+    + waiting: what stays undone at this target, and what for
+    """
+
+    component: str
+    done: tuple[Migration, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+
+
+def apply(
+    connect: Connect,
+    component: str,
+    parameters: Parameters | None = None,
+    *,
+    to: str | int | None = None,
+    root: Path = SQL_ROOT,
+    patience: Patience = Patience(),  # noqa: B008 - frozen
+    observe: Observe | None = None,
+) -> Outcome:
+    """
+    Take the component up to a version, the newest by default.
+
+    + connect: gives a new session, logged in as memory_migrator, not through a pooler
+    + parameters: the tenant's; see plan_up
+    + observe: called after each step's body, inside its transaction
+
+    Raises Refused: history that differs, a lock that somebody holds, a step that fails. Steps before it are done.
+    """
+    with running(connect, component, patience) as connection:
+        plan = plan_up(component, ledger.heads(connection, component), parameters, to, root)
+        for migration in plan.steps:
+            go_up(connection, migration, patience, observe)
+        return _outcome(plan)
+
+
+def revert(
+    connect: Connect,
+    component: str,
+    to: str | int,
+    parameters: Parameters | None = None,
+    *,
+    root: Path = SQL_ROOT,
+    patience: Patience = Patience(),  # noqa: B008 - frozen
+) -> Outcome:
+    """
+    Take the component down until `to` is its newest version; "zero" leaves nothing of it.
+
+    Every version is one transaction, newest first. Raises Refused as `apply` does, and where a down file refuses: that
+    version and the older ones are then as they were.
+    """
+    with running(connect, component, patience) as connection:
+        heads = ledger.heads(connection, component)
+        steps = plan_down(component, heads, to, parameters, root)
+        rest = [head for head in heads if head.kind != "versioned" and head.state == "applied"]
+        for migration in steps:
+            gone = tuple(head for head in rest if migration.version in head.needs)
+            go_down(connection, migration, gone, patience)
+            rest = [head for head in rest if head not in gone]
+        return Outcome(component, steps)
+
+
+def run_code(
+    connect: Connect,
+    component: str,
+    name: str,
+    parameters: Parameters,
+    action: Callable[[Connection], bool],
+    *,
+    after: tuple[str, ...],
+    patience: Patience = Patience(),  # noqa: B008 - frozen
+) -> bool:
+    """
+    Do a step that is code, such as register_model, and record it in the ledger; True if anything was done.
+
+    + parameters: recorded; from then on they are values that the component's files may ask for, and open gates
+    + action: looks at the database first, does what is missing, and says whether that was anything; it runs in one
+      transaction with the ledger row, as memory_owner
+    + after: versions it rests on; when one of them is reverted, the step counts as reverted too
+
+    Raises Refused where a version of `after` is not applied, or where the step was done with other parameters.
+    """
+    step = _code_step(component, name, parameters, after)
+    with running(connect, component, patience) as connection:
+        heads = {head.version: head for head in ledger.heads(connection, component) if head.state == "applied"}
+        _refuse_code(step, heads)
+        return retried(connection, component, lambda: _act(connection, step, action, name in heads), patience)
+
+
+def _code_step(component: str, name: str, parameters: Parameters, after: tuple[str, ...]) -> Migration:
+    return Migration(
+        component=component,
+        version=name,
+        name=name,
+        kind="code",
+        up="",
+        down="",
+        verify="",
+        template_sha256=sha256(""),
+        rendered_sha256=sha256(""),
+        parameters=parameters,
+        transactional=True,
+        needs=after,
+    )
+
+
+def _refuse_code(step: Migration, applied: dict[str, Head]) -> None:
+    missing = [version for version in step.needs or () if version not in applied]
+    if missing:
+        fact = f"{step.title} needs {step.component} {', '.join(missing)}, which is not applied"
+        raise Refused.because(fact, f"Migrate {step.component} first.")
+    before = applied.get(step.version)
+    if before is not None and dict(before.parameters) != dict(step.parameters):
+        raise Refused.because(
+            f"{step.title} was done with {_shown(before.parameters)}, not with {_shown(step.parameters)}",
+            "Both are recorded as they are. Another signature needs a re-embed into a new profile.",
+        )
+
+
+def _shown(parameters: Parameters) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in sorted(parameters.items()))
+
+
+def _act(connection: Connection, step: Migration, action: Callable[[Connection], bool], recorded: bool) -> bool:
+    changed = False
+    with connection.transaction() as transaction:
+        ledger.record(connection, step, "started")
+        changed = action(connection)
+        if recorded and not changed:
+            raise Rollback(transaction)
+        ledger.record(connection, step, "applied")
+        killpoint(f"migrate.{step.component}.{step.version}.ran")
+    return changed or not recorded
+
+
+def _outcome(plan: Plan) -> Outcome:
+    return Outcome(plan.component, plan.steps, plan.waiting)
+
+
+@contextmanager
+def running(connect: Connect, component: str, patience: Patience) -> Iterator[Connection]:
+    """A session as memory_owner that holds the component's lock, in a database that has a ledger."""
+    with opened(connect, _application()) as connection:
+        become_owner(connection)
+        if not ledger.exists(connection):
+            # CREATE ... IF NOT EXISTS is no answer: two that run it at once still collide.
+            with locked(connection, BOOTSTRAP, patience):
+                if not ledger.exists(connection):
+                    ledger.create(connection)
+        with locked(connection, component, patience):
+            killpoint(f"migrate.{component}.locked")
+            yield connection
+
+
+def _application() -> str:
+    """Who runs, for those who wait: the server keeps 63 bytes of it."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # an account without a name
+        user = str(os.getuid())
+    return f"pgberth migrate: {user}@{socket.gethostname()} pid {os.getpid()}"[:63]

@@ -1,0 +1,182 @@
+"""The runner's session: its settings, its lock, its patience, and what it says when patience ends."""
+
+from __future__ import annotations
+
+import random
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import psycopg
+from psycopg import errors
+
+from pgberth.migrations.ledger import Connection
+from pgberth.model.problems import Refused
+
+Connect = Callable[[], Connection]
+Result = TypeVar("Result")
+
+LOCK_CLASS = 0x7067_6272  # "pgbr": the first half of our advisory locks' keys; the second is a name's checksum
+BOOTSTRAP = "memory_ledger"
+
+RETRYABLE = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """
+    How long the runner waits for others.
+
+    + lock_seconds: for another runner on the same component
+    + table_lock_ms: for one table lock; short, since everybody who comes after the waiter queues behind it
+    + attempts: how often a step is tried when it was in somebody's way
+    + pause_seconds: mean pause before the second try; it doubles with each
+    """
+
+    lock_seconds: float = 60.0
+    table_lock_ms: int = 3000
+    attempts: int = 6
+    pause_seconds: float = 0.25
+
+
+@contextmanager
+def opened(connect: Connect, application: str) -> Iterator[Connection]:
+    """
+    A session set up for DDL, closed at the end.
+
+    + connect: gives a new session that may become memory_owner
+    + application: shown to whoever has to wait for it
+
+    Not for a pooler in transaction mode: the lock belongs to the session.
+    """
+    connection = connect()
+    try:
+        connection.autocommit = True
+        _configure(connection, application)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _configure(connection: Connection, application: str) -> None:
+    connection.execute(
+        "SELECT set_config(name, value, false) FROM (VALUES"
+        # Nothing is found by an unqualified name but what the server itself brings.
+        " ('search_path', 'pg_catalog, pg_temp'),"
+        # A killed runner's query ends, and its lock is free, within a second.
+        " ('client_connection_check_interval', '1s'),"
+        # A laptop that went to sleep in the middle of a transaction frees its locks.
+        " ('idle_in_transaction_session_timeout', '60s'),"
+        # Building an index may take its time, whatever the role's default is.
+        " ('statement_timeout', '0'), ('lock_timeout', '0'),"
+        " ('client_min_messages', 'warning'), ('application_name', %s)) AS setting (name, value)",
+        [application],
+    )
+
+
+def become_owner(connection: Connection) -> None:
+    """Act as memory_owner, so that it owns what is made. Raises Refused where this login may not."""
+    try:
+        connection.execute("SET ROLE memory_owner")
+    except (errors.InsufficientPrivilege, errors.InvalidParameterValue) as wrong:
+        fact = f"{connection.info.user} cannot act as memory_owner: {wrong.diag.message_primary}"
+        raise Refused.because(fact, "Provision makes the roles; run it first.") from wrong
+
+
+@contextmanager
+def locked(connection: Connection, name: str, patience: Patience) -> Iterator[None]:
+    """
+    Hold this database's lock of that name. Raises Refused, naming the holder, when patience ends.
+
+    Polled: a session that *waits* for an advisory lock holds a snapshot, for which CREATE INDEX CONCURRENTLY waits in
+    turn, and the server ends one of the two as a deadlock.
+    """
+    key = _key(name)
+    _poll(connection, key, name, patience)
+    try:
+        yield
+    finally:
+        if not connection.closed and not connection.broken:
+            connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", key)
+
+
+def _key(name: str) -> tuple[int, int]:
+    checksum = zlib.crc32(name.encode())
+    return LOCK_CLASS, checksum - (checksum >> 31 << 32)  # as a signed 32-bit integer
+
+
+def _poll(connection: Connection, key: tuple[int, int], name: str, patience: Patience) -> None:
+    deadline = time.monotonic() + patience.lock_seconds
+    pause = 0.02
+    while not _taken(connection, key):
+        if time.monotonic() >= deadline:
+            raise _busy(connection, key, name, patience)
+        time.sleep(_jitter(pause))
+        pause = min(pause * 1.5, 0.5)
+
+
+def _taken(connection: Connection, key: tuple[int, int]) -> bool:
+    row = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s, %s)", key).fetchone()
+    return bool(row and row[0])
+
+
+def _busy(connection: Connection, key: tuple[int, int], name: str, patience: Patience) -> Refused:
+    connection.execute("RESET ROLE")  # the login may see when its other sessions began; the owner role may not
+    holders = connection.execute(
+        "SELECT l.pid, a.application_name, a.backend_start::timestamptz(0)::text FROM pg_catalog.pg_locks AS l"
+        " JOIN pg_catalog.pg_stat_activity AS a USING (pid) WHERE l.locktype = 'advisory' AND l.granted"
+        " AND l.classid::bigint = %s AND l.objid::bigint = %s AND l.objsubid = 2"
+        " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())",
+        [key[0], key[1] % 2**32],
+    ).fetchall()
+    who = "; ".join(f"pid {pid} ({application}), since {since}" for pid, application, since in holders)
+    return Refused.because(
+        f"{name} is being migrated by {who or 'somebody who has just finished'}; waited {patience.lock_seconds:g} s",
+        "Wait for it to end and run again. Should it be stuck: SELECT pg_terminate_backend(pid).",
+    )
+
+
+def retried(connection: Connection, component: str, work: Callable[[], Result], patience: Patience) -> Result:
+    """
+    Do `work` again when it lost a lock to others, with growing pauses.
+
+    + work: leaves nothing behind when it raises
+
+    Raises Refused, naming who holds locks on the component's tables, after the last attempt.
+    """
+    pause = patience.pause_seconds
+    for _ in range(patience.attempts - 1):
+        try:
+            return work()
+        except RETRYABLE:
+            time.sleep(_jitter(pause))
+            pause *= 2
+    try:
+        return work()
+    except RETRYABLE as wrong:
+        raise _blocked(connection, component, wrong, patience) from wrong
+
+
+def _blocked(connection: Connection, component: str, wrong: psycopg.Error, patience: Patience) -> Refused:
+    holders = connection.execute(
+        "SELECT DISTINCT l.pid, a.usename, a.application_name, l.relation::regclass::text, l.mode"
+        " FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a USING (pid)"
+        " JOIN pg_catalog.pg_class AS c ON c.oid = l.relation"
+        " WHERE l.granted AND l.pid <> pg_catalog.pg_backend_pid() AND c.relkind IN ('r', 'p', 'm', 'S')"
+        " AND c.relnamespace = pg_catalog.to_regnamespace(%s)::oid"
+        " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
+        " ORDER BY 1, 4, 5",
+        [component],
+    ).fetchall()
+    who = "; ".join(f"pid {pid} {user} ({app}) holds {mode} on {table}" for pid, user, app, table, mode in holders)
+    return Refused.because(
+        f"{component}: {wrong.diag.message_primary}, {patience.attempts} times; {who or 'nobody holds a lock now'}",
+        "Nothing was changed. End that transaction, or run again when it is quieter.",
+    )
+
+
+def _jitter(mean: float) -> float:
+    return mean * random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries; nothing is kept secret by it
