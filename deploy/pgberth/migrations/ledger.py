@@ -145,8 +145,9 @@ def exists(connection: Connection) -> bool:
     Raises Refused where a schema of that name belongs to somebody else: it is not ours to trust or to take over.
     """
     found = connection.execute(
-        "SELECT pg_catalog.pg_get_userbyid(nspowner), pg_catalog.to_regclass('memory_ledger.head') IS NOT NULL"
-        " FROM pg_catalog.pg_namespace WHERE nspname = 'memory_ledger'"
+        "SELECT pg_catalog.pg_get_userbyid(nspowner), EXISTS (SELECT FROM pg_catalog.pg_class"
+        " WHERE relnamespace = n.oid AND relname = 'head')"  # not to_regclass: it wants a right on the schema
+        " FROM pg_catalog.pg_namespace AS n WHERE nspname = 'memory_ledger'"
     ).fetchone()
     if found is None:
         return False

@@ -38,7 +38,8 @@ def verify_sql(migrations: Iterable[Migration]) -> str:
     """
     One SELECT with the text columns component, version, kind, object, problem: no row where all is in order.
 
-    It reads the catalogue only, so any role may run it, and it may stand as a subquery: `FROM (<this>) AS found`.
+    It reads the catalogue only, and may stand as a subquery: `FROM (<this>) AS found`. For memory_owner or a superuser:
+    looking a name up (`to_regclass`) wants a right on its schema.
     """
     parts = [
         f"SELECT {_literal(migration.component)}::text AS component, {_literal(migration.version)}::text AS version,"  # noqa: S608 - our own files

@@ -1,0 +1,93 @@
+"""The app gets in, lands where it should, and nobody else gets in at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import psycopg
+
+from pgberth.checks.subject import Check, Subject, one
+from pgberth.database.session import connect
+from pgberth.model.roles import APP_LOGINS, SUPERUSER
+from pgberth.model.secret import Secret
+from pgberth.model.url import EXTENSION_SCHEMA, search_path
+
+# The server's own words; a refusal for another reason (too many clients, starting up) proves nothing.
+_WRONG_PASSWORD = "password authentication failed"  # noqa: S105
+_NO_PASSWORD = ("no password supplied", _WRONG_PASSWORD)
+_REJECTED = "pg_hba.conf rejects connection"
+
+
+def _ready(subject: Subject) -> Iterator[str]:
+    if one(subject.app().cursor(), "SELECT 1") != 1:
+        yield "SELECT 1 over TCP as the app is not 1"
+    if subject.server.in_recovery:
+        yield "the server is in recovery"
+
+
+def _search_path(subject: Subject) -> Iterator[str]:
+    first = subject.tenant.ordered_components[0]
+    default = f"{first}, {EXTENSION_SCHEMA}, pg_temp"
+    found = one(subject.app().cursor(), "SHOW search_path")
+    if found != default:
+        yield f"the app's default search_path is {found!r}, wanted {default!r}"
+    for component in subject.tenant.ordered_components:
+        cursor = subject.app(component).cursor()
+        # current_schemas leaves out what does not exist, which SHOW would still print.
+        found = one(cursor, "SELECT current_schemas(false)")
+        if tuple(found) != search_path(component):
+            yield f"the {component} URL lands in {found}, wanted {list(search_path(component))}"
+
+
+def _no_password(subject: Subject) -> Iterator[str]:
+    yield from _refused(subject, APP_LOGINS[0], None, *_NO_PASSWORD)
+
+
+def _wrong_password(subject: Subject) -> Iterator[str]:
+    yield from _refused(subject, APP_LOGINS[0], Secret("not-the-password"), _WRONG_PASSWORD)
+
+
+def _superuser(subject: Subject) -> Iterator[str]:
+    if subject.tenant.superuser_tcp:
+        yield from _refused(subject, SUPERUSER, Secret("not-the-password"), _WRONG_PASSWORD)
+        return
+    for database in ("memory", "postgres"):
+        yield from _refused(subject, SUPERUSER, subject.password, _REJECTED, database=database)
+
+
+def _refused(
+    subject: Subject, user: str, password: Secret | None, *reasons: str, database: str = "memory"
+) -> Iterator[str]:
+    what = "no password" if password is None else "a password"
+    try:
+        connect(subject.address, user, password, database=database).close()
+    except psycopg.OperationalError as error:
+        if not any(reason in str(error) for reason in reasons):
+            yield f"{user} with {what} in {database} was refused for another reason: {error}"
+    else:
+        yield f"{user} was let into {database} over TCP with {what}"
+
+
+def _rights(subject: Subject) -> Iterator[str]:
+    for finding in subject.server.access:
+        if finding.kind not in ("extension", "stray"):
+            yield str(finding)
+
+
+def _hba(subject: Subject) -> Iterator[str]:
+    yield from (f"pg_hba.conf {error}" for error in subject.server.hba_errors)
+    wanted = hashlib.sha256(subject.files["pg_hba.conf"].encode()).hexdigest()
+    if subject.server.hba_sha256 != wanted:
+        yield "pg_hba.conf is not the wanted one"
+
+
+CHECKS = (
+    Check("ready", "the app logs in over TCP and gets an answer", _ready),
+    Check("search-path", "each URL and the app's default lead to the wanted schemas", _search_path),
+    Check("no-password", "no password: refused", _no_password),
+    Check("wrong-password", "a wrong password: refused", _wrong_password),
+    Check("superuser-tcp", "the superuser is refused over TCP", _superuser),
+    Check("rights", "roles, memberships, role settings and grants are the wanted ones and no others", _rights),
+    Check("hba", "pg_hba.conf is ours, understood, and ends in reject", _hba),
+)

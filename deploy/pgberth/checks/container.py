@@ -1,0 +1,72 @@
+"""The container is the one the spec file names, and as closed as it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pgberth.checks.subject import Check, Subject
+from pgberth.model import layout
+
+# As /proc/PID/status writes them: no capability at all, no new privileges, seccomp filter on.
+_HARDENED = {"CapEff": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"}
+
+
+def _spec(subject: Subject) -> Iterator[str]:
+    wanted, found = subject.state.spec.get("hash"), subject.container.spec_hash
+    if wanted != found:
+        yield f"runs spec {found or 'without a label'}, its spec file says {wanted}"
+
+
+def _image(subject: Subject) -> Iterator[str]:
+    wanted, found = subject.state.spec.get("image"), subject.container.image
+    if wanted != found:
+        yield f"runs image {found}, its spec file says {wanted}"
+
+
+def _hardened(subject: Subject) -> Iterator[str]:
+    for name, wanted in _HARDENED.items():
+        found = subject.container.process.get(name)
+        if found != wanted:
+            yield f"{name} of the server is {found}, wanted {wanted}"
+    if not subject.container.read_only:
+        yield "its root file system is writable"
+    if subject.container.privileged:
+        yield "it is privileged"
+
+
+def _mounts(subject: Subject) -> Iterator[str]:
+    name = subject.tenant.name
+    volume = layout.volume(name, subject.state.spec["generation"])
+    wanted = {(layout.VOLUME_MOUNT, volume, True), (layout.ETC_MOUNT, layout.etc(name), False)}
+    found = {_mount(dict(mount)) for mount in subject.container.mounts}
+    for destination, source, writable in sorted(found ^ wanted):
+        which = "is mounted, not wanted" if (destination, source, writable) in found else "is not mounted"
+        yield f"{source} at {destination} ({'rw' if writable else 'ro'}) {which}"
+
+
+def _mount(mount: dict[str, object]) -> tuple[str, str, bool]:
+    source = str(mount.get("Name") or mount.get("Source"))
+    if layout.HOME in source:
+        source = source[source.index(layout.HOME) :]
+    return str(mount["Destination"]), source, bool(mount["RW"])
+
+
+def _marker(subject: Subject) -> Iterator[str]:
+    marker = subject.state.marker
+    if marker.get("tenant") != subject.tenant.name:
+        yield f"the volume's marker names {marker.get('tenant')!r}"
+    if marker.get("system_identifier") != subject.server.system_identifier:
+        yield f"the volume's marker has system identifier {marker.get('system_identifier')}, the server another"
+    if not subject.server.data_directory.startswith(f"{layout.VOLUME_MOUNT}/"):
+        yield f"data_directory {subject.server.data_directory} is outside the volume"
+    if not subject.server.checksums:
+        yield "data checksums are off"
+
+
+CHECKS = (
+    Check("container-spec", "the container was made from the spec file on its machine", _spec),
+    Check("container-image", "it runs the image id the spec file names", _image),
+    Check("container-hardened", "no capability, no new privileges, seccomp, read-only root", _hardened),
+    Check("container-mounts", "its volume and its configuration, and nothing else, are mounted", _mounts),
+    Check("volume-identity", "the data is this tenant's, on its volume, with checksums", _marker),
+)

@@ -1,0 +1,111 @@
+"""The memory plugin's tables work for the app: every write here is rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from pgberth.checks.subject import Check, Connection, Subject, one, rolled_back
+from pgberth.migrations.source import DEFAULTS
+
+COMPONENT = "memory_plugin"
+_NAMESPACE = "workspace:pgberth-smoke"
+_TEXT = "The harbour master keeps a berth for every ship."
+
+_PUT = """INSERT INTO memory_namespaces (name, kind) VALUES (%s, 'workspace')
+          ON CONFLICT (name) DO UPDATE SET kind = excluded.kind"""
+_POST = """INSERT INTO memory_records (namespace, content, kind, source, embedding)
+           VALUES (%s, %s, 'fact', 'agent', %s::vector) RETURNING id"""
+_BY_TEXT = "SELECT id FROM memory_records WHERE namespace = %s AND content_tsv @@ plainto_tsquery('english', %s)"
+_BY_COSINE = """SELECT id FROM memory_records WHERE namespace = %s AND embedding IS NOT NULL
+                ORDER BY embedding <=> %s::vector LIMIT 1"""
+_NEAREST = "EXPLAIN SELECT id FROM memory_records WHERE embedding IS NOT NULL ORDER BY embedding <=> %s::vector LIMIT 5"
+
+
+def _vector(peak: int, dimension: int | None = None) -> str:
+    size = int(DEFAULTS[COMPONENT]["dimension"]) if dimension is None else dimension
+    return "[" + ",".join("1" if place == peak else "0" for place in range(size)) + "]"
+
+
+def _round_trip(subject: Subject) -> Iterator[str]:
+    with rolled_back(subject.app(COMPONENT)) as cursor:
+        cursor.execute(_PUT, [_NAMESPACE])
+        wanted = one(cursor, _POST, [_NAMESPACE, _TEXT, _vector(3)])
+        one(cursor, _POST, [_NAMESPACE, "Something else altogether.", _vector(4)])
+        if one(cursor, _BY_TEXT, [_NAMESPACE, "ships berths"]) != wanted:
+            yield "a memory just written is not found by its text"
+        if one(cursor, _BY_COSINE, [_NAMESPACE, _vector(3)]) != wanted:
+            yield "a memory just written is not the nearest to its own embedding"
+
+
+def _index_used(subject: Subject) -> Iterator[str]:
+    with rolled_back(subject.app(COMPONENT)) as cursor:
+        # On a small table a scan is rightly cheaper: what is asked is whether the index can serve the query at all.
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
+        plan = cursor.execute(_NEAREST, [_vector(3)]).fetchall()
+        if not any("idx_memory_records_embedding" in line for (line,) in plan):
+            yield "idx_memory_records_embedding does not serve a search by cosine distance"
+
+
+def _metadata(subject: Subject) -> Iterator[str]:
+    """Absent, JSON null and {} are three different things; a writer once failed on the second alone."""
+    cases: tuple[tuple[str, Any, str | None], ...] = (
+        ("absent", None, None),
+        ("null", "null", "null"),
+        ("{}", "{}", "object"),
+    )
+    with rolled_back(subject.app(COMPONENT)) as cursor:
+        for name, value, wanted in cases:
+            cursor.execute(
+                "INSERT INTO memory_namespaces (name, kind, metadata) VALUES (%s, 'custom', %s::jsonb)",
+                [f"custom:pgberth-{name}", value],
+            )
+            query = "SELECT jsonb_typeof(metadata) FROM memory_namespaces WHERE name = %s"
+            found = one(cursor, query, [f"custom:pgberth-{name}"])
+            if found != wanted:
+                yield f"metadata {name} came back as {found}"
+
+
+def _unknown_namespace(subject: Subject) -> Iterator[str]:
+    connection = subject.app(COMPONENT)
+    yield from _refused_write(
+        connection, [f"{_NAMESPACE}-never-seen", _TEXT, None], errors.ForeignKeyViolation, "a namespace never seen"
+    )
+    with rolled_back(connection) as cursor:
+        cursor.execute(_PUT, [f"{_NAMESPACE}-never-seen"])
+        if one(cursor, _POST, [f"{_NAMESPACE}-never-seen", _TEXT, None]) is None:
+            yield "a namespace made in the same transaction takes no memory"
+
+
+def _dimension(subject: Subject) -> Iterator[str]:
+    connection = subject.app(COMPONENT)
+    parameters = [_NAMESPACE, _TEXT, _vector(0, dimension=3)]
+    yield from _refused_write(connection, parameters, errors.DataException, "an embedding of 3 dimensions")
+
+
+def _refused_write(connection: Connection, parameters: Any, wanted: type[psycopg.Error], what: str) -> Iterator[str]:
+    try:
+        with rolled_back(connection) as cursor:
+            if not what.startswith("a namespace"):
+                cursor.execute(_PUT, [_NAMESPACE])
+            cursor.execute(_POST, parameters)
+    except wanted:
+        return
+    except psycopg.Error as error:
+        yield f"{what} was refused for another reason: {error.sqlstate} {error.diag.message_primary}"
+    else:
+        yield f"{what} was accepted"
+
+
+CHECKS = (
+    Check("memory-round-trip", "a memory written is found by text and by cosine", _round_trip, COMPONENT),
+    Check("memory-index", "the vector index serves cosine search", _index_used, COMPONENT),
+    Check("memory-metadata", "metadata absent, null and {} are kept apart", _metadata, COMPONENT),
+    Check(
+        "memory-namespace", "a namespace never seen: refused whole, and usable once made", _unknown_namespace, COMPONENT
+    ),
+    Check("memory-dimension", "an embedding of another dimension: refused", _dimension, COMPONENT),
+)

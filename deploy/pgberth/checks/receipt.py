@@ -1,0 +1,57 @@
+"""The record of what a verb did to a tenant and proved about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pgberth.checks.suite import Result
+
+
+@dataclass
+class Receipt:
+    """
+    One tenant's part of a run.
+
+    + pending: what only a recycle would change
+    + failure: why the tenant did not get to the end, "" where it did
+    """
+
+    verb: str
+    tenant: str
+    rings: tuple[str, ...]
+    port: int
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    finished: datetime | None = None
+    image: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    changed: bool = False
+    pending: str = ""
+    results: tuple[Result, ...] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def failed_checks(self) -> list[Result]:
+        return [result for result in self.results or () if not result.passed]
+
+    @property
+    def seconds(self) -> float:
+        return ((self.finished or datetime.now(UTC)) - self.started).total_seconds()
+
+    def to_json(self) -> str:
+        body = {
+            "verb": self.verb,
+            "tenant": self.tenant,
+            "started": self.started.isoformat(timespec="seconds"),
+            "seconds": round(self.seconds, 2),
+            "image": self.image,
+            "versions": self.versions,
+            "pending": self.pending,
+            "checks": {r.id: "passed" if r.passed else list(r.problems) for r in self.results or ()},
+        }
+        return json.dumps(body, indent=2) + "\n"
+
+
+# What this run has to tell, by tenant; read when it closes.
+RECEIPTS: dict[str, Receipt] = {}

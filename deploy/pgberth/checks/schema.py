@@ -1,0 +1,53 @@
+"""The schemas are what the migrations made, and the ledger says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pgberth.checks.subject import Check, Subject
+from pgberth.migrations.operations import findings, plan
+from pgberth.model.image import PGVECTOR_FLOOR, version_of
+from pgberth.model.problems import Refused
+
+
+def _extension(subject: Subject) -> Iterator[str]:
+    server = subject.server
+    yield from (str(finding) for finding in server.access if finding.kind == "extension")
+    if server.vector != server.vector_available:
+        yield f"vector is at {server.vector}, the image carries {server.vector_available}"
+    if version_of(server.vector) < PGVECTOR_FLOOR and not subject.tenant.allow_old_pgvector:
+        yield f"vector is at {server.vector}, the floor is {'.'.join(map(str, PGVECTOR_FLOOR))}"
+
+
+def _public(subject: Subject) -> Iterator[str]:
+    yield from (str(finding) for finding in subject.server.access if finding.kind == "stray")
+
+
+def _ledger(subject: Subject) -> Iterator[str]:
+    for component in subject.tenant.ordered_components:
+        try:
+            ready = plan(subject.tenant, component, subject.server)
+        except Refused as refused:
+            yield from (problem.fact for problem in refused.problems)
+            continue
+        for step in ready.steps:
+            yield f"{step.title} is not applied"
+
+
+def _objects(subject: Subject) -> Iterator[str]:
+    for component in subject.tenant.ordered_components:
+        try:
+            ready = plan(subject.tenant, component, subject.server)
+        except Refused:
+            continue  # the ledger's own check says it
+        yield from (str(finding) for finding in findings(subject.server, ready))
+
+
+CHECKS = (
+    Check("extension", "pgvector is in public, owned by postgres, at the image's version", _extension),
+    Check("public-clean", "public holds pgvector and nothing else", _public),
+    Check("ledger", "what is applied equals the files, each at its target", _ledger),
+    Check(
+        "schema", "tables, columns, constraints, indexes, triggers and grants are as the migrations left them", _objects
+    ),
+)

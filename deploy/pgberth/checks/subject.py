@@ -1,0 +1,82 @@
+"""What a check is, and what it looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from pgberth.container.state import ContainerState, TenantState
+from pgberth.database.probe import Server
+from pgberth.database.session import connect
+from pgberth.model.roles import APP_LOGINS
+from pgberth.model.secret import Secret
+from pgberth.model.tenant import Tenant
+from pgberth.model.url import search_path
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """
+    One live tenant, for the length of a suite.
+
+    + address: where its port answers on this side
+    + password: the app's
+    """
+
+    tenant: Tenant
+    state: TenantState
+    container: ContainerState
+    server: Server
+    address: tuple[str, int]
+    password: Secret
+    files: dict[str, str]
+    _open: ExitStack = field(default_factory=ExitStack)
+    _sessions: dict[str, Connection] = field(default_factory=dict)
+
+    def app(self, component: str | None = None) -> Connection:
+        """The app's session for a component's URL; one each, kept open for the next check."""
+        key = component or ""
+        if key not in self._sessions:
+            options = f"-csearch_path={','.join(search_path(component))}" if component else ""
+            session = connect(self.address, APP_LOGINS[0], self.password, options=options)
+            self._sessions[key] = self._open.enter_context(session)
+        return self._sessions[key]
+
+    def close(self) -> None:
+        self._open.close()
+
+
+@dataclass(frozen=True)
+class Check:
+    """
+    One assertion.
+
+    + id: what an operator greps for
+    + promise: what holds when it is green
+    + find: problems, each a short fact; none where the promise holds
+    + component: the component it is about; asked only of tenants that have it
+    """
+
+    id: str
+    promise: str
+    find: Callable[[Subject], Iterable[str]]
+    component: str | None = None
+
+
+@contextmanager
+def rolled_back(connection: Connection) -> Iterator[psycopg.Cursor[Any]]:
+    """A transaction whose writes never stay."""
+    with connection.transaction(force_rollback=True), connection.cursor() as cursor:
+        yield cursor
+
+
+def one(cursor: psycopg.Cursor[Any], query: Any, parameters: Any = None) -> Any:
+    """The first column of the first row; None where there is no row."""
+    row = cursor.execute(query, parameters).fetchone()
+    return row[0] if row is not None else None

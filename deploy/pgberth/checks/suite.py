@@ -1,0 +1,49 @@
+"""All checks of one tenant, run; no check's trouble keeps the others from being asked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import psycopg
+
+from pgberth.checks import access, container, memory, schema
+from pgberth.checks.subject import Check, Subject
+
+ALL: tuple[Check, ...] = (*container.CHECKS, *access.CHECKS, *schema.CHECKS, *memory.CHECKS)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found. + seconds: how long it took"""
+
+    id: str
+    problems: tuple[str, ...]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+
+def checks_for(components: tuple[str, ...]) -> tuple[Check, ...]:
+    """The checks that apply to a tenant with these components."""
+    return tuple(check for check in ALL if check.component is None or check.component in components)
+
+
+def run(subject: Subject) -> tuple[Result, ...]:
+    """Every check that applies, in order."""
+    try:
+        return tuple(_result(check, subject) for check in checks_for(subject.tenant.ordered_components))
+    finally:
+        subject.close()
+
+
+def _result(check: Check, subject: Subject) -> Result:
+    began = time.monotonic()
+    try:
+        problems = tuple(check.find(subject))
+    except psycopg.Error as error:
+        # Not the DETAIL: of a failed CHECK it is the row.
+        problems = (f"could not be asked: {error.diag.message_primary or error}".strip(),)
+    return Result(check.id, problems, time.monotonic() - began)

@@ -1,0 +1,70 @@
+"""
+What happens at the end of every run of ours: the closing table, and an exit code that tells the truth.
+
+pyinfra alone exits 0 where a --limit matches nothing, after Ctrl-C, and where a host failed under --no-wait. click calls
+us when its context closes, whatever the run came to, so all of these become 1 here.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+_INTERRUPTED = False
+_VERBS = Path(__file__).resolve().parent.parent
+
+
+def install() -> None:
+    """Hook into the running pyinfra command, once; nothing where pyinfra is used as a library."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.meta.get(__name__):
+        return
+    context.meta[__name__] = True
+    verb = verb_of(context.params.get("operations") or ())
+    if verb is None:
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    context.call_on_close(lambda: _close(verb, context))
+
+
+def verb_of(operations: Any) -> str | None:
+    """The verb of ours that this run was started with; None where it is somebody else's deploy."""
+    names = [Path(operation) for operation in operations if str(operation).endswith(".py")]
+    ours = [path.stem for path in names if path.resolve().parent == _VERBS]
+    return ours[0] if ours else None
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    global _INTERRUPTED
+    _INTERRUPTED = True
+    click.echo("interrupted: commands under way on the machines run to their end; run the deploy again", err=True)
+    sys.exit(130)
+
+
+def _close(verb: str, context: click.Context) -> None:
+    from pyinfra.context import ctx_state, state
+
+    from pgberth.checks.receipt import RECEIPTS
+    from pgberth.report import write
+
+    if not ctx_state.isset() or state.inventory is None:
+        return
+    hosts = [host for host in state.inventory if host in state.active_hosts or host in state.failed_hosts]
+    matched = [host for host in state.inventory if state.is_host_in_limit(host)]
+    failed = {host.name for host in state.failed_hosts} | {
+        host.name for host in hosts if state.results.get(host) and state.results[host].error_ops
+    }
+    if not matched:
+        click.echo(
+            f"{verb}: no host of the inventory matches --limit\nHINT: nothing was done; see its tenants", err=True
+        )
+    write(verb, list(RECEIPTS.values()), failed, verbose=state.print_noop_info)
+    if _INTERRUPTED:
+        sys.exit(130)
+    # An exit under way with another code than 0 keeps it; this only turns a false success into a failure.
+    if failed or not matched:
+        sys.exit(1)

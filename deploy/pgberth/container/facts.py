@@ -1,0 +1,98 @@
+"""Nouns: what a tenant is, in one look."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from pyinfra import host, state
+from pyinfra.api import StringCommand
+from pyinfra.api.exceptions import FactProcessError
+from pyinfra.api.facts import FactBase
+
+from pgberth import commands
+from pgberth.container.state import TenantState
+from pgberth.model import layout
+from pgberth.model.secret import Secret
+from pgberth.model.tenant import Tenant
+
+
+class TenantLook(FactBase[TenantState | None]):
+    """Everything about one tenant; None where it could not be asked. One command, about 60 ms."""
+
+    def command(self, tenant: str) -> StringCommand:
+        return commands.shell(
+            commands.script("container/look.sh"),
+            layout.HOME,
+            layout.directory(tenant),
+            layout.container(tenant),
+            f"{layout.VOLUME_MOUNT}/{layout.MARKER}",
+            timeout=90,
+        )
+
+    def process(self, output: list[str]) -> TenantState:
+        try:
+            return TenantState.parse(output)
+        except (ValueError, KeyError, TypeError) as error:
+            # Any other exception would end the run for every tenant.
+            raise FactProcessError(f"unexpected answer from look.sh: {error!r}") from error
+
+    @staticmethod
+    def default() -> TenantState | None:
+        return None
+
+
+class Berth:
+    """
+    A tenant on its machine during one run. Looked at once, and again after each change.
+
+    + probe: SQL whose one row, a JSON object, tells what the database rooms want to know
+    """
+
+    def __init__(self, tenant: Tenant, probe: str):
+        self.tenant = tenant
+        self.probe = probe
+        self.changed = False
+        self._seen: TenantState | None = None
+        self._seen_executing = False
+
+    def __repr__(self) -> str:
+        return f"Berth({self.tenant.name})"
+
+    def look(self) -> TenantState | None:
+        """The tenant's state, remembered until something changes."""
+        # What was seen while changes were detected is old by the time they are made.
+        if self._seen is None or self._seen_executing != state.is_executing:
+            self._seen_executing = state.is_executing
+            self._seen = host.get_fact(
+                TenantLook,
+                tenant=self.tenant.name,
+                _stdin=StringIO(self.probe),
+                # In the prepare phase of a fresh machine there is nothing to ask yet.
+                _ignore_errors=not state.is_executing,
+            )
+        return self._seen
+
+    def forget(self) -> None:
+        """What was seen holds no longer: something is about to change."""
+        self.changed = True
+        self._seen = None
+
+    def change(self, text: str, *arguments: str, timeout: int = 120, stdin: str = "") -> StringCommand:
+        """A script that changes this tenant, under its command lock; what was seen before is forgotten."""
+        self.forget()
+        return commands.locked(self.tenant.name, text, *arguments, timeout=timeout, stdin=stdin)
+
+    def write(self, path: str, text: str, mode: str = "0600") -> StringCommand:
+        """Replace a file of this tenant atomically; the text travels on stdin."""
+        self.forget()
+        return commands.write_file(self.tenant.name, path, text, mode)
+
+    def secret(self, name: str) -> Secret | None:
+        """
+        The stored secret of that name, None where there is none.
+
+        Read past pyinfra's facts, which print what they return at -vvv.
+        """
+        path = layout.secret_file(self.tenant.name, name)
+        done, output = host.run_shell_command(commands.shell('cat "$1"', path, timeout=10))
+        return Secret(output.stdout.strip()) if done and output.stdout.strip() else None

@@ -1,0 +1,237 @@
+"""Verbs: make one tenant's secrets, volume and container so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from pgberth import commands
+from pgberth.commands import Commands
+from pgberth.container.facts import Berth
+from pgberth.container.spec import ContainerSpec, hardening
+from pgberth.container.state import TenantState
+from pgberth.model import layout
+from pgberth.model.image import BuiltImage
+from pgberth.model.problems import Problem
+from pgberth.model.roles import SECRETS
+from pgberth.model.tenant import Tenant
+
+# Made on the machine itself, from the kernel's randomness: a new secret travels nowhere.
+# 24 bytes are 32 letters of base64url, which nothing needs to quote.
+_MAKE_SECRETS = """set -eu; umask 077
+cd "$HOME/$1/secrets" 2>/dev/null || { mkdir -p "$HOME/$1/secrets"; cd "$HOME/$1/secrets"; }
+shift
+for name in "$@"; do
+  [ ! -s "$name" ] || continue
+  head -c 24 /dev/urandom | base64 | tr '+/' '-_' > ".$name.new"
+  sync ".$name.new"; mv ".$name.new" "$name"
+done
+sync .
+"""
+
+
+@operation()
+def secrets_exist(berth: Berth) -> Commands:
+    """Every password the tenant needs is a 0600 file of the service account."""
+    state = berth.look()
+    if state is None:
+        yield commands.refuse(_not_asked(berth.tenant))
+        return
+    if state.ready is None:
+        yield commands.refuse(not_ready(berth.tenant))
+        return
+    wanted = secret_names(state.spec)
+    missing = [name for name in wanted.values() if name not in state.secrets]
+    if missing:
+        yield berth.change(_MAKE_SECRETS, layout.directory(berth.tenant.name), *missing)
+
+
+def secret_names(spec: Mapping[str, object]) -> dict[str, str]:
+    """Secret kind -> file name, as the spec file has it, version 1 where there is none yet."""
+    told = spec.get("secrets")
+    return {kind: (told.get(kind) if isinstance(told, dict) else None) or layout.secret(kind, 1) for kind in SECRETS}
+
+
+def not_ready(tenant: Tenant) -> Problem:
+    """A tenant on a machine that no deploy has prepared."""
+    fact = f"{tenant.name}: machine {tenant.machine.name} is not ready for tenants"
+    return Problem(fact, "run the deploy once without --limit; it prepares the machine")
+
+
+def _not_asked(tenant: Tenant) -> Problem:
+    fact = f"{tenant.name}: the account {tenant.machine.account} on {tenant.machine.name} could not be asked"
+    return Problem(fact, "run the deploy once without --limit; it prepares the machine")
+
+
+# Volumes of this tenant, newest first, with what each one's marker says; a volume without one never held data.
+_VOLUMES = """for name in $(podman volume ls --filter "label=pgberth.tenant=$1" --format '{{.Name}}' | sort -Vr); do
+  place=$(podman volume inspect --format '{{.Mountpoint}}' "$name")
+  printf '%s %s\\n' "$name" "$(cat "$place/$2" 2>/dev/null)"
+done"""
+
+# A killed deploy's one-shot container goes first: it may still be writing to the volume that is scrapped.
+_INITIALISE = """set -eu
+init=$1 volume=$2 tenant=$3 generation=$4; shift 4
+podman rm --force --time 5 "$init" >/dev/null 2>&1 || true
+if podman volume exists "$volume"; then podman volume rm "$volume" >/dev/null; fi
+podman volume create --label "pgberth.tenant=$tenant" --label "pgberth.generation=$generation" "$volume" >/dev/null
+exec podman run "$@"
+"""
+
+
+@operation()
+def volume_initialised(berth: Berth) -> Commands:
+    """
+    The live generation's volume holds an initialised cluster, and the spec file names it.
+
+    A volume with the marker is adopted and never initialised again; one without it never held data and is redone.
+    """
+    state = berth.look()
+    if state is None or state.ready is None or state.generation is not None:
+        return
+    tenant = berth.tenant
+    done, output = host.run_shell_command(commands.shell(_VOLUMES, tenant.name, layout.MARKER, timeout=60))
+    if not done:
+        yield commands.refuse(Problem(f"{tenant.name}: podman does not list volumes: {output.stderr}"))
+        return
+    image = usable_image(tenant, state)
+    if isinstance(image, Problem):
+        yield commands.refuse(image)
+        return
+    marked = [line.split(maxsplit=1)[1] for line in output.stdout_lines if "{" in line]
+    if marked:
+        marker = json.loads(marked[0])
+    else:
+        marker = {"tenant": tenant.name, "generation": 1, "major": image.major}
+        yield berth.change(_INITIALISE, *_init_arguments(tenant, image, 1), timeout=300, stdin=_script("init.sh"))
+    if problem := foreign_marker(tenant, image, marker):
+        yield commands.refuse(problem)
+        return
+    yield berth.write(layout.spec_file(tenant.name), _spec_text(tenant, image, state, marker["generation"]))
+
+
+def _init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[str]:
+    name, volume = layout.init_container(tenant.name), layout.volume(tenant.name, generation)
+    marker = f"{layout.VOLUME_MOUNT}/{layout.MARKER}"
+    return [
+        *(name, volume, tenant.name, str(generation)),
+        *("--rm", "--interactive", f"--name={name}", "--pull=never", "--network=none"),
+        *hardening(image),
+        f"--label={layout.TENANT_LABEL}={tenant.name}",
+        f"--user={image.uid}:{image.gid}",
+        # U: the volume's root belongs to the server's user from the start; once, here, since it walks the whole volume.
+        f"--volume={volume}:{layout.VOLUME_MOUNT}:U,Z",
+        "--entrypoint=/bin/sh",
+        image.id,
+        *("-s", image.bindir, layout.data_directory(image.major), marker, tenant.name, str(generation)),
+    ]
+
+
+def foreign_marker(tenant: Tenant, image: BuiltImage, marker: Mapping[str, object]) -> Problem | None:
+    """Why this volume must not be started by this tenant's image; None where it may."""
+    if marker.get("tenant") != tenant.name:
+        fact = f"{tenant.name}: its volume was initialised for {marker.get('tenant')!r}"
+        return Problem(fact, "nothing was started; runbooks/foreign-volume.md")
+    if marker.get("major") != image.major:
+        fact = f"{tenant.name}: its volume holds PostgreSQL {marker.get('major')}, the image is {image.major}"
+        return Problem(fact, "nothing was started; give the tenant an image of the volume's major in the inventory")
+    return None
+
+
+def _spec_text(tenant: Tenant, image: BuiltImage, state: TenantState, generation: int) -> str:
+    body = {
+        "tenant": tenant.name,
+        "generation": generation,
+        "secrets": secret_names(state.spec),
+        "image": image.id,
+        "port": tenant.port,
+        "profile": tenant.profile_name,
+    }
+    return json.dumps({**state.spec, **body}, indent=2, sort_keys=True) + "\n"
+
+
+@cache
+def _script(name: str) -> str:
+    return commands.script(f"container/{name}")
+
+
+@operation()
+def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
+    """
+    The tenant's container runs the wanted spec.
+
+    + files: name -> text of the server's configuration
+
+    A running container is never interrupted: where its spec differs, that is `pending: recycle`. One that does
+    not run is started, or made anew where its spec differs; the volume is never touched.
+    """
+    state = berth.look()
+    if state is None or state.ready is None:
+        return
+    tenant = berth.tenant
+    wanted = wanted_spec(tenant, state, files)
+    found = state.container
+    if isinstance(wanted, Problem):
+        yield commands.refuse(wanted)
+        return
+    if problem := _foreign(tenant, state):
+        yield commands.refuse(problem)
+        return
+    stale = found is None or found.spec_hash != wanted.hash
+    if found is not None and found.running:
+        if stale:
+            host.noop(f"pending: recycle (spec {found.spec_hash or 'unknown'} runs, {wanted.hash} is wanted)")
+        return
+    for name, text in files.items():
+        yield berth.write(f"{layout.etc(tenant.name)}/{name}", text, "0700" if name.endswith(".sh") else "0600")
+    if stale:
+        yield berth.write(layout.spec_file(tenant.name), _running_spec_text(state, wanted))
+    start = wanted.arguments() if stale else ["start"]
+    port = f"{tenant.port:04X}"
+    yield berth.change(_script("start.sh"), tenant.name, wanted.image.bindir, port, "60", *start, timeout=150)
+
+
+def wanted_spec(tenant: Tenant, state: TenantState, files: Mapping[str, str]) -> ContainerSpec | Problem:
+    """The container this tenant should have on its machine, or why it can have none."""
+    image = usable_image(tenant, state)
+    if isinstance(image, Problem) or state.ready is None:
+        return image if isinstance(image, Problem) else not_ready(tenant)
+    generation = state.generation or 1
+    return ContainerSpec(tenant, image, generation, state.ready.home, state.ready.podman, state.ready.limits, files)
+
+
+def usable_image(tenant: Tenant, state: TenantState) -> BuiltImage | Problem:
+    """The tenant's image on its machine, or why it cannot run from it."""
+    image = state.ready.images.get(tenant.image.tag) if state.ready is not None else None
+    if image is None:
+        fact = f"{tenant.name}: image {tenant.image.tag} is not on {tenant.machine.name}"
+        return Problem(fact, "run the deploy once without --limit; it builds the image")
+    if image.pgvector_is_old and not tenant.allow_old_pgvector:
+        fact = f"{tenant.name}: image {tenant.image.tag} carries pgvector {image.pgvector}, 0.8.4 is the floor"
+        return Problem(fact, "use a newer suite, or accept HNSW's known corruption with allow_old_pgvector=True")
+    return image
+
+
+def _foreign(tenant: Tenant, state: TenantState) -> Problem | None:
+    if state.unknown:
+        return Problem(f"{tenant.name}: podman cannot tell about its container: {state.unknown}")
+    found = state.container
+    if found is not None and found.labels.get(layout.TENANT_LABEL) != tenant.name:
+        fact = f"{tenant.name}: container {layout.container(tenant.name)!r} exists and is not this tenant's"
+        return Problem(fact, "rename the tenant, or remove that container if nobody needs it")
+    return None
+
+
+def _running_spec_text(state: TenantState, wanted: ContainerSpec) -> str:
+    body = {
+        **state.spec,
+        "image": wanted.image.id,
+        "port": wanted.tenant.port,
+        "profile": wanted.tenant.profile_name,
+        "hash": wanted.hash,
+    }
+    return json.dumps(body, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,138 @@
+"""What one look at a tenant found: values only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgberth.machine.facts import Ready
+from pgberth.model import layout
+
+
+@dataclass(frozen=True)
+class ContainerState:
+    """
+    A container, as podman tells it.
+
+    + status: podman's word: created, running, exited, ...
+    + process: Cap*, NoNewPrivs and Seccomp of the running server, as /proc tells them
+    """
+
+    status: str
+    pid: int
+    exit_code: int
+    image: str
+    labels: Mapping[str, str]
+    mounts: tuple[Mapping[str, Any], ...]
+    read_only: bool
+    privileged: bool
+    process: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+    @property
+    def spec_hash(self) -> str:
+        return self.labels.get(layout.SPEC_LABEL, "")
+
+    @property
+    def generation(self) -> str:
+        return self.labels.get(layout.GENERATION_LABEL, "")
+
+
+@dataclass(frozen=True)
+class TenantState:
+    """
+    A tenant on its machine.
+
+    + ready: what machine work recorded; None on a machine that was never made ready
+    + spec: the tenant's spec file, {} where there is none
+    + secrets: file names
+    + files: path below the tenant's directory -> SHA-256 in hex
+    + container: None where there is none
+    + unknown: podman's own words where it could not tell
+    + marker: the volume's marker as the running container sees it
+    + server: the probe's answer; None where the server is down or has no tenant database yet
+    + server_said: psql's own words in that case
+    """
+
+    ready: Ready | None
+    spec: Mapping[str, Any]
+    secrets: frozenset[str]
+    files: Mapping[str, str]
+    container: ContainerState | None
+    unknown: str
+    marker: Mapping[str, Any]
+    server: Mapping[str, Any] | None
+    server_said: str
+
+    @property
+    def generation(self) -> int | None:
+        return self.spec.get("generation")
+
+    @classmethod
+    def parse(cls, output: list[str]) -> TenantState:
+        """Raises ValueError, KeyError or TypeError where the output is not look.sh's."""
+        sections = _sections(output)
+        told = sections["container"]
+        server, said = _server(sections.get("server", ""))
+        return cls(
+            ready=Ready.from_json(sections["machine"]) if sections["machine"] else None,
+            spec=_json_object(sections["spec"]),
+            secrets=frozenset(sections["secrets"].split()),
+            files=_digests(sections["files"]),
+            container=_container(told, sections.get("process", "")) if told.startswith("[") else None,
+            unknown=told.removeprefix("unknown ") if told.startswith("unknown") else "",
+            marker=_json_object(sections.get("marker", "")),
+            server=server,
+            server_said=said,
+        )
+
+
+def _sections(output: list[str]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in output:
+        if line.startswith("--- "):
+            lines = found.setdefault(line[4:], [])
+        else:
+            lines.append(line)
+    return {name: "\n".join(body).strip() for name, body in found.items()}
+
+
+def _json_object(text: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}  # half a file of another hand: treated as none, and written anew
+    return found if isinstance(found, dict) else {}
+
+
+def _digests(text: str) -> dict[str, str]:
+    return {path: digest for digest, path in (line.split(maxsplit=1) for line in text.splitlines())}
+
+
+def _container(text: str, process: str) -> ContainerState:
+    told = json.loads(text)[0]
+    state, labels = told["State"], told["Config"]["Labels"] or {}
+    return ContainerState(
+        status=state["Status"],
+        pid=state["Pid"],
+        exit_code=state["ExitCode"],
+        image="sha256:" + told["Image"].removeprefix("sha256:"),
+        labels=labels,
+        mounts=tuple(told["Mounts"] or ()),
+        read_only=told["HostConfig"]["ReadonlyRootfs"],
+        privileged=told["HostConfig"]["Privileged"],
+        process=dict(line.replace(":", "", 1).split(maxsplit=1) for line in process.splitlines()),
+    )
+
+
+def _server(text: str) -> tuple[Mapping[str, Any] | None, str]:
+    for line in text.splitlines():
+        if line.startswith("{"):
+            return json.loads(line), ""
+    return None, text

@@ -1,0 +1,112 @@
+"""Who may do what inside a tenant: the wanted roles, rendered as SQL that makes them and SQL that judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pgberth.database.sql import Sql, render
+from pgberth.model.roles import APP, APP_LOGINS, DATABASE, MIGRATOR, MONITOR, OWNER
+from pgberth.model.secret import Secret
+from pgberth.model.tenant import Tenant
+from pgberth.model.url import EXTENSION_SCHEMA
+
+# What provision may put right without asking: none of it holds data.
+REPAIRABLE = frozenset({"role", "member", "setting", "grant", "owner"})
+
+
+@dataclass(frozen=True)
+class Role:
+    name: str
+    login: bool
+    connections: int  # at most; the profile's max_connections less the superuser's reserve is shared out
+
+
+@dataclass(frozen=True)
+class Membership:
+    """+ inherit: the member has the rights as its own; otherwise it has to SET ROLE."""
+
+    role: str
+    member: str
+    inherit: bool
+
+
+@dataclass(frozen=True)
+class Setting:
+    role: str
+    name: str
+    words: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """As pg_db_role_setting holds it."""
+        return f"{self.name}={', '.join(self.words)}"
+
+
+ROLES = (
+    Role(OWNER, login=False, connections=0),
+    Role(APP, login=False, connections=0),
+    Role(MIGRATOR, login=True, connections=3),
+    Role(APP_LOGINS[0], login=True, connections=15),
+    Role(APP_LOGINS[1], login=False, connections=15),
+    Role(MONITOR, login=True, connections=2),
+)
+MEMBERSHIPS = (
+    Membership(OWNER, MIGRATOR, inherit=False),
+    Membership(APP, APP_LOGINS[0], inherit=True),
+    Membership(APP, APP_LOGINS[1], inherit=True),
+    Membership("pg_monitor", MONITOR, inherit=True),
+)
+
+
+def settings(tenant: Tenant) -> tuple[Setting, ...]:
+    """
+    What a login starts with. The app's path names pg_temp last: unnamed, it would be searched first.
+
+    Time limits are the app's alone: on the migrator they would end index builds.
+    """
+    first = tenant.ordered_components[0]
+    for_app = (
+        ("search_path", (first, EXTENSION_SCHEMA, "pg_temp")),
+        ("statement_timeout", ("60s",)),
+        ("lock_timeout", ("10s",)),
+    )
+    return (
+        *(Setting(login, name, words) for login in APP_LOGINS for name, words in for_app),
+        Setting(MIGRATOR, "search_path", ("pg_catalog", "pg_temp")),
+        Setting(MONITOR, "search_path", ("pg_catalog", "pg_temp")),
+    )
+
+
+def access_sql(tenant: Tenant, verifiers: Mapping[str, Secret]) -> Secret:
+    """
+    The psql script that makes access so.
+
+    + verifiers: role -> SCRAM verifier, for the roles whose password is to change
+    """
+    revealed = {role: verifier.reveal() for role, verifier in verifiers.items()}
+    return Secret(render("postgres/access.sql.j2", {**_values(tenant), "verifiers": revealed}))
+
+
+def access_verify_sql(tenant: Tenant) -> str:
+    """One SELECT (kind, object, problem): no row where access is in order."""
+    return render("postgres/access.verify.sql.j2", _values(tenant))
+
+
+def _values(tenant: Tenant) -> dict[str, Any]:
+    return {
+        "roles": ROLES,
+        "memberships": MEMBERSHIPS,
+        "settings": settings(tenant),
+        "database": DATABASE,
+        "owner": OWNER,
+        "migrator": MIGRATOR,
+        "app": APP,
+        "monitor": MONITOR,
+        "comma": _comma,
+    }
+
+
+def _comma(loop: Any) -> Sql:
+    return Sql("" if loop.last else ", ")

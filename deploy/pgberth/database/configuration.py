@@ -1,0 +1,47 @@
+"""The server's configuration files, rendered for one tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pgberth.model.resources import TEMPLATES
+from pgberth.model.roles import APP_LOGINS, DATABASE, MIGRATOR, MONITOR, SUPERUSER
+from pgberth.model.tenant import Tenant
+
+
+def restart_files(tenant: Tenant) -> dict[str, str]:
+    """Files that only a new container takes up: they are part of the spec's fingerprint."""
+    return {
+        "guard.sh": (TEMPLATES / "entrypoint/guard.sh").read_text(),
+        "postgresql.conf": postgresql_conf(tenant.profile.lines()),
+    }
+
+
+def reload_files(tenant: Tenant) -> dict[str, str]:
+    """Files that the running server takes up on reload."""
+    return {"pg_hba.conf": pg_hba_conf(tenant), "pg_ident.conf": "# Written by pgberth; no maps.\n"}
+
+
+def postgresql_conf(settings: Mapping[str, str]) -> str:
+    """postgresql.conf with every value quoted."""
+    lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()]
+    return "\n".join(["# Written by pgberth; recycle the tenant to change it.", *lines]) + "\n"
+
+
+def pg_hba_conf(tenant: Tenant) -> str:
+    """
+    The whole of pg_hba.conf: it ends in reject, and nothing in it trusts.
+
+    The superuser's line stands before any that would let it in.
+    """
+    environment = Environment(  # noqa: S701  (no markup is rendered)
+        loader=FileSystemLoader(TEMPLATES / "postgres"), undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.get_template("pg_hba.conf.j2").render(
+        superuser=SUPERUSER,
+        database=DATABASE,
+        logins=(*APP_LOGINS, MIGRATOR, MONITOR),
+        superuser_tcp=tenant.superuser_tcp,
+    )

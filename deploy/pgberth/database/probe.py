@@ -1,0 +1,123 @@
+"""One query that tells all the rooms above want to know of a server, and the answer as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pgberth.container.state import TenantState
+from pgberth.database.access import access_verify_sql
+from pgberth.model.tenant import Tenant
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as wanted. + kind: role, setting, grant, ...; see access.verify.sql.j2"""
+
+    kind: str
+    object: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.object} {self.problem}"
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """A stored SCRAM verifier, known well enough to compare with. + salt: base64; digest: SHA-256 in hex"""
+
+    salt: str
+    iterations: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Server:
+    """
+    A tenant's server as its superuser sees it.
+
+    + verifiers: role -> verifier, for every role that has one
+    + ledger: rows of migrations.ledger.HEADS_SQL
+    + findings: rows of migrations.verify.verify_sql
+    + hba_errors: lines of pg_hba.conf the server does not understand
+    """
+
+    version: str
+    system_identifier: str
+    data_directory: str
+    checksums: bool
+    vector: str
+    vector_available: str
+    in_recovery: bool
+    verifiers: Mapping[str, Verifier]
+    access: tuple[Finding, ...]
+    ledger: tuple[Mapping[str, Any], ...]
+    findings: tuple[Mapping[str, Any], ...]
+    hba_errors: tuple[str, ...]
+    hba_sha256: str
+
+    @classmethod
+    def of(cls, state: TenantState) -> Server | None:
+        """None where the server is down, or has no tenant database yet."""
+        if state.server is None:
+            return None
+        told = dict(state.server)
+        return cls(
+            **{
+                **told,
+                "verifiers": {role: Verifier(**verifier) for role, verifier in told["verifiers"].items()},
+                "access": tuple(Finding(**row) for row in told["access"]),
+                "ledger": tuple(told["ledger"]),
+                "findings": tuple(told["findings"]),
+                "hba_errors": tuple(told["hba_errors"]),
+            }
+        )
+
+
+# One JSON object on one line. A role's verifier is never told, only its salt and digest: -vvv prints answers.
+_PROBE = """BEGIN READ ONLY;
+SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL statement_timeout = '20s';
+SELECT jsonb_build_object(
+  'version', split_part(current_setting('server_version'), ' ', 1),
+  'system_identifier', (SELECT system_identifier::text FROM pg_control_system()),
+  'data_directory', current_setting('data_directory'),
+  'checksums', current_setting('data_checksums')::boolean,
+  'vector', coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'), ''),
+  'vector_available', coalesce((SELECT default_version FROM pg_available_extensions WHERE name = 'vector'), ''),
+  'in_recovery', pg_is_in_recovery(),
+  'verifiers', (SELECT coalesce(jsonb_object_agg(rolname, jsonb_build_object(
+      'iterations', split_part(split_part(rolpassword, '$', 2), ':', 1)::int,
+      'salt', split_part(split_part(rolpassword, '$', 2), ':', 2),
+      'digest', encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'))), '{}')
+    FROM pg_authid WHERE rolpassword LIKE 'SCRAM-SHA-256$%'),
+  'access', (SELECT coalesce(jsonb_agg(found), '[]') FROM (
+ACCESS
+  ) AS found),
+  'ledger', (
+LEDGER
+  ),
+  'findings', (SELECT coalesce(jsonb_agg(found), '[]') FROM (
+FINDINGS
+  ) AS found),
+  'hba_errors', (SELECT coalesce(jsonb_agg(format('line %s: %s', line_number, error)), '[]')
+                   FROM pg_hba_file_rules WHERE error IS NOT NULL),
+  'hba_sha256', encode(sha256(pg_read_binary_file(current_setting('hba_file'))), 'hex')
+)::text;
+COMMIT;
+"""
+
+
+def probe_sql(tenant: Tenant, ledger_sql: str, findings_sql: str) -> str:
+    """
+    The probe for this tenant, as a psql script whose output is one line.
+
+    + ledger_sql: one SELECT of one json value
+    + findings_sql: one SELECT; each row becomes an object
+    """
+    parts = {"ACCESS": access_verify_sql(tenant), "LEDGER": ledger_sql, "FINDINGS": findings_sql}
+    text = _PROBE
+    for place, part in parts.items():
+        text = text.replace(f"\n{place}\n", f"\n{part}\n", 1)
+    return text

@@ -1,0 +1,164 @@
+"""What is still missing on a machine, and the command that gives it: run as root, or shown to an administrator."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pgberth.model.image import version_of
+from pgberth.model.problems import Problem
+
+PODMAN_FLOOR = (4, 3)  # keep-id:uid=,gid= and --secret with mode came with 4.3
+FREE_KIB_FLOOR = 2 * 1024 * 1024  # an image, a volume and its write-ahead log
+FREE_INODES_FLOOR = 50_000
+
+# Program that proves it -> package that brings it (Debian's names).
+_PACKAGES = {
+    "podman": "podman",
+    "newuidmap": "uidmap",
+    "newgidmap": "uidmap",
+    "flock": "util-linux",
+    "setpriv": "util-linux",
+    "nsenter": "util-linux",
+    "timeout": "coreutils",
+    "pgrep": "procps",
+    "mmdebstrap": "mmdebstrap",
+}
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """
+    What a machine has, as templates/machine/facts.sh tells it.
+
+    + root: whether commands run as root there
+    + account, uid, home: the service account; uid and home are "" before it exists
+    """
+
+    root: bool
+    account: str
+    uid: str
+    home: str
+    distribution: str
+    programs: frozenset[str]
+    podman: str
+    systemd: bool
+    linger: bool
+    subuid: int
+    subgid: int
+    subnext: int
+    tun: str
+    root_mount: str
+    rundir: str
+    free_kib: int
+    free_inodes: int
+
+    @classmethod
+    def parse(cls, lines: list[str]) -> MachineFacts:
+        """Raises KeyError or ValueError where the script's output is not its own."""
+        said = dict(line.split("=", 1) for line in lines if "=" in line)
+        return cls(
+            root=said["root"] == "yes",
+            account=said["account"],
+            uid=said["uid"],
+            home=said["home"],
+            distribution=said["distribution"],
+            programs=frozenset(said["programs"].split()),
+            podman=said["podman"],
+            systemd=said["systemd"] == "yes",
+            linger=said["linger"] == "yes",
+            subuid=int(said["subuid"] or 0),
+            subgid=int(said["subgid"] or 0),
+            subnext=int(said["subnext"] or 100_000),
+            tun=said["tun"],
+            root_mount=said["root_mount"],
+            rundir=said["rundir"],
+            free_kib=int(said["free_kib"] or 0),
+            free_inodes=int(said["free_inodes"] or 0),
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing an administrator would do: what for, and the exact command."""
+
+    name: str
+    command: str
+
+
+def steps(facts: MachineFacts) -> list[Step]:
+    """Everything missing that root can give, in order; empty on a machine that is ready."""
+    return [*_package_steps(facts), *_account_steps(facts), *_device_steps(facts)]
+
+
+def problems(facts: MachineFacts) -> list[Problem]:
+    """What no command of ours can mend."""
+    found = []
+    if missing_packages(facts) and "apt-get" not in facts.programs:
+        fact = f"{facts.account}: missing here: {' '.join(missing_packages(facts))}; and there is no apt-get"
+        found.append(Problem(fact, "install them with this distribution's own package manager"))
+    if facts.podman and version_of(facts.podman) < PODMAN_FLOOR:
+        fact = f"podman {facts.podman} is below {'.'.join(map(str, PODMAN_FLOOR))}"
+        found.append(Problem(fact, "upgrade podman, or the distribution"))
+    if facts.free_kib < FREE_KIB_FLOOR:
+        fact = f"{facts.free_kib // 1024} MiB free for {facts.home or '/home'}, {FREE_KIB_FLOOR // 1024} wanted"
+        found.append(Problem(fact, "free some space, or put the account's home on a larger file system"))
+    # btrfs and some network file systems count no inodes and say 0.
+    if 0 < facts.free_inodes < FREE_INODES_FLOOR:
+        fact = f"{facts.free_inodes} inodes free for {facts.home or '/home'}, {FREE_INODES_FLOOR} wanted"
+        found.append(Problem(fact, "remove small files, or put the account's home on another file system"))
+    return found
+
+
+def missing_packages(facts: MachineFacts) -> list[str]:
+    wanted = {package for program, package in _PACKAGES.items() if program not in facts.programs}
+    if not facts.programs & {"crun", "runc"}:
+        wanted |= {"crun", "runc"}  # both: which of them works is found by trying
+    if not facts.programs & {"slirp4netns", "pasta"}:
+        wanted |= {"slirp4netns", "passt"}  # podman 4 asks for the first, podman 5 for the second
+    return sorted(wanted)
+
+
+def _package_steps(facts: MachineFacts) -> Iterator[Step]:
+    if packages := missing_packages(facts):
+        names = " ".join(packages)
+        install = "DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends"
+        yield Step(f"install {names}", f"apt-get update && {install} {names}")
+
+
+def _account_steps(facts: MachineFacts) -> Iterator[Step]:
+    account = shlex.quote(facts.account)
+    if not facts.uid:
+        # useradd gives a normal account its subordinate ids; the password stays locked.
+        yield Step(f"make the account {facts.account}", f"useradd --create-home --shell /bin/sh {account}")
+    first, last = facts.subnext, facts.subnext + 65535
+    for kind, have in (("uids", facts.subuid), ("gids", facts.subgid)):
+        if facts.uid and have < 65536:
+            name = f"give {facts.account} 65536 subordinate {kind}"
+            yield Step(name, f"usermod --add-sub{kind} {first}-{last} {account}")
+    if facts.systemd and not facts.linger:
+        yield Step(f"let {facts.account}'s services outlive its sessions", f"loginctl enable-linger {account}")
+
+
+def _device_steps(facts: MachineFacts) -> Iterator[Step]:
+    """What udev and systemd-logind do where they run."""
+    if facts.tun and not _others_may_write(facts.tun):
+        yield Step("open /dev/net/tun for rootless networks", "chmod 0666 /dev/net/tun")
+    if facts.systemd:
+        return
+    if facts.root_mount and "shared" not in facts.root_mount:
+        yield Step("share the root mount with containers", "mount --make-rshared /")
+    if facts.rundir != f"{facts.uid} 700" or not facts.uid:
+        account = shlex.quote(facts.account)
+        command = f'install -d -m 0700 -o {account} -g "$(id -g {account})" "/run/user/$(id -u {account})"'
+        yield Step(f"make {facts.account}'s runtime directory", command)
+
+
+def _others_may_write(mode: str) -> bool:
+    return bool(int(mode, 8) & 0o002)
+
+
+def administrator_commands(missing: list[Step]) -> str:
+    """The steps' commands, one a line, as an administrator would paste them."""
+    return "\n".join(f"  {step.command}" for step in missing)

@@ -1,0 +1,117 @@
+"""Verbs: a tenant's schemas are at the versions its inventory names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+from pyinfra import host, logger
+from pyinfra.api import FunctionCommand, operation
+
+from pgberth import commands
+from pgberth.container.facts import Berth
+from pgberth.container.operations import secret_names
+from pgberth.database.probe import Server, probe_sql
+from pgberth.database.session import connect, reached
+from pgberth.migrations import ledger, repair, runner, source
+from pgberth.migrations.plan import Plan, plan_up
+from pgberth.migrations.session import Connect
+from pgberth.migrations.verify import REPAIRABLE, Finding, verify_sql
+from pgberth.model.problems import Problem, Refused
+from pgberth.model.roles import MIGRATOR
+from pgberth.model.tenant import HEAD, Tenant
+
+
+@operation()
+def at_targets(berth: Berth) -> Any:
+    """
+    Each component is at its target version, and nothing that can be made again is missing from it.
+
+    Applied history that differs from the files stops the tenant before anything is done.
+    """
+    state = berth.look()
+    if state is None or state.ready is None or state.container is None:
+        return
+    tenant = berth.tenant
+    server = Server.of(state)
+    if server is None:
+        fact = f"{tenant.name}: the server does not answer: {state.server_said}"
+        yield commands.refuse(Problem(fact, "runbooks/server-does-not-start.md"))
+        return
+    try:
+        plans = [plan(tenant, component, server) for component in tenant.ordered_components]
+    except Refused as refused:
+        yield commands.refuse(*refused.problems)
+        return
+    for ready in plans:
+        if ready.steps:
+            berth.forget()
+            yield FunctionCommand(_as_migrator, (berth, ready.component, _apply), {})
+        elif any(finding.kind in REPAIRABLE for finding in findings(server, ready)):
+            berth.forget()
+            yield FunctionCommand(_as_migrator, (berth, ready.component, _repair), {})
+
+
+def plan(tenant: Tenant, component: str, server: Server) -> Plan:
+    """
+    What the tenant's component still needs, from one look at its server. Raises Refused, each problem naming the tenant.
+    """
+    try:
+        return plan_up(component, ledger.heads_of(server.ledger), to=_target(tenant, component))
+    except Refused as refused:
+        raise Refused(named(tenant, refused.problems)) from refused
+
+
+def named(tenant: Tenant, problems: Iterable[Problem]) -> list[Problem]:
+    """The problems, each with its tenant in front."""
+    return [Problem(f"{tenant.name}: {problem.fact}", problem.hint) for problem in problems]
+
+
+def findings(server: Server, ready: Plan) -> list[Finding]:
+    """What the server's one look found wrong with the versions that are applied."""
+    applied = {(migration.component, migration.version) for migration in ready.applied}
+    rows = [Finding(**row) for row in server.findings]
+    return [found for found in rows if (found.component, found.version) in applied]
+
+
+def tenant_probe(tenant: Tenant) -> str:
+    """The probe of this tenant, with the ledger and the verify files of its components in it."""
+    return probe_sql(tenant, ledger.HEADS_SQL, _findings_sql(tenant.ordered_components))
+
+
+@cache
+def _findings_sql(components: tuple[str, ...]) -> str:
+    # A migration whose gate is closed has no rendered text yet.
+    return verify_sql(step for component in components for step in source.load(component) if not step.missing)
+
+
+def _target(tenant: Tenant, component: str) -> int | str | None:
+    target = tenant.components[component]
+    return None if target == HEAD else target
+
+
+def _as_migrator(state: Any, host: Any, berth: Berth, component: str, work: Callable[..., None]) -> bool:
+    """Do work with sessions of the migrator's; a refusal becomes the tenant's failure, in our own words."""
+    tenant = berth.tenant
+    seen = berth.look()
+    password = berth.secret(secret_names(seen.spec if seen else {})["migrator"])
+    try:
+        with reached(tenant.port) as address:
+            work(lambda: connect(address, MIGRATOR, password), tenant, component)
+    except Refused as refused:
+        for problem in named(tenant, refused.problems):
+            logger.error(f"{host.print_prefix}{problem}")
+        return False
+    finally:
+        berth.forget()
+    return True
+
+
+def _apply(connect: Connect, tenant: Tenant, component: str) -> None:
+    runner.apply(connect, component, to=_target(tenant, component))
+
+
+def _repair(connect: Connect, tenant: Tenant, component: str) -> None:
+    for fixed in repair.repair(connect, component).fixed:
+        logger.info(f"{host.print_prefix}repaired: {fixed}")

@@ -1,0 +1,70 @@
+"""Names and places: what a tenant's things are called on its machine. A named thing never changes (see generations)."""
+
+from __future__ import annotations
+
+HOME = ".local/share/pgberth"  # below the service account's home
+MACHINE_FILE = f"{HOME}/machine.json"
+
+TENANT_LABEL = "pgberth.tenant"
+SPEC_LABEL = "pgberth.spec"
+GENERATION_LABEL = "pgberth.generation"
+
+# Inside the container.
+VOLUME_MOUNT = "/var/lib/postgresql"
+ETC_MOUNT = "/etc/pgberth"
+MARKER = "pgberth.initialised"
+
+
+def directory(tenant: str) -> str:
+    """The tenant's directory, relative to the account's home."""
+    return f"{HOME}/tenants/{tenant}"
+
+
+def spec_file(tenant: str) -> str:
+    return f"{directory(tenant)}/spec.json"
+
+
+def lock_file(tenant: str) -> str:
+    # Beside the tenants' directories, not inside: a lock must outlive what it guards.
+    return f"{HOME}/locks/{tenant}"
+
+
+def secret_file(tenant: str, name: str) -> str:
+    return f"{directory(tenant)}/secrets/{name}"
+
+
+def etc(tenant: str) -> str:
+    return f"{directory(tenant)}/etc"
+
+
+def passfile(tenant: str) -> str:
+    return f"{directory(tenant)}/passfile"
+
+
+def connection_file(tenant: str) -> str:
+    return f"{directory(tenant)}/connection.env"
+
+
+def receipts(tenant: str) -> str:
+    return f"{directory(tenant)}/receipts"
+
+
+def container(tenant: str) -> str:
+    return tenant
+
+
+def init_container(tenant: str) -> str:
+    return f"{tenant}-init"
+
+
+def volume(tenant: str, generation: int) -> str:
+    return f"{tenant}-data-g{generation}"
+
+
+def secret(kind: str, version: int) -> str:
+    return f"{kind}-v{version}"
+
+
+def data_directory(major: int) -> str:
+    """PGDATA below the mount, by major as the official images do, so that a mount fits several majors."""
+    return f"{VOLUME_MOUNT}/{major}/data"

@@ -1,0 +1,202 @@
+"""From inventory lines to tenants and machines: every rule checked, all problems at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgberth.model.image import Image, image_fault
+from pgberth.model.names import account_fault, port_fault, tenant_name_fault
+from pgberth.model.problems import Problem, Refused
+from pgberth.model.profile import PROFILES
+from pgberth.model.tenant import COMPONENTS, HEAD, Machine, Tenant
+
+_UNSET = object()
+
+
+@dataclass(frozen=True)
+class Line:
+    """
+    One line of an inventory.
+
+    + kind: "machine" or "tenant"
+    + where: file:line
+    + fields: as written
+    + defaults: (group, fields) from group data, weakest first
+    """
+
+    kind: str
+    name: Any
+    where: str
+    fields: Mapping[str, Any]
+    rings: tuple[str, ...] = ()
+    defaults: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What an inventory asks for."""
+
+    machines: Mapping[str, Machine] = field(default_factory=dict)
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)
+
+    def tenants_on(self, machine: str) -> list[Tenant]:
+        return [tenant for tenant in self.tenants.values() if tenant.machine.name == machine]
+
+
+def load(lines: Iterable[Line]) -> Fleet:
+    """
+    The fleet these lines describe.
+
+    Raises Refused with every problem of every line; nothing has been touched then.
+    """
+    lines = list(lines)
+    problems = [*_duplicates(lines), *_unknown_fields(lines), *_default_problems(lines), *_faults(lines)]
+    problems += _port_collisions(lines)
+    if problems:
+        raise Refused(problems)
+    machines = {line.name: Machine(line.name, line.fields["account"]) for line in lines if line.kind == "machine"}
+    tenants = {line.name: _tenant(line, machines) for line in lines if line.kind == "tenant"}
+    return Fleet(machines, tenants)
+
+
+# The rules, one a field: value -> what is wanted of it, or None where it holds.
+
+
+def _components_fault(value: Any) -> str | None:
+    rule = f"a set of {', '.join(COMPONENTS)}, or component -> version"
+    if isinstance(value, str) or not isinstance(value, (set, frozenset, list, tuple, dict)) or not value:
+        return rule
+    for name in value:
+        if name not in COMPONENTS:
+            return rule + _did_you_mean(name, COMPONENTS)
+    if isinstance(value, dict):
+        for target in value.values():
+            number = isinstance(target, int) and not isinstance(target, bool) and 0 <= target <= 9999
+            if not number and target != HEAD:
+                return "each version a number from 0 to 9999, or 'head'"
+    return None
+
+
+def _profile_fault(value: Any) -> str | None:
+    if isinstance(value, str) and value in PROFILES:
+        return None
+    return f"one of {', '.join(PROFILES)}" + _did_you_mean(value, PROFILES)
+
+
+def _flag_fault(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "True or False"
+
+
+def _machine_name_fault(value: Any) -> str | None:
+    return None if value == "@local" else "'@local': machines over SSH are not supported yet"
+
+
+TENANT_RULES: Mapping[str, Callable[[Any], str | None]] = {
+    "port": port_fault,
+    "components": _components_fault,
+    "profile": _profile_fault,
+    "image": image_fault,
+    "superuser_tcp": _flag_fault,
+    "allow_old_pgvector": _flag_fault,
+}
+_TENANT_DEFAULTS = {"profile": "small", "image": Image(), "superuser_tcp": False, "allow_old_pgvector": False}
+MACHINE_RULES: Mapping[str, Callable[[Any], str | None]] = {"account": account_fault}
+_NOT_BY_GROUP = frozenset({"port"})  # a ring's tenants cannot share one
+
+
+def _value(line: Line, name: str) -> Any:
+    """The field's value: the line's own, or the strongest group's, or the default; _UNSET where there is none."""
+    if name in line.fields:
+        return line.fields[name]
+    for _, fields in reversed(line.defaults):
+        if name in fields:
+            return fields[name]
+    return _TENANT_DEFAULTS.get(name, _UNSET) if line.kind == "tenant" else _UNSET
+
+
+def _faults(lines: list[Line]) -> Iterable[Problem]:
+    machines = {line.name for line in lines if line.kind == "machine"}
+    for line in lines:
+        name_rule = tenant_name_fault(line.name) if line.kind == "tenant" else _machine_name_fault(line.name)
+        if name_rule:
+            yield Problem(f"{line.where}: {line.kind} {line.name!r}: name must be {name_rule}", _edit(line))
+        if line.kind == "tenant" and line.fields.get("on") not in machines:
+            yield Problem(
+                f"{line.where}: tenant {line.name!r}: on: {line.fields.get('on')!r} is no machine of this inventory",
+                "write on=machine(...), and list the machine's .host in `machines`",
+            )
+        for name, rule in (TENANT_RULES if line.kind == "tenant" else MACHINE_RULES).items():
+            value = _value(line, name)
+            if value is _UNSET:
+                yield Problem(f"{line.where}: {line.kind} {line.name!r}: {name} is missing", _edit(line))
+            elif wanted := rule(value):
+                fact = f"{line.where}: {line.kind} {line.name!r}: {name} {value!r} must be {wanted}"
+                yield Problem(fact, _edit(line))
+
+
+def _unknown_fields(lines: list[Line]) -> Iterable[Problem]:
+    for line in lines:
+        known = {*TENANT_RULES, "on"} if line.kind == "tenant" else set(MACHINE_RULES)
+        for name in line.fields:
+            if name not in known:
+                fact = f"{line.where}: {line.kind} {line.name!r}: unknown field {name!r}{_did_you_mean(name, known)}"
+                yield Problem(fact, _edit(line))
+
+
+def _default_problems(lines: list[Line]) -> Iterable[Problem]:
+    groups = {group: fields for line in lines for group, fields in line.defaults}
+    allowed = set(TENANT_RULES) - _NOT_BY_GROUP
+    for group, fields in groups.items():
+        for name in fields:
+            if name not in allowed:
+                fact = f"group_data of {group!r}: tenant_defaults: unknown field {name!r}{_did_you_mean(name, allowed)}"
+                yield Problem(fact, f"known there: {', '.join(sorted(allowed))}")
+
+
+def _duplicates(lines: list[Line]) -> Iterable[Problem]:
+    seen: dict[Any, list[str]] = defaultdict(list)
+    for line in lines:
+        seen[line.kind, str(line.name)].append(line.where)
+    for (kind, name), places in seen.items():
+        if len(places) > 1:
+            yield Problem(f"{kind} {name!r} stands twice: {' and '.join(places)}", "rename or remove one of them")
+
+
+def _port_collisions(lines: list[Line]) -> Iterable[Problem]:
+    users: dict[tuple[Any, Any], list[str]] = defaultdict(list)
+    for line in lines:
+        port = _value(line, "port")
+        if line.kind == "tenant" and port_fault(port) is None:
+            users[line.fields.get("on"), port].append(f"{line.name!r} ({line.where})")
+    for (machine, port), names in users.items():
+        if len(names) > 1 and len(set(names)) > 1:
+            yield Problem(f"port {port} on {machine} is asked for by {' and '.join(names)}", "give each its own")
+
+
+def _tenant(line: Line, machines: Mapping[str, Machine]) -> Tenant:
+    components = _value(line, "components")
+    targets = dict(components) if isinstance(components, dict) else dict.fromkeys(components, HEAD)
+    return Tenant(
+        name=line.name,
+        machine=machines[line.fields["on"]],
+        port=_value(line, "port"),
+        components={name: targets[name] for name in COMPONENTS if name in targets},
+        profile_name=_value(line, "profile"),
+        image=_value(line, "image"),
+        rings=line.rings,
+        superuser_tcp=_value(line, "superuser_tcp"),
+        allow_old_pgvector=_value(line, "allow_old_pgvector"),
+    )
+
+
+def _did_you_mean(name: Any, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _edit(line: Line) -> str:
+    return f"correct {line.where}; nothing was touched"

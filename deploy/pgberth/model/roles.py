@@ -1,0 +1,12 @@
+"""The fixed roles inside every tenant: each tenant is a cluster of its own, so the names never collide."""
+
+DATABASE = "memory"
+SUPERUSER = "postgres"
+OWNER = "memory_owner"  # NOLOGIN, owns every object; its only member is the migrator
+MIGRATOR = "memory_migrator"
+APP = "memory_app"  # NOLOGIN, holds the grants
+APP_LOGINS = ("memory_app_a", "memory_app_b")  # two, so that a password can change without refusing anyone
+MONITOR = "memory_monitor"
+
+# Secret kinds: the name a secret's file begins with -> the role that logs in with it.
+SECRETS = {"superuser": SUPERUSER, "migrator": MIGRATOR, "app": APP_LOGINS[0], "monitor": MONITOR}

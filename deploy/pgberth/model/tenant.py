@@ -1,0 +1,58 @@
+"""The tenant and its machine, as an inventory states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pgberth.model.image import Image
+from pgberth.model.profile import PROFILES, Profile
+
+COMPONENTS = ("control_plane", "memory_plugin", "knowledge")  # in the order they are applied
+HEAD = "head"
+DEFAULT_ACCOUNT = "pgberth"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """
+    A host that runs rootless podman under one service account.
+
+    + name: the inventory host; `@local` is the machine pyinfra runs on
+    + account: the service account; a deploy that is not run as root uses the caller's own
+    """
+
+    name: str
+    account: str = DEFAULT_ACCOUNT
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """
+    One team's or agent workspace's berth: one container, one live volume generation, one set of secrets.
+
+    + port: on the machine's loopback
+    + components: component -> target version, or HEAD
+    + rings: the inventory groups it belongs to, e.g. ("canary",)
+    + superuser_tcp: whether `postgres` may log in over TCP
+    + allow_old_pgvector: accept an image whose pgvector is below the floor
+    """
+
+    name: str
+    machine: Machine
+    port: int
+    components: Mapping[str, int | str]
+    image: Image
+    profile_name: str = "small"
+    rings: tuple[str, ...] = ()
+    superuser_tcp: bool = False
+    allow_old_pgvector: bool = False
+
+    @property
+    def profile(self) -> Profile:
+        return PROFILES[self.profile_name]
+
+    @property
+    def ordered_components(self) -> tuple[str, ...]:
+        """The tenant's components in the order they are applied; the first gives the role's default path."""
+        return tuple(component for component in COMPONENTS if component in self.components)

@@ -1,0 +1,114 @@
+"""The inventory pyinfra has loaded, as a fleet: read once, every rule checked, before anything is touched."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from pyinfra import host, inventory
+from pyinfra.api.exceptions import DeployError
+
+from pgberth.model.declare import DECLARED
+from pgberth.model.load import Fleet, Line, load
+from pgberth.model.problems import Problem, Refused
+from pgberth.model.tenant import Machine, Tenant
+
+DEFAULTS = "tenant_defaults"  # the name in group data under which a ring sets fields of its tenants
+
+
+def fleet(*switches: str) -> Fleet:
+    """
+    The fleet of this run.
+
+    + switches: the --data keys the verb knows
+
+    Raises DeployError with every problem at once; pyinfra then stops the whole run, before its first operation.
+    """
+    try:
+        return _fleet(inventory_key(), switches)
+    except Refused as refused:
+        raise DeployError(f"the inventory is refused:\n{refused}") from None
+
+
+def inventory_key() -> int:
+    """One inventory a process on the command line; tests load several."""
+    return id(inventory.hosts)
+
+
+@cache
+def _fleet(_: int, switches: tuple[str, ...]) -> Fleet:
+    problems = list(_unknown_switches(switches))
+    try:
+        found = load(lines())
+    except Refused as refused:
+        raise Refused([*problems, *refused.problems]) from None
+    if not found.tenants and not problems:
+        problems = [Problem("the inventory declares no tenant", "see inventories/local.py for the form of one")]
+    if problems:
+        raise Refused(problems)
+    return found
+
+
+def lines() -> list[Line]:
+    """Every line of the inventory, with what group data says for its ring."""
+    return [line for name in inventory.hosts for line in _lines_of(name)]
+
+
+def _lines_of(name: str) -> Iterator[Line]:
+    here = inventory.get_host(name)
+    data = inventory.get_host_data(name)
+    rings = tuple(group for group in here.groups if group in _declared_groups(here.groups))
+    for key, value in data.items():
+        if key.startswith(DECLARED):
+            kind, told, fields = value
+            yield Line(kind, told, key.removeprefix(DECLARED), fields, rings, tuple(_defaults(here.groups)))
+
+
+def _declared_groups(groups: Iterable[str]) -> list[str]:
+    """Rings: not `all`, not the connector's own group, not the one pyinfra makes of the file's name."""
+    everything = set(inventory.hosts)
+    members = {group: {member.name for member in inventory.get_group(group)} for group in groups}
+    return [group for group in groups if not group.startswith("@") and members[group] != everything]
+
+
+def _defaults(groups: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for group in groups:
+        data = inventory.get_group_data(group).get(DEFAULTS)
+        if data is not None:
+            yield group, data if isinstance(data, dict) else {DEFAULTS: data}
+
+
+def _unknown_switches(switches: tuple[str, ...]) -> Iterator[Problem]:
+    for name in inventory.get_override_data():
+        if name in switches or name.startswith("ssh_"):
+            continue
+        close = difflib.get_close_matches(name, switches, n=1)
+        guess = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = (
+            f"this verb knows: {', '.join(switches) or 'none'}; tenants are changed in the inventory, never by --data"
+        )
+        yield Problem(f"--data {name}: unknown{guess}", hint)
+
+
+def machine_here(found: Fleet) -> Machine | None:
+    """The machine that the current host is; None where it is a tenant."""
+    return found.machines.get(host.name)
+
+
+def tenant_here(found: Fleet) -> Tenant | None:
+    """The tenant that the current host is; None where it is a machine."""
+    return found.tenants.get(host.name)
+
+
+def switch(name: str, default: bool) -> bool:
+    """
+    A yes-or-no --data switch.
+
+    Raises DeployError for anything but true or false.
+    """
+    value = inventory.get_override_data().get(name, default)
+    if not isinstance(value, bool):
+        raise DeployError(f"--data {name}={value!r} must be true or false")
+    return value

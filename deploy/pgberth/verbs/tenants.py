@@ -1,0 +1,65 @@
+"""Tenant work, in order: each operation's name is the state it reaches."""
+
+from __future__ import annotations
+
+from pyinfra import host, state
+from pyinfra.api import operation
+
+from pgberth.checks import operations as checks_room
+from pgberth.checks.receipt import RECEIPTS, Receipt
+from pgberth.commands import Commands
+from pgberth.container import operations as container_room
+from pgberth.container.facts import Berth
+from pgberth.container.spec import ContainerSpec
+from pgberth.database import operations as database_room
+from pgberth.database.configuration import reload_files, restart_files
+from pgberth.database.probe import Server
+from pgberth.migrations import operations as migrations_room
+from pgberth.migrations.operations import tenant_probe
+from pgberth.model.tenant import Tenant
+
+
+def begin(verb: str, tenant: Tenant) -> tuple[Berth, Receipt]:
+    """The tenant for the length of a run, and the record of it."""
+    receipt = RECEIPTS.setdefault(tenant.name, Receipt(verb, tenant.name, tenant.rings, tenant.port))
+    return Berth(tenant, tenant_probe(tenant)), receipt
+
+
+def provision(verb: str, tenant: Tenant, *, smoke: bool) -> None:
+    """Bring one tenant to the inventory's state, and prove that it works."""
+    berth, receipt = begin(verb, tenant)
+    restart, reload = restart_files(tenant), reload_files(tenant)
+    container_room.secrets_exist(name="passwords exist", berth=berth)
+    container_room.volume_initialised(name="volume is initialised", berth=berth)
+    database_room.configuration_current(name="pg_hba.conf is ours", berth=berth, files=reload)
+    container_room.container_running(name="container runs", berth=berth, files=restart)
+    database_room.access_current(name="roles and rights are as wanted", berth=berth)
+    migrations_room.at_targets(name="schemas are at their versions", berth=berth)
+    database_room.connection_files_published(name="connection files are published", berth=berth)
+    noted(name="what is pending is known", berth=berth, receipt=receipt, files=restart)
+    if smoke:
+        checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload)
+    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
+
+
+def verify(verb: str, tenant: Tenant) -> None:
+    """The smoke suite alone."""
+    berth, receipt = begin(verb, tenant)
+    noted(name="what is pending is known", berth=berth, receipt=receipt, files=restart_files(tenant))
+    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
+
+
+@operation()
+def noted(berth: Berth, receipt: Receipt, files: dict[str, str]) -> Commands:
+    """What the run saw is written into its receipt; never a change."""
+    yield from ()
+    seen = berth.look() if state.is_executing else None
+    if seen is None:
+        return
+    wanted = container_room.wanted_spec(berth.tenant, seen, files)
+    if isinstance(wanted, ContainerSpec):
+        receipt.pending = checks_room.pending(seen, wanted)
+    server = Server.of(seen)
+    if server is not None:
+        checks_room.tell(receipt, seen, server)
+    host.noop(receipt.pending or "nothing is pending")

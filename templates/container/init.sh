@@ -1,0 +1,18 @@
+# Make a new volume's database cluster. Runs once, in a throwaway container on that volume; the marker comes last,
+# so that a volume without it never held data. Arguments: bindir, data directory, marker, tenant, generation.
+set -eu
+bindir=$1 data=$2 marker=$3 tenant=$4 generation=$5
+umask 077
+mkdir -p "$(dirname "$data")"
+major=$("$bindir/postgres" --version | sed 's/.* \([0-9]*\).*/\1/')
+# The builtin locale (PostgreSQL 17 on) does not change under a volume when the image's C library does.
+if [ "$major" -ge 17 ]; then locale='--locale-provider=builtin --builtin-locale=C.UTF-8'; else locale=; fi
+# huge_pages: `try` dies with SIGBUS where pages exist but the cgroup allows none, and initdb reads no file of ours.
+"$bindir/initdb" --pgdata="$data" --encoding=UTF8 --locale=C.UTF-8 $locale --data-checksums \
+  --auth-local=peer --auth-host=scram-sha-256 --set huge_pages=off --no-instructions >/dev/null
+system=$("$bindir/pg_controldata" "$data" | sed -n 's/^Database system identifier: *//p')
+printf '{"tenant": "%s", "generation": %s, "major": %s, "system_identifier": "%s"}\n' \
+  "$tenant" "$generation" "$major" "$system" > "$marker.new"
+sync "$marker.new"
+mv "$marker.new" "$marker"
+sync "$(dirname "$marker")"

@@ -1,0 +1,52 @@
+# Bring a tenant's server up, whatever a killed deploy left behind, and wait until it answers on its socket.
+# Arguments: container, bindir, port in hex, seconds to wait, then `start` or the arguments of podman run.
+set -u
+name=$1 bindir=$2 port=$3 seconds=$4
+shift 4
+say() { printf '%s\n' "$*" >&2; }
+
+# A port taken by a stranger makes podman leave a container that never started: look first.
+listener=$(awk -v p=":$port" '$4 == "0A" && substr($2, length($2) - 4) == p { print $8, $10; exit }' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+if [ -n "$listener" ]; then
+  owner=$(for fd in /proc/[0-9]*/fd/*; do
+    [ "$(readlink "$fd" 2>/dev/null)" = "socket:[${listener#* }]" ] || continue
+    pid=${fd#/proc/}; pid=${pid%%/*}
+    printf 'pid %s (%s)' "$pid" "$(cat "/proc/$pid/comm")"; break
+  done)
+  say "$name: port 127.0.0.1:$(printf %d "0x$port") is taken by ${owner:-a process of uid ${listener% *}}"
+  say "HINT: stop it, or give the tenant another port in the inventory: runbooks/port-already-taken.md"
+  exit 1
+fi
+
+if [ "$1" = start ]; then
+  podman start "$name" >/dev/null || exit 1
+else
+  podman rm --force --time 60 "$name" >/dev/null 2>&1
+  # podman 4 forgets a container killed while it was being created, but its monitor and runtime live on.
+  for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $name "); do
+    pkill -KILL -P "$pid"; kill -KILL "$pid"
+  done 2>/dev/null
+  podman run "$@" >/dev/null || exit 1
+fi
+
+deadline=$(($(date +%s) + seconds))
+answer=
+while [ "$(date +%s)" -lt "$deadline" ]; do
+  set -- $(podman container inspect --format '{{.State.Pid}} {{.State.Status}} {{.State.ExitCode}}' "$name" 2>/dev/null)
+  if [ "${2:-absent}" != running ]; then
+    say "$name: the server ended with exit code ${3:-?} before it answered; its last words:"
+    podman logs --tail 5 "$name" >&2
+    say "HINT: no data was touched; runbooks/server-does-not-start.md"
+    exit 1
+  fi
+  tries=0
+  # Twenty looks at the socket for each look at the container: inspect is the dear one.
+  while [ $tries -lt 20 ]; do
+    answer=$(nsenter -t "$1" -U -m --preserve-credentials "$bindir/psql" -XAtq -h /run/postgresql -U postgres -d postgres -c 'SELECT 1' 2>&1) && exit 0
+    case $answer in *nsenter:*) answer=$(podman exec "$name" "$bindir/psql" -XAtq -h /run/postgresql -U postgres -d postgres -c 'SELECT 1' 2>&1) && exit 0 ;; esac
+    tries=$((tries + 1)); sleep 0.05
+  done
+done
+say "$name: the server did not answer within $seconds s: $answer"
+say "HINT: a long crash recovery may need more; run the deploy again, or see runbooks/server-does-not-start.md"
+exit 1

@@ -1,0 +1,14 @@
+#!/bin/sh
+# The server's entrypoint: one server per volume. Two on one volume would lose committed data without a word.
+# Arguments: bindir, data directory, configuration directory.
+set -eu
+volume=/var/lib/postgresql
+[ -s "$volume/pgberth.initialised" ] || { echo "pgberth: this volume was never initialised; not starting" >&2; exit 76; }
+# The descriptor is inherited by the server and all its backends: the kernel frees the lock when the last one is gone.
+exec 9>>"$volume/pgberth.lock"
+if ! flock -n 9; then
+  echo "pgberth: the volume is in use by container $(cat "$volume/pgberth.holder" 2>/dev/null || echo unknown); not starting" >&2
+  exit 75
+fi
+hostname > "$volume/pgberth.holder"
+exec "$1/postgres" -D "$2" -c config_file="$3/postgresql.conf" -c hba_file="$3/pg_hba.conf" -c ident_file="$3/pg_ident.conf"

@@ -1,0 +1,31 @@
+# Build the server's image from the distribution's own packages and import it. Runs as the account that will own it.
+# Arguments: suite, tag, recipe, major, mirror (may be empty), packages joined by commas.
+set -eu
+suite=$1 tag=$2 recipe=$3 major=$4 mirror=$5 packages=$6
+umask 022
+work=$(mktemp -d "${TMPDIR:-/tmp}/pgberth-image.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+chmod 0755 "$work"
+# APT refuses an expired Release file; where this machine's policy allows old mirrors, so may the image's build.
+valid=$(apt-config dump Acquire::Check-Valid-Until 2>/dev/null || true)
+# No cluster of the package's own, nothing but code in the image: its /var/lib/postgresql would be copied into
+# every new volume. Manuals and translations are dead weight in a server.
+mmdebstrap --quiet --variant=minbase --include="$packages" ${valid:+--aptopt="$valid"} \
+  --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+  --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/i18n/*' \
+  --customize-hook='chroot "$1" dpkg-query -W -f "\${Package} \${Version}\n" > "$1/etc/pgberth-packages"' \
+  --customize-hook='rm -rf "$1"/var/lib/postgresql/* "$1"/etc/postgresql/* "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin' \
+  "$suite" "$work/root.tar" ${mirror:+"$mirror"}
+# Without root the hooks run as another user, so that what they learn comes out with the tree.
+tar -xf "$work/root.tar" -C "$work" --transform='s,.*/,,' ./etc/pgberth-packages ./etc/passwd
+version() { awk -v p="$1" '$1 == p { sub(/-.*/, "", $2); print $2 }' "$work/pgberth-packages"; }
+number() { awk -F: -v field="$1" '$1 == "postgres" { print $field }' "$work/passwd"; }
+podman import --quiet \
+  --change "LABEL pgberth.recipe=$recipe" \
+  --change "LABEL pgberth.postgres=$(version "postgresql-$major")" \
+  --change "LABEL pgberth.pgvector=$(version "postgresql-$major-pgvector")" \
+  --change "LABEL pgberth.uid=$(number 3)" \
+  --change "LABEL pgberth.gid=$(number 4)" \
+  --change "LABEL pgberth.bindir=/usr/lib/postgresql/$major/bin" \
+  --change "USER postgres" --change "STOPSIGNAL SIGINT" \
+  "$work/root.tar" "$tag"
