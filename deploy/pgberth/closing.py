@@ -1,8 +1,8 @@
 """
 What happens at the end of every run of ours: the closing table, and an exit code that tells the truth.
 
-pyinfra alone exits 0 where a --limit matches nothing, after Ctrl-C, and where a host failed under --no-wait. click calls
-us when its context closes, whatever the run came to, so all of these become 1 here.
+pyinfra alone exits 0 where a --limit matches nothing, after Ctrl-C, and where a host failed under --no-wait. click
+calls us when its context closes, whatever the run came to, so that none of these is a success here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def install() -> None:
     if verb is None:
         return
     signal.signal(signal.SIGINT, _interrupt)
-    context.call_on_close(lambda: _close(verb, context))
+    context.call_on_close(lambda: _close(verb))
 
 
 def verb_of(operations: Any) -> str | None:
@@ -38,14 +38,14 @@ def verb_of(operations: Any) -> str | None:
     return ours[0] if ours else None
 
 
-def _interrupt(signum: int, frame: Any) -> None:
+def _interrupt(*_: Any) -> None:
     global _INTERRUPTED
     _INTERRUPTED = True
     click.echo("interrupted: commands under way on the machines run to their end; run the deploy again", err=True)
     sys.exit(130)
 
 
-def _close(verb: str, context: click.Context) -> None:
+def _close(verb: str) -> None:
     from pyinfra.context import ctx_state, state
 
     from pgberth.checks.receipt import RECEIPTS

@@ -15,7 +15,7 @@ from pyinfra.api.exceptions import InventoryError
 from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine, read_output_buffers, write_stdin
 
-from pgberth import closing
+import pgberth.closing as closing
 
 # pyinfra imports the connectors of every entry point at start-up, so this is where every run passes.
 closing.install()
@@ -99,6 +99,8 @@ class TenantConnector(LocalConnector):
             **identity.popen_arguments(),
         )
         with process:
+            assert process.stdout is not None  # noqa: S101  (PIPE above)
+            assert process.stderr is not None  # noqa: S101
             _feed(process, arguments.get("_stdin"))
             output = read_output_buffers(
                 process.stdout,
