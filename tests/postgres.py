@@ -144,14 +144,32 @@ def _unprivileged(*command: str | Path) -> list[str]:
     return ["setpriv", *identity, "--pdeathsig", "QUIT", "--", *map(str, command)]
 
 
-def _reachable_programs(major: int, home: Path) -> Path:
-    """The bin directory; copied into `home` where the unprivileged account cannot enter site-packages."""
+def _reachable_programs(major: int, undo: contextlib.ExitStack) -> Path:
+    """The bin directory; of a copy where the unprivileged account cannot enter site-packages."""
     installed = _program_directory(major)
     test = subprocess.run(_unprivileged("test", "-x", installed / "bin" / "postgres"), check=False)
     if test.returncode == 0:
         return installed / "bin"
-    shutil.copytree(installed, home / "programs", symlinks=True)
-    return home / "programs" / "bin"
+    copy = _directory(f"pgberth-programs{major}-", undo)
+    shutil.copytree(installed, copy / "programs", symlinks=True)
+    return copy / "programs" / "bin"
+
+
+def _directory(prefix: str, undo: contextlib.ExitStack, inside: str | None = None) -> Path:
+    """A directory of the unprivileged account's own, removed at the end."""
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=inside))
+    undo.callback(shutil.rmtree, made, ignore_errors=True)
+    if os.getuid() == 0:
+        os.chown(made, NOBODY, NOBODY)
+    return made
+
+
+def _fast_storage() -> str | None:
+    """Memory, where there is plenty: making a database there takes a fifth of the time it takes on a disk."""
+    memory = "/dev/shm"
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 << 30:
+        return memory
+    return None
 
 
 def _free_port() -> int:
@@ -193,12 +211,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def running_server(major: int = 18, settings: dict[str, str] | None = None) -> Iterator[Server]:
     """A bare server of that major (18 or 16), stopped and removed at the end. `settings` win over ours."""
-    home = Path(tempfile.mkdtemp(prefix=f"pgberth-pg{major}-"))
-    if os.getuid() == 0:
-        os.chown(home, NOBODY, NOBODY)
     with contextlib.ExitStack() as undo:
-        undo.callback(shutil.rmtree, home, ignore_errors=True)
-        bin_directory = _reachable_programs(major, home)
+        home = _directory(f"pgberth-pg{major}-", undo, _fast_storage())
+        bin_directory = _reachable_programs(major, undo)
         _initialise(bin_directory, home / "data")
         server = Server(major, bin_directory, home, _free_port(), secrets.token_hex(8))
         chosen = _SETTINGS | {"port": str(server.port), "unix_socket_directories": str(home)} | (settings or {})

@@ -112,10 +112,11 @@ def notes(root: Path) -> Tree:
     return tree
 
 
-def dump(database: Database, schema: str = "notes") -> str:
-    """pg_dump's own words for the schema; equal for equal schemas."""
+def dump(database: Database) -> str:
+    """pg_dump's own words for everything but the ledger; equal for equal schemas."""
     command = [
-        str(database.server.bin / "pg_dump"), "--schema-only", "--restrict-key=pgberth", f"--schema={schema}",
+        str(database.server.bin / "pg_dump"), "--schema-only",
+        "--restrict-key=pgberth", "--exclude-schema=memory_ledger",
         f"--dbname={database.conninfo('postgres')}",
     ]  # fmt: skip
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pgberth.migrations import indexes, ledger
@@ -13,8 +14,9 @@ from pgberth.migrations.runner import running
 from pgberth.migrations.session import Connect, Patience
 from pgberth.migrations.source import SQL_ROOT, Migration, Parameters
 from pgberth.migrations.statements import IndexStatement, index_statement, split
-from pgberth.migrations.step import go_up
+from pgberth.migrations.step import failures_told, go_up
 from pgberth.migrations.verify import REPAIRABLE, Finding, findings
+from pgberth.model.problems import Problem, Refused
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class Repair:
 
     + fixed: each is a change, to be named
     + remaining: what an operator has to decide about: tables, columns, types, constraints, and whatever resisted
+    + obstacles: why it resisted
     """
 
     component: str
     fixed: tuple[Finding, ...] = ()
     remaining: tuple[Finding, ...] = ()
+    obstacles: tuple[Problem, ...] = ()
 
 
 def repair(
@@ -43,25 +47,39 @@ def repair(
     Repair what `verify_sql` finds and REPAIRABLE allows. Nothing is applied that was not applied before.
 
     An index comes from its statement in the version's up file, the rest from the component's repeatables, all of which
-    are run again. Raises Refused as `apply` does.
+    are run again. Each is tried, whatever became of the one before. Raises Refused where the history differs or the
+    lock is held.
     """
     with running(connect, component, patience) as connection:
         plan = plan_up(component, ledger.heads(connection, component), parameters, root=root)
         before = findings(connection, plan.applied)
         wrong = [finding for finding in before if finding.kind in REPAIRABLE]
-        _indexes(connection, plan.applied, [f for f in wrong if f.kind == "index"], patience)
-        if any(finding.kind != "index" for finding in wrong):
-            for migration in plan.applied:
-                if migration.kind == "repeatable":
-                    go_up(connection, migration, patience)
+        obstacles: list[Problem] = []
+        for step in _steps(connection, plan.applied, wrong, patience):
+            try:
+                step()
+            except Refused as refused:
+                obstacles += refused.problems
         after = findings(connection, plan.applied) if wrong else before
-        return Repair(component, tuple(f for f in before if f not in after), after)
+        return Repair(component, tuple(f for f in before if f not in after), after, tuple(obstacles))
 
 
-def _indexes(connection: Connection, applied: Iterable[Migration], wrong: list[Finding], patience: Patience) -> None:
-    names = {finding.object.rpartition(".")[2].strip('"') for finding in wrong}
+def _steps(
+    connection: Connection, applied: tuple[Migration, ...], wrong: list[Finding], patience: Patience
+) -> Iterator[Callable[[], None]]:
+    names = {finding.object.rpartition(".")[2].strip('"') for finding in wrong if finding.kind == "index"}
     for migration, index in _written(applied):
-        if index.name in names and indexes.ensure(connection, index, patience):
+        if index.name in names:
+            yield partial(_rebuild, connection, migration, index, patience)
+    if any(finding.kind != "index" for finding in wrong):
+        for migration in applied:
+            if migration.kind == "repeatable":
+                yield partial(go_up, connection, migration, patience)
+
+
+def _rebuild(connection: Connection, migration: Migration, index: IndexStatement, patience: Patience) -> None:
+    with failures_told(connection, migration, "up"):
+        if indexes.ensure(connection, index, patience):
             ledger.record(connection, migration, "applied", note=f"rebuilt index {index.name}")
 
 

@@ -34,7 +34,7 @@ def go_up(connection: Connection, migration: Migration, patience: Patience, obse
     run takes it up again. Raises Refused, and records the failure.
     """
     how = _in_transaction if migration.transactional else _by_statement
-    with _failures_told(connection, migration, "up"):
+    with failures_told(connection, migration, "up"):
         how(connection, migration, patience, observe)
     killpoint(f"migrate.{migration.component}.{migration.version}.applied")
 
@@ -57,7 +57,7 @@ def go_down(connection: Connection, migration: Migration, gone: tuple[Head, ...]
             _execute(connection, migration.down)
             killpoint(f"migrate.{migration.component}.{migration.version}.undone")
 
-    with _failures_told(connection, migration, "down"):
+    with failures_told(connection, migration, "down"):
         retried(connection, migration.component, work, patience)
     killpoint(f"migrate.{migration.component}.{migration.version}.reverted")
 
@@ -123,7 +123,8 @@ def _execute(connection: Connection, text: str, first_line: int = 1) -> None:
 
 
 @contextlib.contextmanager
-def _failures_told(connection: Connection, migration: Migration, twin: str) -> Iterator[None]:
+def failures_told(connection: Connection, migration: Migration, twin: str) -> Iterator[None]:
+    """The server's errors inside, as Refused, and every refusal in the ledger."""
     try:
         yield
     except Refused as refused:
