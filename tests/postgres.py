@@ -151,8 +151,11 @@ def _reachable_programs(major: int, undo: contextlib.ExitStack) -> Path:
     if test.returncode == 0:
         return installed / "bin"
     copy = _directory(f"pgberth-programs{major}-", undo)
-    shutil.copytree(installed, copy / "programs", symlinks=True)
-    return copy / "programs" / "bin"
+    # The programs find their libraries beside the package, by a path relative to themselves.
+    for part in (installed, installed.parent.with_suffix(".libs")):
+        if part.is_dir():
+            shutil.copytree(part, copy / part.relative_to(installed.parent.parent), symlinks=True)
+    return copy / installed.relative_to(installed.parent.parent) / "bin"
 
 
 def _directory(prefix: str, undo: contextlib.ExitStack, inside: str | None = None) -> Path:
