@@ -48,7 +48,7 @@ def _interrupt(*_: Any) -> None:
 def _close(verb: str) -> None:
     from pyinfra.context import ctx_state, state
 
-    from pgberth.checks.receipt import RECEIPTS
+    from pgberth.checks.receipt import NOTES, RECEIPTS
     from pgberth.report import write
 
     if not ctx_state.isset() or state.inventory is None:
@@ -62,7 +62,7 @@ def _close(verb: str) -> None:
         click.echo(
             f"{verb}: no host of the inventory matches --limit\nHINT: nothing was done; see its tenants", err=True
         )
-    write(verb, list(RECEIPTS.values()), failed, verbose=state.print_noop_info)
+    write(verb, list(RECEIPTS.values()), NOTES, failed, verbose=state.print_noop_info)
     if _INTERRUPTED:
         sys.exit(130)
     # An exit under way with another code than 0 keeps it; this only turns a false success into a failure.

@@ -9,15 +9,18 @@ from pgberth.checks.receipt import Receipt
 COLUMNS = ("tenant", "ring", "port", "image", "versions", "checks", "seconds")
 
 
-def write(verb: str, receipts: list[Receipt], failed: set[str], *, verbose: bool) -> None:
+def write(verb: str, receipts: list[Receipt], notes: list[str], failed: set[str], *, verbose: bool) -> None:
     """
     Print the report of a run.
 
+    + notes: what is to be said of machines
     + failed: names of the hosts that did not get to the end
     + verbose: name every check, as `verify` always does
     """
     if receipts:
         click.echo(f"\n{table([row(receipt, failed) for receipt in receipts])}", err=True)
+    for note in notes:
+        click.echo(note, err=True)
     for receipt in receipts:
         for line in lines(receipt, named=verbose or verb == "verify"):
             click.echo(line, err=True)
@@ -38,6 +41,8 @@ def row(receipt: Receipt, failed: set[str]) -> dict[str, str]:
 
 def checks(receipt: Receipt, failed: bool) -> str:
     """How the suite came out, in a word or two."""
+    if receipt.state:
+        return receipt.state
     if receipt.results is None:
         return "FAILED before the checks" if failed else "not run"
     red = len(receipt.failed_checks)

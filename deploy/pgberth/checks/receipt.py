@@ -14,8 +14,8 @@ class Receipt:
     """
     One tenant's part of a run.
 
+    + state: how the tenant stands, in a few words, where a verb only looks
     + pending: what only a recycle would change
-    + failure: why the tenant did not get to the end, "" where it did
     """
 
     verb: str
@@ -30,6 +30,7 @@ class Receipt:
     pending: str = ""
     results: tuple[Result, ...] | None = None
     notes: list[str] = field(default_factory=list)
+    state: str = ""
 
     @property
     def failed_checks(self) -> list[Result]:
@@ -55,3 +56,5 @@ class Receipt:
 
 # What this run has to tell, by tenant; read when it closes.
 RECEIPTS: dict[str, Receipt] = {}
+# What it has to tell of machines.
+NOTES: list[str] = []

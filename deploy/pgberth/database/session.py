@@ -34,6 +34,7 @@ def connect(
         password=password.reveal() if password is not None else "",
         passfile="/dev/null/none",
         connect_timeout=CONNECT_TIMEOUT,
+        application_name="pgberth",
         autocommit=True,
         **parameters,
     )

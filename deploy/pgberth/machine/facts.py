@@ -125,3 +125,28 @@ class AccountState(FactBase[AccountFacts]):
     @staticmethod
     def default() -> AccountFacts:
         return AccountFacts({}, None)
+
+
+_CARRIED = """podman ps --all --filter label=LABEL --format '{{ index .Labels "LABEL" }} container'
+podman volume ls --filter label=LABEL --format '{{ index .Labels "LABEL" }} volume:{{ .Name }}'
+for place in "$HOME"/TENANTS/*/; do [ ! -d "$place" ] || printf '%s directory\\n' "$(basename "$place")"; done
+exit 0"""
+
+
+class Carried(FactBase[dict[str, set[str]]]):
+    """Tenant -> what the account holds of it: container, volume:NAME, directory."""
+
+    def command(self, facts: MachineFacts) -> StringCommand:
+        text = _CARRIED.replace("LABEL", layout.TENANT_LABEL).replace("TENANTS", f"{layout.HOME}/tenants")
+        return as_account(facts, text, timeout=60)
+
+    def process(self, output: list[str]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for line in output:
+            name, _, thing = line.partition(" ")
+            found.setdefault(name, set()).add(thing)
+        return found
+
+    @staticmethod
+    def default() -> dict[str, set[str]]:
+        return {}

@@ -13,6 +13,8 @@ PODMAN_FLOOR = (4, 3)  # keep-id:uid=,gid= and --secret with mode came with 4.3
 FREE_KIB_FLOOR = 2 * 1024 * 1024  # an image, a volume and its write-ahead log
 FREE_INODES_FLOOR = 50_000
 
+GECOS = "pgberth tenants"  # the comment that marks an account as made by us, and so as ours to remove
+
 # Program that proves it -> package that brings it (Debian's names).
 _PACKAGES = {
     "podman": "podman",
@@ -131,7 +133,8 @@ def _account_steps(facts: MachineFacts) -> Iterator[Step]:
     account = shlex.quote(facts.account)
     if not facts.uid:
         # useradd gives a normal account its subordinate ids; the password stays locked.
-        yield Step(f"make the account {facts.account}", f"useradd --create-home --shell /bin/sh {account}")
+        made = f"useradd --create-home --shell /bin/sh --comment {shlex.quote(GECOS)} {account}"
+        yield Step(f"make the account {facts.account}", made)
     first, last = facts.subnext, facts.subnext + 65535
     for kind, have in (("uids", facts.subuid), ("gids", facts.subgid)):
         if facts.uid and have < 65536:

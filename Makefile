@@ -1,0 +1,56 @@
+# pgberth. `make deploy` and `make test` set everything up on a fresh machine, as root or as a plain user.
+
+INVENTORY ?= inventories/local.py
+PYTHON    ?= python3
+BIN       := .venv/bin
+PYINFRA   := $(BIN)/pyinfra $(INVENTORY)
+LOCAL     := $(BIN)/python -m pgberth.verbs.local
+LIMIT_TO   = $(if $(LIMIT),--limit $(LIMIT))
+
+.PHONY: deploy verify status url psql logs clean test test-fast bench lint
+
+deploy: .venv/bundle           ## tenants of the local inventory, made or brought up to date
+	@$(PYINFRA) deploy/provision.py -y $(LIMIT_TO)
+
+verify: .venv/bundle           ## the smoke suite alone
+	@$(PYINFRA) deploy/verify.py -y $(LIMIT_TO)
+
+status: .venv/bundle           ## what is there
+	@$(PYINFRA) deploy/status.py -y $(LIMIT_TO)
+
+url: .venv/bundle              ## TENANT=x [COMPONENT=y] [SHOW_PASSWORD=1]: a connection URL
+	@$(LOCAL) url --inventory "$(INVENTORY)" --tenant "$(TENANT)" --component "$(COMPONENT)" $(if $(SHOW_PASSWORD),--show-password)
+
+psql: .venv/bundle             ## TENANT=x [COMPONENT=y]: psql as the app, no password typed
+	@$(LOCAL) psql --inventory "$(INVENTORY)" --tenant "$(TENANT)" --component "$(COMPONENT)"
+
+logs: .venv/bundle             ## TENANT=x: the server's log
+	@$(LOCAL) logs --inventory "$(INVENTORY)" --tenant "$(TENANT)"
+
+clean: .venv/bundle            ## remove what the local inventory made, data included; asks unless YES=1
+	@$(LOCAL) clean --inventory "$(INVENTORY)" $(if $(YES),--yes)
+
+test: .venv/tools lint         ## everything, on real containers
+	@sh .ci/prepare
+	@$(BIN)/pytest $(ARGS)
+
+test-fast: .venv/tools         ## what needs no container
+	@$(BIN)/pytest --ignore=tests/deploy --ignore=tests/bench $(ARGS)
+
+bench: .venv/tools             ## speed, each figure as a ratio to a floor measured beside it
+	@sh .ci/prepare
+	@$(BIN)/pytest tests/bench -s $(ARGS)
+
+lint: .venv/tools              ## ruff, mypy, yamllint
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/yamllint --strict .
+
+.venv/bundle: pyproject.toml
+	@sh .ci/venv "$(PYTHON)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/tools: .venv/bundle
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

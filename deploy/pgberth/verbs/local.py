@@ -1,0 +1,207 @@
+"""
+The everyday commands of a local inventory: url, psql, logs and clean, as the Makefile calls them.
+
+They read the inventory and act on this machine at once, without a deploy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pwd
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pgberth.connector import Identity
+from pgberth.machine.preparation import GECOS
+from pgberth.model import layout
+from pgberth.model.declare import DECLARED
+from pgberth.model.load import Fleet, Line, load
+from pgberth.model.problems import Refused
+from pgberth.model.roles import APP_LOGINS, DATABASE
+from pgberth.model.secret import Secret
+from pgberth.model.tenant import Tenant
+from pgberth.model.url import search_path, tenant_url
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Exit code 0 when done, 1 with a fact and a HINT otherwise."""
+    parser = argparse.ArgumentParser(prog="pgberth.verbs.local")
+    parser.add_argument("command", choices=sorted(COMMANDS))
+    parser.add_argument("--inventory", default="inventories/local.py")
+    parser.add_argument("--tenant", default="")
+    parser.add_argument("--component", default="")
+    parser.add_argument("--show-password", action="store_true")
+    parser.add_argument("--yes", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        COMMANDS[options.command](read_fleet(options.inventory), options)
+    except Refused as refused:
+        sys.exit(str(refused))
+
+
+def read_fleet(path: str) -> Fleet:
+    """The fleet a local inventory file declares. Raises Refused."""
+    if not Path(path).is_file():
+        raise Refused.because(f"inventory {path} is not a file", "give its path: INVENTORY=inventories/local.py")
+    return load(_lines(runpy.run_path(path)))
+
+
+def _lines(declared: dict[str, Any]) -> Iterator[Line]:
+    for group, hosts in declared.items():
+        if group.startswith("_") or not isinstance(hosts, list):
+            continue
+        for _, data in hosts:
+            for key, value in data.items():
+                if key.startswith(DECLARED):
+                    kind, name, fields = value
+                    yield Line(kind, name, key.removeprefix(DECLARED), fields, (group,))
+
+
+def _tenant(fleet: Fleet, options: argparse.Namespace) -> Tenant:
+    names = ", ".join(fleet.tenants)
+    if not options.tenant:
+        raise Refused.because("no tenant given", f"TENANT=one of {names}")
+    if options.tenant not in fleet.tenants:
+        raise Refused.because(f"{options.tenant}: no such tenant in {options.inventory}", f"it has {names}")
+    tenant = fleet.tenants[options.tenant]
+    if options.component and options.component not in tenant.components:
+        fact = f"{tenant.name}: it has no component {options.component!r}"
+        raise Refused.because(fact, f"it has {', '.join(tenant.ordered_components)}")
+    return tenant
+
+
+def _identity(tenant: Tenant) -> Identity:
+    try:
+        return Identity.of(tenant.machine.account)
+    except LookupError as missing:
+        raise Refused.because(f"{tenant.name}: {missing}", "run make deploy first") from None
+
+
+def _file(tenant: Tenant, identity: Identity, path: str) -> str:
+    try:
+        return (Path(identity.home) / path).read_text()
+    except FileNotFoundError:
+        raise Refused.because(f"{tenant.name}: ~{identity.name}/{path} is not there", "run make deploy first") from None
+    except PermissionError:
+        fact = f"{tenant.name}: ~{identity.name}/{path} may not be read"
+        raise Refused.because(fact, f"run this as root or as {identity.name}") from None
+
+
+def _app_password(tenant: Tenant, identity: Identity) -> Secret:
+    name = json.loads(_file(tenant, identity, layout.spec_file(tenant.name)))["secrets"]["app"]
+    return Secret(_file(tenant, identity, layout.secret_file(tenant.name, name)).strip())
+
+
+def url(fleet: Fleet, options: argparse.Namespace) -> None:
+    """Print a connection URL: with a passfile, or with the password where that was asked for."""
+    tenant = _tenant(fleet, options)
+    identity = _identity(tenant)
+    password = _app_password(tenant, identity)
+    passfile = f"{identity.home}/{layout.passfile(tenant.name)}"
+    shown = {"password": password} if options.show_password else {"passfile": passfile}
+    print(tenant_url(tenant.port, options.component or None, **shown))
+
+
+def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
+    """
+    The image's own psql as the app, inside the container: always a client of the server's version.
+
+    The password goes in as a file that exists in memory only, handed over as a descriptor.
+    """
+    tenant = _tenant(fleet, options)
+    identity = _identity(tenant)
+    line = f"127.0.0.1:5432:{DATABASE}:{APP_LOGINS[0]}:{_app_password(tenant, identity).reveal()}\n"
+    path = search_path(options.component) if options.component else ()
+    _become(identity)
+    passfile = os.memfd_create("passfile")
+    os.fchmod(passfile, 0o600)  # libpq ignores a passfile that others may read
+    os.write(passfile, line.encode())
+    os.dup2(passfile, 3)
+    os.set_inheritable(3, True)  # dup2 onto itself would leave it closed on exec
+    inside = {"PGPASSFILE": "/proc/self/fd/3", "PGAPPNAME": "make psql"}
+    if path:
+        inside["PGOPTIONS"] = f"-csearch_path={','.join(path)}"
+    terminal = ["--interactive", *(["--tty"] if sys.stdin.isatty() else [])]
+    environment = [f"--env={name}={value}" for name, value in inside.items()]
+    client = ["psql", "-h", "127.0.0.1", "-U", APP_LOGINS[0], "-d", DATABASE, "-w"]
+    command = ["podman", "exec", *terminal, "--preserve-fds=1", *environment, layout.container(tenant.name), *client]
+    os.execvpe(command[0], command, {**identity.environment(), "TERM": os.environ.get("TERM", "dumb")})  # noqa: S606
+
+
+def logs(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
+    """The container's log, whole."""
+    tenant = _tenant(fleet, options)
+    identity = _identity(tenant)
+    _become(identity)
+    command = ["podman", "logs", "--timestamps", layout.container(tenant.name)]
+    os.execvpe(command[0], command, identity.environment())  # noqa: S606
+
+
+def _become(identity: Identity) -> None:
+    if identity.uid != os.geteuid():
+        os.initgroups(identity.name, identity.gid)
+        os.setgid(identity.gid)
+        os.setuid(identity.uid)
+    os.chdir(identity.home)
+
+
+def clean(fleet: Fleet, options: argparse.Namespace) -> None:
+    """Remove what this inventory made here: containers, volumes, secrets, images, and the account where it is ours."""
+    accounts = {machine.account for machine in fleet.machines.values()}
+    for account in accounts:
+        try:
+            identity = Identity.of(account)
+        except LookupError as missing:
+            print(f"{missing}: nothing to clean")
+            continue
+        if not options.yes and not _agreed(fleet, identity):
+            sys.exit("nothing was removed")
+        _remove(identity)
+
+
+def _agreed(fleet: Fleet, identity: Identity) -> bool:
+    print(f"This deletes the data of {', '.join(fleet.tenants)} and every other tenant of {identity.name}, for good.")
+    return input("Type yes to go on: ").strip() == "yes"
+
+
+_REMOVE = """
+podman ps --all --quiet --filter label=LABEL | xargs -r podman rm --force --time 10 >/dev/null
+podman volume ls --quiet --filter label=LABEL | xargs -r podman volume rm --force >/dev/null
+podman image ls --quiet --filter label=pgberth.recipe | sort -u | xargs -r podman image rm --force >/dev/null
+rm -rf -- "$HOME/PLACE"
+""".replace("LABEL", layout.TENANT_LABEL).replace("PLACE", layout.HOME)
+
+
+def _remove(identity: Identity) -> None:
+    if shutil.which("podman"):
+        subprocess.run(
+            ["/bin/sh", "-c", _REMOVE],
+            check=True,
+            cwd=identity.home,
+            env=identity.environment(),
+            **identity.popen_arguments(),
+        )
+    print(f"removed: containers, volumes, images and secrets of {identity.name}")
+    if os.geteuid() == 0 and _made_by_us(identity.name):
+        subprocess.run(["pkill", "-KILL", "-U", str(identity.uid)], check=False)
+        subprocess.run(["loginctl", "disable-linger", identity.name], check=False, capture_output=True)
+        subprocess.run(["userdel", "--remove", identity.name], check=True, capture_output=True)
+        shutil.rmtree(identity.runtime_directory, ignore_errors=True)
+        print(f"removed: account {identity.name}")
+
+
+def _made_by_us(account: str) -> bool:
+    return pwd.getpwnam(account).pw_gecos.split(",")[0] == GECOS
+
+
+COMMANDS = {"url": url, "psql": psql, "logs": logs, "clean": clean}
+
+if __name__ == "__main__":
+    main()
