@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 import psycopg
 import yaml
 
-Row = tuple[Any, ...]
+Session = psycopg.Connection[Any]
 Schema = dict[str, Any]
 
 _COLUMNS = """
@@ -61,10 +61,10 @@ def contract(component: str) -> Schema:
     return wanted
 
 
-def live(session: psycopg.Connection[Row], schema: str) -> Schema:
+def live(session: Session, schema: str) -> Schema:
     """`enums` and `tables` as the catalogue has them."""
 
-    def ask(query: LiteralString) -> list[Row]:
+    def ask(query: LiteralString) -> list[Any]:
         return session.execute(query, [schema]).fetchall()
 
     tables: Schema = {}

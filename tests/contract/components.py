@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import psycopg
-
 from pgberth.migrations import ledger, runner
 from pgberth.migrations.plan import plan_up
 from pgberth.migrations.session import Connect
 from pgberth.migrations.source import Migration, Parameters, load
 from pgberth.migrations.verify import Finding, findings
-from tests.contract.catalogue import contract
+from tests.contract.catalogue import Session, contract
 from tests.postgres import Database, Server, new_database
 
 DIMENSION = 256  # of the embeddings in tests; what register_model would stamp
@@ -37,21 +35,31 @@ def parameters(component: str) -> dict[str, Any]:
 def bring_up(
     database: Database, component: str, given: Parameters | None = None, to: str | None = None
 ) -> tuple[str, ...]:
-    """Apply a component, to its head by default; the versions that were applied."""
+    """Apply a component, to its head by default, with what the contract gives it; the versions that were applied."""
     given = parameters(component) if given is None else given
+    connect = migrator(database)
     done: tuple[Migration, ...] = ()
-    if component == "knowledge" and "registered_model" in given and to is None:
-        rest = {name: value for name, value in given.items() if name != "registered_model"}
-        done = runner.apply(migrator(database), component, rest, to="0001").done
-        stamp(database)
-    done += runner.apply(migrator(database), component, given, to=to).done
+    if "registered_model" in given and to != "0000":
+        base = {name: value for name, value in given.items() if name != "registered_model"}
+        done = runner.apply(connect, component, base, to=None if _registered(database) else "0001").done
+        runner.run_code(connect, component, "register_model", given, _stamp, after=("0001",))
+    done += runner.apply(connect, component, given, to=to).done
     return tuple(migration.version for migration in done)
 
 
-def stamp(database: Database) -> None:
+def _registered(database: Database) -> bool:
+    session = database.connect("memory_owner")
+    return ledger.exists(session) and any(
+        head.version == "register_model" and head.state == "applied" for head in ledger.heads(session, "knowledge")
+    )
+
+
+def _stamp(session: Session) -> bool:
     """What register_model does to the column."""
-    statement = f"ALTER TABLE knowledge.knowledge_nodes ALTER COLUMN embedding TYPE public.vector({DIMENSION})"
-    database.connect("memory_owner").execute(statement.encode())
+    session.execute(
+        f"ALTER TABLE knowledge.knowledge_nodes ALTER COLUMN embedding TYPE public.vector({DIMENSION})".encode()
+    )
+    return True
 
 
 def take_down(database: Database, component: str, to: str) -> None:
@@ -65,7 +73,7 @@ def applied(database: Database, component: str) -> tuple[Migration, ...]:
     return plan_up(component, ledger.heads(session, component), parameters(component)).verifiable
 
 
-def found(session: psycopg.Connection[Any], migrations: tuple[Migration, ...]) -> tuple[Finding, ...]:
+def found(session: Session, migrations: tuple[Migration, ...]) -> tuple[Finding, ...]:
     """What the verify files find, in a session of any role."""
     return findings(session, migrations)
 
@@ -94,7 +102,7 @@ def standing(server: Server, *components: str) -> Iterator[Database]:
 
 
 @contextlib.contextmanager
-def undone(session: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+def undone(session: Session) -> Iterator[Session]:
     """The session in a transaction that is rolled back, so that the next test finds what this one found."""
     with session.transaction(force_rollback=True):
         yield session

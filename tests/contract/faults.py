@@ -7,8 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from tests.contract.components import applied, found, undone
-from tests.postgres import Database
+from pgberth.migrations.source import Migration
+from tests.contract.catalogue import Session
+from tests.contract.components import found
 
 
 @dataclass(frozen=True)
@@ -37,24 +38,6 @@ def faults(component: str) -> list[Fault]:
     return [Fault(**row) for row in yaml.safe_load(text)]
 
 
-def check_named(database: Database, component: str, fault: Fault) -> None:
-    """Verify is silent, then the fault is planted, then it is named. Everything is undone."""
-    migrations = applied(database, component)
-    with undone(database.connect("postgres")) as session:
-        assert found(session, migrations) == ()
-        session.execute(fault.sql.encode())
-        said = [f"{finding.kind} {finding.object} {finding.problem}" for finding in found(session, migrations)]
-    assert [line for line in said if line.startswith(fault.finds)], said
-
-
-def check_repaired(database: Database, component: str, fault: Fault) -> None:
-    """The owner runs the repeatables again, and the fault is gone. Everything is undone."""
-    migrations = applied(database, component)
-    with undone(database.connect("postgres")) as session:
-        session.execute(fault.sql.encode())
-        assert found(session, migrations) != ()
-        session.execute("SET LOCAL ROLE memory_owner; SET LOCAL search_path = pg_catalog, pg_temp")
-        for migration in migrations:
-            if migration.kind == "repeatable":
-                session.execute(migration.up.encode())
-        assert found(session, migrations) == ()
+def named(session: Session, migrations: tuple[Migration, ...]) -> list[str]:
+    """What verify says, a line for each finding."""
+    return [f"{finding.kind} {finding.object} {finding.problem}" for finding in found(session, migrations)]

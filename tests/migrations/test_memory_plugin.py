@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg
 import pytest
 from psycopg import errors
 
 from pgberth.model.problems import Refused
-from tests.contract.catalogue import contract, live, orders
-from tests.contract.components import applied, bring_up, dump, found, rendered, standing, take_down, undone
-from tests.contract.faults import Fault, check_named, check_repaired, faults
+from tests.contract.catalogue import Session, live
+from tests.contract.components import applied, bring_up, dump, found, standing, take_down, undone
 from tests.postgres import Database, Server
 
 NAMESPACE = "INSERT INTO memory_plugin.memory_namespaces (name, kind) VALUES ('workspace:1', 'workspace')"
@@ -39,19 +37,13 @@ def tenant(postgres18: Server) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def superuser(tenant: Database) -> psycopg.Connection[Any]:
+def superuser(tenant: Database) -> Session:
     return tenant.connect("postgres")
 
 
 @pytest.fixture(scope="module")
-def app(tenant: Database) -> psycopg.Connection[Any]:
+def app(tenant: Database) -> Session:
     return tenant.connect("memory_app_a")
-
-
-def test_every_table_is_as_the_contract_says(superuser: psycopg.Connection[Any]) -> None:
-    wanted, found_there = contract("memory_plugin"), live(superuser, "memory_plugin")
-    assert found_there == {"enums": wanted["enums"], "tables": wanted["tables"]}
-    assert orders(found_there) == orders(wanted)
 
 
 @pytest.mark.parametrize("dimension", [1, 768, 2000])
@@ -75,7 +67,7 @@ def test_the_start_up_ddl_of_the_plugin_finds_everything_and_changes_nothing(dat
     assert dump(database) == before
 
 
-def test_cosine_queries_use_the_vector_index_and_others_cannot(superuser: psycopg.Connection[Any]) -> None:
+def test_cosine_queries_use_the_vector_index_and_others_cannot(superuser: Session) -> None:
     def plan(operator: str) -> str:
         query = f"""EXPLAIN SELECT id FROM memory_plugin.memory_records WHERE embedding IS NOT NULL
                     ORDER BY embedding {operator} array_fill(0.5, ARRAY[1536])::vector LIMIT 5"""
@@ -128,46 +120,24 @@ BAD = {
 
 
 @pytest.mark.parametrize("statement", GOOD.values(), ids=GOOD)
-def test_the_app_can_write(app: psycopg.Connection[Any], statement: str) -> None:
+def test_the_app_can_write(app: Session, statement: str) -> None:
     with undone(app):
         app.execute(NAMESPACE)
         app.execute(statement.encode())
 
 
 @pytest.mark.parametrize(("statement", "sqlstate"), BAD.values(), ids=BAD)
-def test_the_app_is_refused(app: psycopg.Connection[Any], statement: str, sqlstate: str) -> None:
+def test_the_app_is_refused(app: Session, statement: str, sqlstate: str) -> None:
     with undone(app), pytest.raises(psycopg.Error) as refused:
         app.execute(NAMESPACE)
         app.execute(statement.encode())
     assert refused.value.sqlstate == sqlstate
 
 
-def test_a_namespace_takes_its_records_along(app: psycopg.Connection[Any]) -> None:
+def test_a_namespace_takes_its_records_along(app: Session) -> None:
     with undone(app):
         app.execute(f"{NAMESPACE}; {RECORD}; DELETE FROM memory_plugin.memory_namespaces".encode())
         assert app.execute("SELECT count(*) FROM memory_plugin.memory_records").fetchone() == (0,)
-
-
-def test_up_down_to_zero_and_up_again_gives_the_same_schema(database: Database) -> None:
-    nothing = dump(database)
-    bring_up(database, "memory_plugin")
-    everything = dump(database)
-    take_down(database, "memory_plugin", "zero")
-    assert dump(database) == nothing
-    bring_up(database, "memory_plugin")
-    assert dump(database) == everything
-    assert bring_up(database, "memory_plugin") == ()
-
-
-def test_each_version_can_be_taken_back_and_done_again(database: Database) -> None:
-    bring_up(database, "memory_plugin", to="0000")
-    below = dump(database)
-    bring_up(database, "memory_plugin", to="0001")
-    above = dump(database)
-    take_down(database, "memory_plugin", "0000")
-    assert dump(database) == below
-    bring_up(database, "memory_plugin", to="0001")
-    assert dump(database) == above
 
 
 @pytest.mark.parametrize("filling", [NAMESPACE, f"{NAMESPACE}; {RECORD}"], ids=["a namespace", "a record"])
@@ -204,27 +174,7 @@ def test_up_stops_before_what_it_must_not_touch(database: Database, before: str,
     assert live(database.connect("postgres"), "memory_plugin")["tables"] == {}
 
 
-FAULTS = faults("memory_plugin")
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_verify_is_silent_until_a_fault_is_planted_and_then_names_it(tenant: Database, fault: Fault) -> None:
-    check_named(tenant, "memory_plugin", fault)
-
-
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.repairable], ids=str)
-def test_a_grant_is_repaired_by_its_repeatable(tenant: Database, fault: Fault) -> None:
-    check_repaired(tenant, "memory_plugin", fault)
-
-
-@pytest.mark.parametrize("role", ["memory_monitor", "memory_app_a", "memory_migrator"])
-def test_any_role_can_run_verify_even_where_nothing_is_there(database: Database, role: str) -> None:
-    assert {finding.problem for finding in found(database.connect(role), rendered("memory_plugin"))} == {"is missing"}
-    bring_up(database, "memory_plugin")
-    assert found(database.connect(role), rendered("memory_plugin")) == ()
-
-
-def test_a_record_without_its_namespace_names_the_key(app: psycopg.Connection[Any]) -> None:
+def test_a_record_without_its_namespace_names_the_key(app: Session) -> None:
     with undone(app), pytest.raises(errors.ForeignKeyViolation) as refused:
         app.execute(RECORD.encode())
     assert refused.value.diag.constraint_name == "memory_records_namespace_fkey"

@@ -1,0 +1,106 @@
+"""What holds for every component: it is its contract, it goes back, and its verify files see what a hand does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from pgberth.migrations.source import Migration
+from tests.contract.catalogue import Session, contract, live, orders
+from tests.contract.components import applied, bring_up, dump, found, rendered, standing, take_down, undone
+from tests.contract.faults import Fault, faults, named
+from tests.postgres import Database, Server
+
+COMPONENTS = ["control_plane", "memory_plugin", "knowledge"]
+FAULTS = [pytest.param(name, fault, id=f"{name}, {fault}") for name in COMPONENTS for fault in faults(name)]
+REPAIRABLE = [
+    pytest.param(name, fault, id=f"{name}, {fault}")
+    for name in COMPONENTS
+    for fault in faults(name)
+    if fault.repairable
+]
+STAIRS = [(name, below, above) for name in COMPONENTS for below, above in (("0000", "0001"), ("0001", "0002"))]
+STAIRS.remove(("memory_plugin", "0001", "0002"))
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A database with every component, and what is applied in it."""
+
+    superuser: Session
+    migrations: dict[str, tuple[Migration, ...]]
+
+
+@pytest.fixture(scope="module")
+def tenant(postgres18: Server) -> Iterator[Tenant]:
+    with standing(postgres18, *COMPONENTS) as database:
+        yield Tenant(database.connect("postgres"), {name: applied(database, name) for name in COMPONENTS})
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_the_catalogue_is_the_contract(tenant: Tenant, component: str) -> None:
+    wanted, there = contract(component), live(tenant.superuser, component)
+    assert there == {"enums": wanted["enums"], "tables": wanted["tables"]}
+    assert orders(there) == orders(wanted)
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_up_down_to_zero_and_up_again_gives_the_same_schema(database: Database, component: str) -> None:
+    nothing = dump(database)
+    bring_up(database, component)
+    everything = dump(database)
+    take_down(database, component, "zero")
+    assert dump(database) == nothing
+    bring_up(database, component)
+    assert dump(database) == everything
+    assert bring_up(database, component) == ()
+
+
+@pytest.mark.parametrize(("component", "below", "above"), STAIRS)
+def test_each_version_can_be_taken_back_and_done_again(
+    database: Database, component: str, below: str, above: str
+) -> None:
+    bring_up(database, component, to=below)
+    before = dump(database)
+    bring_up(database, component, to=above)
+    after = dump(database)
+    take_down(database, component, below)
+    assert dump(database) == before
+    bring_up(database, component, to=above)
+    assert dump(database) == after
+
+
+@pytest.mark.parametrize(("component", "fault"), FAULTS)
+def test_verify_is_silent_until_a_fault_is_planted_and_then_names_it(
+    tenant: Tenant, component: str, fault: Fault
+) -> None:
+    with undone(tenant.superuser) as session:
+        assert named(session, tenant.migrations[component]) == []
+        session.execute(fault.sql.encode())
+        said = named(session, tenant.migrations[component])
+    assert [line for line in said if line.startswith(fault.finds)], said
+
+
+@pytest.mark.parametrize(("component", "fault"), REPAIRABLE)
+def test_functions_triggers_and_grants_are_put_back_by_the_repeatables(
+    tenant: Tenant, component: str, fault: Fault
+) -> None:
+    migrations = tenant.migrations[component]
+    with undone(tenant.superuser) as session:
+        session.execute(fault.sql.encode())
+        assert named(session, migrations) != []
+        session.execute("SET LOCAL ROLE memory_owner; SET LOCAL search_path = pg_catalog, pg_temp")
+        for migration in migrations:
+            if migration.kind == "repeatable":
+                session.execute(migration.up.encode())
+        assert named(session, migrations) == []
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("role", ["memory_monitor", "memory_app_a", "memory_migrator"])
+def test_any_role_can_run_verify_even_where_nothing_is_there(database: Database, component: str, role: str) -> None:
+    assert {finding.problem for finding in found(database.connect(role), rendered(component))} == {"is missing"}
+    bring_up(database, component)
+    assert found(database.connect(role), rendered(component)) == ()
