@@ -13,7 +13,6 @@ from pgberth.checks.subject import Subject
 from pgberth.checks.suite import run
 from pgberth.commands import Commands
 from pgberth.container.facts import Berth
-from pgberth.container.operations import secret_names
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
 from pgberth.database.probe import Server
@@ -38,7 +37,7 @@ def smoke(berth: Berth, receipt: Receipt, files: dict[str, str]) -> Commands:
         yield commands.refuse(not_answering(berth, seen))
         return
     tell(receipt, seen, server)
-    password = berth.secret(secret_names(seen.spec)["app"])
+    password = berth.secret("app")
     with reached(berth.tenant.port) as address:
         subject = Subject(berth.tenant, seen, seen.container, server, address, password or Secret(""), files)
         receipt.results = run(subject)

@@ -41,6 +41,9 @@ class TenantLook(FactBase[TenantState | None]):
         return None
 
 
+_READ_SECRETS = 'cd "$1" && for name in *; do printf "%s %s\\n" "$name" "$(cat "$name")"; done'
+
+
 class Berth:
     """
     A tenant on its machine during one run. Looked at once, and again after each change.
@@ -54,6 +57,7 @@ class Berth:
         self.changed = False
         self._seen: TenantState | None = None
         self._seen_executing = False
+        self._secrets: dict[str, Secret] = {}
 
     def __repr__(self) -> str:
         return f"Berth({self.tenant.name})"
@@ -87,12 +91,17 @@ class Berth:
         self.forget()
         return commands.write_file(self.tenant.name, path, text, mode)
 
-    def secret(self, name: str) -> Secret | None:
-        """
-        The stored secret of that name, None where there is none.
+    def secret(self, kind: str) -> Secret | None:
+        """The stored secret of that kind ("app", "migrator", ...) that the spec file names; None where there is none."""
+        seen = self.look()
+        name = layout.secret_names(seen.spec if seen is not None else {}).get(kind, "")
+        if name not in self._secrets:
+            self._secrets = self._read_secrets()
+        return self._secrets.get(name)
 
-        Read past pyinfra's facts, which print what they return at -vvv.
-        """
-        path = layout.secret_file(self.tenant.name, name)
-        done, output = host.run_shell_command(commands.shell('cat "$1"', path, timeout=10))
-        return Secret(output.stdout.strip()) if done and output.stdout.strip() else None
+    def _read_secrets(self) -> dict[str, Secret]:
+        """Name -> secret, past pyinfra's facts: those print what they return at -vvv."""
+        place = f"{layout.directory(self.tenant.name)}/secrets"
+        done, output = host.run_shell_command(commands.shell(_READ_SECRETS, place, timeout=10))
+        read = [line.split(maxsplit=1) for line in output.stdout_lines] if done else []
+        return {line[0]: Secret(line[1]) for line in read if len(line) == 2}

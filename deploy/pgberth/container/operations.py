@@ -17,7 +17,6 @@ from pgberth.container.state import TenantState
 from pgberth.model import layout
 from pgberth.model.image import BuiltImage
 from pgberth.model.problems import Problem
-from pgberth.model.roles import SECRETS
 from pgberth.model.tenant import Tenant
 
 # Made on the machine itself, from the kernel's randomness: a new secret travels nowhere.
@@ -44,16 +43,10 @@ def secrets_exist(berth: Berth) -> Commands:
     if state.ready is None:
         yield commands.refuse(not_ready(berth.tenant))
         return
-    wanted = secret_names(state.spec)
+    wanted = layout.secret_names(state.spec)
     missing = [name for name in wanted.values() if name not in state.secrets]
     if missing:
         yield berth.change(_MAKE_SECRETS, layout.directory(berth.tenant.name), *missing)
-
-
-def secret_names(spec: Mapping[str, object]) -> dict[str, str]:
-    """Secret kind -> file name, as the spec file has it, version 1 where there is none yet."""
-    told = spec.get("secrets")
-    return {kind: (told.get(kind) if isinstance(told, dict) else None) or layout.secret(kind, 1) for kind in SECRETS}
 
 
 def not_ready(tenant: Tenant) -> Problem:
@@ -146,7 +139,7 @@ def _spec_text(tenant: Tenant, image: BuiltImage, state: TenantState, generation
     body = {
         "tenant": tenant.name,
         "generation": generation,
-        "secrets": secret_names(state.spec),
+        "secrets": layout.secret_names(state.spec),
         "image": image.id,
         "port": tenant.port,
         "profile": tenant.profile_name,

@@ -11,7 +11,6 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.container.facts import Berth
-from pgberth.container.operations import secret_names
 from pgberth.container.state import TenantState
 from pgberth.database.access import REPAIRABLE, access_sql
 from pgberth.database.probe import Server
@@ -65,7 +64,7 @@ def access_current(berth: Berth) -> Commands:
         return
     tenant = berth.tenant
     server = Server.of(state)
-    passwords = {role: berth.secret(secret_names(state.spec)[kind]) for kind, role in SECRETS.items()}
+    passwords = {role: berth.secret(kind) for kind, role in SECRETS.items()}
     missing = sorted(role for role, secret in passwords.items() if secret is None)
     if missing:
         yield commands.refuse(_no_secret(tenant, missing))
@@ -108,7 +107,7 @@ def connection_files_published(berth: Berth) -> Commands:
     if state is None or state.ready is None or state.container is None:
         return
     tenant = berth.tenant
-    password = berth.secret(secret_names(state.spec)["app"])
+    password = berth.secret("app")
     if password is None:
         yield commands.refuse(_no_secret(tenant, [APP_LOGINS[0]]))
         return

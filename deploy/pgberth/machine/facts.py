@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand
 from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
@@ -13,7 +15,8 @@ from pyinfra.api.facts import FactBase
 from pgberth import commands
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
-from pgberth.model.image import BuiltImage
+from pgberth.model.image import BuiltImage, Image
+from pgberth.model.tenant import Machine
 
 
 class MachineState(FactBase[MachineFacts | None]):
@@ -125,6 +128,41 @@ class AccountState(FactBase[AccountFacts]):
     @staticmethod
     def default() -> AccountFacts:
         return AccountFacts({}, None)
+
+
+class Survey:
+    """
+    What one run knows of a machine: asked once, and again after each change.
+
+    + images: what its tenants want to run from
+    """
+
+    def __init__(self, machine: Machine, images: Sequence[Image] = ()):
+        self.machine = machine
+        self.images = tuple(images)
+        self._facts: MachineFacts | None = None
+        self._account: AccountFacts | None = None
+
+    def __repr__(self) -> str:
+        return f"Survey({self.machine.name})"
+
+    def facts(self) -> MachineFacts | None:
+        """None where the machine could not be asked."""
+        if self._facts is None:
+            self._facts = host.get_fact(MachineState, account=self.machine.account)
+        return self._facts
+
+    def account(self) -> AccountFacts:
+        """What the service account has; nothing where there is no account yet."""
+        facts = self.facts()
+        if facts is None or not facts.uid:
+            return AccountState.default()
+        if self._account is None:
+            self._account = host.get_fact(AccountState, facts=facts, tags=tuple(image.tag for image in self.images))
+        return self._account
+
+    def forget(self) -> None:
+        self._facts = self._account = None
 
 
 _CARRIED = """podman ps --all --filter label=LABEL --format '{{ index .Labels "LABEL" }} container'

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.machine import preparation
-from pgberth.machine.facts import AccountState, MachineState, Ready, as_account
+from pgberth.machine.facts import Ready, Survey, as_account
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
-from pgberth.model.image import Image
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Machine
 
 
 @operation()
-def prepared(machine: Machine) -> Commands:
+def prepared(survey: Survey) -> Commands:
     """
     Packages, account, subordinate ids and devices are there.
 
     As root each missing piece is made; otherwise everything missing is listed at once, with the commands for
     an administrator, and nothing is touched.
     """
-    facts = host.get_fact(MachineState, account=machine.account)
+    facts, machine = survey.facts(), survey.machine
     if facts is None:
         yield commands.refuse(Problem(f"{machine.name}: the machine could not be asked what it has"))
         return
@@ -36,11 +33,11 @@ def prepared(machine: Machine) -> Commands:
         yield commands.refuse(*unmendable, *_for_an_administrator(machine, facts, missing))
         return
     for step in missing:
+        survey.forget()
         yield StringCommand(step.command)
-    if facts.root:
-        now = host.get_fact(MachineState, account=machine.account) if missing else facts
-        if now is not None:
-            yield from _configured(now)
+    now = survey.facts()
+    if now is not None and now.root:
+        yield from _configured(now)
 
 
 def _for_an_administrator(machine: Machine, facts: MachineFacts, missing: list[preparation.Step]) -> list[Problem]:
@@ -77,20 +74,21 @@ def _configured(facts: MachineFacts) -> Commands:
 
 
 @operation()
-def images_present(machine: Machine, images: Sequence[Image]) -> Commands:
+def images_present(survey: Survey) -> Commands:
     """
     Every image the machine's tenants want is in the account's store, built by its present recipe.
 
     Built from the distribution's packages: about half a minute, once.
     """
-    facts = host.get_fact(MachineState, account=machine.account)
+    facts = survey.facts()
     if facts is None or not facts.uid:
         return
-    have = host.get_fact(AccountState, facts=facts, tags=tuple(image.tag for image in images)).images
-    for image in images:
+    have = survey.account().images
+    for image in survey.images:
         found = have.get(image.tag)
         if found is not None and found.recipe == image.recipe:
             continue
+        survey.forget()
         yield as_account(
             facts,
             commands.script("machine/build-image.sh"),
@@ -118,23 +116,23 @@ def mirror(facts: MachineFacts) -> str:
 
 
 @operation()
-def runtime_chosen(machine: Machine, images: Sequence[Image]) -> Commands:
+def runtime_chosen(survey: Survey) -> Commands:
     """
     A hardened container has run here, and what made it work is recorded for the tenants.
 
     Asked again only when podman or an image changed.
     """
-    facts = host.get_fact(MachineState, account=machine.account)
+    facts, machine = survey.facts(), survey.machine
     if facts is None or not facts.uid:
         return
-    have = host.get_fact(AccountState, facts=facts, tags=tuple(image.tag for image in images))
+    have = survey.account()
     if have.ready is not None and (have.ready.podman, have.ready.images) == (facts.podman, have.images):
         return
-    for image in images:
+    for image in survey.images:
         if image.tag not in have.images:
             yield commands.refuse(Problem(f"{machine.name}: image {image.tag} is not there", "run the deploy again"))
             return
-    first = have.images[images[0].tag]
+    first = have.images[survey.images[0].tag]
     done, output = host.run_shell_command(
         as_account(facts, commands.script("machine/probe.sh"), first.id, str(first.uid), str(first.gid), timeout=400)
     )

@@ -11,7 +11,6 @@ from pyinfra.api import FunctionCommand, operation
 
 from pgberth import commands
 from pgberth.container.facts import Berth
-from pgberth.container.operations import secret_names
 from pgberth.database.probe import Server, probe_sql
 from pgberth.database.session import connect, reached
 from pgberth.migrations import ledger, repair, runner, source
@@ -55,7 +54,9 @@ def at_targets(berth: Berth) -> Any:
 
 def plan(tenant: Tenant, component: str, server: Server) -> Plan:
     """
-    What the tenant's component still needs, from one look at its server. Raises Refused, each problem naming the tenant.
+    What the tenant's component still needs, from one look at its server.
+
+    Raises Refused, each problem naming the tenant.
     """
     try:
         return plan_up(component, ledger.heads_of(server.ledger), to=_target(tenant, component))
@@ -91,11 +92,10 @@ def _target(tenant: Tenant, component: str) -> int | str | None:
     return None if target == HEAD else target
 
 
-def _as_migrator(state: Any, host: Any, berth: Berth, component: str, work: Callable[..., None]) -> bool:
+def _as_migrator(state: Any, host: Any, berth: Berth, component: str, work: Callable[..., None]) -> bool:  # noqa: ARG001
     """Do work with sessions of the migrator's; a refusal becomes the tenant's failure, in our own words."""
     tenant = berth.tenant
-    seen = berth.look()
-    password = berth.secret(secret_names(seen.spec if seen else {})["migrator"])
+    password = berth.secret("migrator")
     try:
         with reached(tenant.port) as address:
             work(lambda: connect(address, MIGRATOR, password), tenant, component)
@@ -113,5 +113,6 @@ def _apply(connect: Connect, tenant: Tenant, component: str) -> None:
 
 
 def _repair(connect: Connect, tenant: Tenant, component: str) -> None:
+    del tenant  # a repair applies nothing, so it has no target
     for fixed in repair.repair(connect, component).fixed:
         logger.info(f"{host.print_prefix}repaired: {fixed}")

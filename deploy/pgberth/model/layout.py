@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from pgberth.model.roles import SECRETS
+
 HOME = ".local/share/pgberth"  # below the service account's home
 MACHINE_FILE = f"{HOME}/machine.json"
 
@@ -55,6 +59,12 @@ def container(tenant: str) -> str:
 
 def init_container(tenant: str) -> str:
     return f"{tenant}-init"
+
+
+def secret_names(spec: Mapping[str, object]) -> dict[str, str]:
+    """Secret kind -> file name, as the tenant's spec file has it; version 1 where there is none yet."""
+    told = spec.get("secrets")
+    return {kind: (told.get(kind) if isinstance(told, dict) else None) or secret(kind, 1) for kind in SECRETS}
 
 
 def volume(tenant: str, generation: int) -> str:

@@ -8,7 +8,7 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.machine import operations as machine_room
-from pgberth.model.image import Image
+from pgberth.machine.facts import Survey
 from pgberth.model.load import Fleet
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Machine, Tenant
@@ -16,11 +16,11 @@ from pgberth.model.tenant import Machine, Tenant
 
 def prepare(found: Fleet, machine: Machine) -> None:
     """Everything a machine needs before its tenants' turn."""
-    images: list[Image] = list(dict.fromkeys(tenant.image for tenant in found.tenants_on(machine.name)))
-    machine_room.prepared(name="machine is prepared", machine=machine)
-    if images:
-        machine_room.images_present(name="image is present", machine=machine, images=images)
-        machine_room.runtime_chosen(name="a container has run", machine=machine, images=images)
+    survey = Survey(machine, list(dict.fromkeys(tenant.image for tenant in found.tenants_on(machine.name))))
+    machine_room.prepared(name="machine is prepared", survey=survey)
+    if survey.images:
+        machine_room.images_present(name="image is present", survey=survey)
+        machine_room.runtime_chosen(name="a container has run", survey=survey)
 
 
 @operation()
