@@ -193,10 +193,15 @@ def test_everything_made_belongs_to_the_owner(database: Database, connect: Conne
     assert owners.fetchall() == [("memory_owner",)]
 
 
+PLAIN_INDEX = "CREATE INDEX note_length ON notes.note USING btree (length(body));\n"
+
+
 @pytest.mark.parametrize("rows", [0, 5])
+@pytest.mark.parametrize("up", [INDEX["up"], PLAIN_INDEX], ids=["asked for", "not asked for"])
 def test_an_index_is_built_concurrently_only_where_there_are_rows(
-    database: Database, connect: Connect, tree: Tree, rows: int
+    database: Database, connect: Connect, tree: Tree, rows: int, up: str
 ) -> None:
+    tree.write("0002_index", up=up)
     runner.apply(connect, "notes", to="0001", root=tree.root)
     owner = database.connect("memory_owner")
     owner.execute("INSERT INTO notes.note (body) SELECT n::text FROM generate_series(1, %s) AS n", [rows])

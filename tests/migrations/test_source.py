@@ -31,6 +31,21 @@ def test_a_component_is_its_versions_then_its_repeatables(tree: Tree) -> None:
     assert source.components(tree.root) == ("notes",)
 
 
+@pytest.mark.parametrize(
+    ("up", "transactional"),
+    [
+        ("CREATE INDEX a ON b.c (d);\nCREATE UNIQUE INDEX e ON b.c (f);", False),
+        ("CREATE INDEX CONCURRENTLY a ON b.c (d);", False),
+        ("CREATE INDEX a ON b.c (d);\nSELECT 1;", True),
+        ("-- pgberth: no-transaction\nSELECT 1;", False),
+        ("SELECT 1;", True),
+    ],
+)
+def test_a_file_of_indexes_alone_goes_statement_by_statement(tree: Tree, up: str, transactional: bool) -> None:
+    tree.write("0002_index", up=up)
+    assert source.load("notes", root=tree.root).versions[2].transactional is transactional
+
+
 def test_numbers_may_start_at_one(tree: Tree) -> None:
     tree.remove("0000_schema")
     assert [m.version for m in source.load("notes", root=tree.root).versions] == ["0001", "0002"]
@@ -109,7 +124,7 @@ FAULTS: list[tuple[str, Callable[[Tree], object], list[str]]] = [
     ("RESET ROLE", lambda t: t.write("0001_table", up="RESET ROLE;"), ["RESET ROLE outlives the file"]),
     (
         "CONCURRENTLY in a transaction",
-        lambda t: t.write("0001_table", up="\nCREATE INDEX CONCURRENTLY a ON b.c (d);"),
+        lambda t: t.write("0001_table", up="SELECT 1;\nCREATE INDEX CONCURRENTLY a ON b.c (d);"),
         ["up.sql.j2:2: CONCURRENTLY inside a transaction"],
     ),
     ("an unknown directive", lambda t: t.write("R0_grants", up="-- pgberth: hurry\nSELECT 1;"), ["not understood"]),

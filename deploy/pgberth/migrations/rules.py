@@ -3,9 +3,12 @@ What a migration file may say: its directives, and the SQL that the runner can k
 
 Directives stand in the header, that is, before the first line that is neither empty nor a `--` comment:
 
-    -- pgberth: no-transaction         one statement at a time, outside a transaction; for CREATE INDEX CONCURRENTLY
+    -- pgberth: no-transaction         one statement at a time, outside a transaction; each must bear being run again
     -- pgberth: gate=name[,name]       applied only when these parameters have values
     -- pgberth: needs=0001[,0002]      a repeatable that is right as soon as these versions are there, not only at head
+
+A file of nothing but CREATE INDEX goes one statement at a time without being told to, since the runner builds an index
+CONCURRENTLY where its table has rows.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pgberth.migrations.statements import Statement, split
+from pgberth.migrations.statements import Statement, index_statement, split
 from pgberth.model.problems import Problem, Refused
 
 _DIRECTIVE = re.compile(r"\s*--\s*pgberth:(?P<said>.*)")
@@ -81,11 +84,17 @@ def check(twins: Mapping[str, str], places: Mapping[str, str], said: Directives)
     if not split(twins["up"]):
         problems.append(Problem(f"{places['up']} holds no statement"))
     for twin in ("up", "down"):
-        inside = said.transactional or twin == "down"
+        inside = twin == "down" or (said.transactional and not only_indexes(twins[twin]))
         for statement in split(twins.get(twin, "")):
             problems += _statement(statement, f"{places[twin]}:{statement.line}", inside=inside)
     if problems:
         raise Refused(problems)
+
+
+def only_indexes(up: str) -> bool:
+    """Whether a file does nothing but build indexes."""
+    statements = split(up)
+    return bool(statements) and all(index_statement(statement) for statement in statements)
 
 
 def _statement(statement: Statement, place: str, *, inside: bool) -> Iterator[Problem]:
@@ -95,7 +104,7 @@ def _statement(statement: Statement, place: str, *, inside: bool) -> Iterator[Pr
     if words[0] in _SESSION and words[1:2] not in (("LOCAL",), ("CONSTRAINTS",)):
         yield Problem(f"{place}: {' '.join(words[:2])} outlives the file", "Write SET LOCAL, or qualify the names.")
     if inside and "CONCURRENTLY" in words:
-        yield Problem(f"{place}: CONCURRENTLY inside a transaction", "Say -- pgberth: no-transaction in an up file.")
+        yield Problem(f"{place}: CONCURRENTLY inside a transaction", "Put it in an up file of its own.")
 
 
 def _verify(text: str, place: str) -> Iterator[Problem]:

@@ -51,6 +51,7 @@ class Migration:
     + template_sha256, rendered_sha256: of the up file before and after rendering; they part the question whether the
       bundle changed from the question whether this tenant's SQL did
     + parameters: the values that its files asked for, by name; never a secret
+    + transactional: whether it is one transaction; else it goes statement by statement, and can be taken up again
     + gate: parameters that must be given for it to be applied
     + missing: those of the gate that are not; it waits for them
     + needs: versions that a repeatable rests on; None means every version that is not behind a closed gate
@@ -224,7 +225,7 @@ def _rendered(component: str, step: _Step, given: Parameters) -> Migration:
         template_sha256=sha256(template),
         rendered_sha256="" if missing else sha256(twins["up"]),
         parameters={name: given[name] for name in sorted(asked) if name in given},
-        transactional=directives.transactional,
+        transactional=directives.transactional and not rules.only_indexes(twins["up"]),
         gate=directives.gate,
         missing=missing,
         needs=directives.needs,
