@@ -1,8 +1,8 @@
 # Bring a tenant's server up, whatever a killed deploy left behind, and wait until it answers on its socket.
-# Arguments: container, bindir, port in hex, seconds to wait, then `start` or the arguments of podman run.
+# Arguments: container, bindir, port in hex, seconds to wait, start or create, then the arguments of podman run.
 set -u
-name=$1 bindir=$2 port=$3 seconds=$4
-shift 4
+name=$1 bindir=$2 port=$3 seconds=$4 how=$5
+shift 5
 say() { printf '%s\n' "$*" >&2; }
 
 # A port taken by a stranger makes podman leave a container that never started: look first.
@@ -18,9 +18,8 @@ if [ -n "$listener" ]; then
   exit 1
 fi
 
-if [ "$1" = start ]; then
-  podman start "$name" >/dev/null || exit 1
-else
+# A container that podman cannot start again is made anew from the same spec, on the same volume.
+if [ "$how" != start ] || ! podman start "$name" >/dev/null; then
   podman rm --force --time 60 "$name" >/dev/null 2>&1
   # podman 4 forgets a container killed while it was being created, but its monitor and runtime live on.
   for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $name "); do

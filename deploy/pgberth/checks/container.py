@@ -36,7 +36,7 @@ def _hardened(subject: Subject) -> Iterator[str]:
 
 def _mounts(subject: Subject) -> Iterator[str]:
     name = subject.tenant.name
-    volume = layout.volume(name, subject.state.spec["generation"])
+    volume = layout.volume(name, int(subject.state.spec.get("generation", 0)))
     wanted = {(layout.VOLUME_MOUNT, volume, True), (layout.ETC_MOUNT, layout.etc(name), False)}
     found = {_mount(dict(mount)) for mount in subject.container.mounts}
     for destination, source, writable in sorted(found ^ wanted):

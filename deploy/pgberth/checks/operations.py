@@ -38,7 +38,7 @@ def smoke(berth: Berth, receipt: Receipt, files: dict[str, str]) -> Commands:
         return
     tell(receipt, seen, server)
     password = berth.secret("app")
-    with reached(berth.tenant.port) as address:
+    with reached(berth.port) as address:
         subject = Subject(berth.tenant, seen, seen.container, server, address, password or Secret(""), files)
         receipt.results = run(subject)
     receipt.finished = datetime.now(UTC)

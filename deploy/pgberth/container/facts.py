@@ -76,6 +76,12 @@ class Berth:
             )
         return self._seen
 
+    @property
+    def port(self) -> int:
+        """Where the server listens now; a port newly given in the inventory is taken up by a recycle."""
+        seen = self.look()
+        return int(seen.spec.get("port", self.tenant.port)) if seen is not None else self.tenant.port
+
     def forget(self) -> None:
         """What was seen holds no longer: something is about to change."""
         self.changed = True
@@ -92,7 +98,7 @@ class Berth:
         return commands.write_file(self.tenant.name, path, text, mode)
 
     def secret(self, kind: str) -> Secret | None:
-        """The stored secret of that kind ("app", "migrator", ...) that the spec file names; None where there is none."""
+        """The stored secret of that kind, e.g. "app", that the spec file names; None where there is none."""
         seen = self.look()
         name = layout.secret_names(seen.spec if seen is not None else {}).get(kind, "")
         if name not in self._secrets:

@@ -174,7 +174,8 @@ def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
     if problem := _foreign(tenant, state):
         yield commands.refuse(problem)
         return
-    stale = found is None or found.spec_hash != wanted.hash
+    # One that was created and never started was left by a killed podman; it may be half made.
+    stale = found is None or found.spec_hash != wanted.hash or found.status == "created"
     if found is not None and found.running:
         if stale:
             host.noop(f"pending: recycle (spec {found.spec_hash or 'unknown'} runs, {wanted.hash} is wanted)")
@@ -183,9 +184,9 @@ def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
         yield berth.write(f"{layout.etc(tenant.name)}/{name}", text, "0700" if name.endswith(".sh") else "0600")
     if stale:
         yield berth.write(layout.spec_file(tenant.name), _running_spec_text(state, wanted))
-    start = wanted.arguments() if stale else ["start"]
-    port = f"{tenant.port:04X}"
-    yield berth.change(_script("start.sh"), tenant.name, wanted.image.bindir, port, "60", *start, timeout=150)
+    how = "create" if stale else "start"
+    start = [tenant.name, wanted.image.bindir, f"{tenant.port:04X}", "60", how, *wanted.arguments()]
+    yield berth.change(_script("start.sh"), *start, timeout=150)
 
 
 def wanted_spec(tenant: Tenant, state: TenantState, files: Mapping[str, str]) -> ContainerSpec | Problem:

@@ -111,21 +111,21 @@ def connection_files_published(berth: Berth) -> Commands:
     if password is None:
         yield commands.refuse(_no_secret(tenant, [APP_LOGINS[0]]))
         return
-    for path, text in connection_files(tenant, password).items():
+    for path, text in connection_files(tenant, berth.port, password).items():
         if state.files.get(path) != _sha256(text):
             yield berth.write(f"{layout.directory(tenant.name)}/{path}", text)
 
 
-def connection_files(tenant: Tenant, password: Secret) -> dict[str, str]:
+def connection_files(tenant: Tenant, port: int, password: Secret) -> dict[str, str]:
     """
     Name below the tenant's directory -> text.
 
     connection.env carries URLs with the password, for a client that reads its environment from a file; passfile is
     libpq's own form, so that a URL can do without.
     """
-    passfile = f"127.0.0.1:{tenant.port}:{DATABASE}:{APP_LOGINS[0]}:{password.reveal()}\n"
+    passfile = f"127.0.0.1:{port}:{DATABASE}:{APP_LOGINS[0]}:{password.reveal()}\n"
     urls = [
-        f"{variable(component)}={tenant_url(tenant.port, component, password=password)}"
+        f"{variable(component)}={tenant_url(port, component, password=password)}"
         for component in (None, *tenant.ordered_components)
     ]
     return {"passfile": passfile, "connection.env": "\n".join(urls) + "\n"}

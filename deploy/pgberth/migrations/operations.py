@@ -97,7 +97,7 @@ def _as_migrator(state: Any, host: Any, berth: Berth, component: str, work: Call
     tenant = berth.tenant
     password = berth.secret("migrator")
     try:
-        with reached(tenant.port) as address:
+        with reached(berth.port) as address:
             work(lambda: connect(address, MIGRATOR, password), tenant, component)
     except Refused as refused:
         for problem in named(tenant, refused.problems):

@@ -94,8 +94,13 @@ def _file(tenant: Tenant, identity: Identity, path: str) -> str:
         raise Refused.because(fact, f"run this as root or as {identity.name}") from None
 
 
-def _app_password(tenant: Tenant, identity: Identity) -> Secret:
-    name = json.loads(_file(tenant, identity, layout.spec_file(tenant.name)))["secrets"]["app"]
+def _spec(tenant: Tenant, identity: Identity) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads(_file(tenant, identity, layout.spec_file(tenant.name)))
+    return spec
+
+
+def _app_password(tenant: Tenant, identity: Identity, spec: dict[str, Any]) -> Secret:
+    name = layout.secret_names(spec)["app"]
     return Secret(_file(tenant, identity, layout.secret_file(tenant.name, name)).strip())
 
 
@@ -103,10 +108,10 @@ def url(fleet: Fleet, options: argparse.Namespace) -> None:
     """Print a connection URL: with a passfile, or with the password where that was asked for."""
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
-    password = _app_password(tenant, identity)
-    passfile = f"{identity.home}/{layout.passfile(tenant.name)}"
-    shown = {"password": password} if options.show_password else {"passfile": passfile}
-    print(tenant_url(tenant.port, options.component or None, **shown))
+    spec = _spec(tenant, identity)
+    password = _app_password(tenant, identity, spec) if options.show_password else None
+    passfile = None if options.show_password else f"{identity.home}/{layout.passfile(tenant.name)}"
+    print(tenant_url(spec["port"], options.component or None, passfile=passfile, password=password))
 
 
 def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
@@ -117,7 +122,7 @@ def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
     """
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
-    line = f"127.0.0.1:5432:{DATABASE}:{APP_LOGINS[0]}:{_app_password(tenant, identity).reveal()}\n"
+    line = f"127.0.0.1:5432:{DATABASE}:{APP_LOGINS[0]}:{_app_password(tenant, identity, _spec(tenant, identity)).reveal()}\n"
     path = search_path(options.component) if options.component else ()
     _become(identity)
     passfile = os.memfd_create("passfile")
