@@ -1,7 +1,7 @@
 # Bring a tenant's server up, whatever a killed deploy left behind, and wait until it answers on its socket.
-# Arguments: container, bindir, port in hex, seconds to wait, start or create, then the arguments of podman run.
+# Arguments: container, bindir, port in hex, seconds to wait, log to keep, then the arguments of podman run.
 set -u
-name=$1 bindir=$2 port=$3 seconds=$4 how=$5
+name=$1 bindir=$2 port=$3 seconds=$4 kept=$5
 shift 5
 say() { printf '%s\n' "$*" >&2; }
 
@@ -18,15 +18,17 @@ if [ -n "$listener" ]; then
   exit 1
 fi
 
-# A container that podman cannot start again is made anew from the same spec, on the same volume.
-if [ "$how" != start ] || ! podman start "$name" >/dev/null; then
+# Made anew, never started again: podman 4 gives a container's tmpfs another mode at its second start, so that the
+# server cannot make its socket. What the old one said last is kept.
+if podman container exists "$name"; then
+  podman logs --tail 500 "$name" > "$kept" 2>&1
   podman rm --force --time 60 "$name" >/dev/null 2>&1
-  # podman 4 forgets a container killed while it was being created, but its monitor and runtime live on.
-  for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $name "); do
-    pkill -KILL -P "$pid"; kill -KILL "$pid"
-  done 2>/dev/null
-  podman run "$@" >/dev/null || exit 1
 fi
+# podman 4 forgets a container killed while it was being created, but its monitor and runtime live on.
+for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $name "); do
+  pkill -KILL -P "$pid"; kill -KILL "$pid"
+done 2>/dev/null
+podman run "$@" >/dev/null || exit 1
 
 deadline=$(($(date +%s) + seconds))
 answer=

@@ -160,7 +160,7 @@ def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
     + files: name -> text of the server's configuration
 
     A running container is never interrupted: where its spec differs, that is `pending: recycle`. One that does
-    not run is started, or made anew where its spec differs; the volume is never touched.
+    not run is made anew, whatever state a killed podman left it in; the volume is never touched.
     """
     state = berth.look()
     if state is None or state.ready is None:
@@ -174,18 +174,16 @@ def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
     if problem := _foreign(tenant, state):
         yield commands.refuse(problem)
         return
-    # One that was created and never started was left by a killed podman; it may be half made.
-    stale = found is None or found.spec_hash != wanted.hash or found.status == "created"
     if found is not None and found.running:
-        if stale:
+        if found.spec_hash != wanted.hash:
             host.noop(f"pending: recycle (spec {found.spec_hash or 'unknown'} runs, {wanted.hash} is wanted)")
         return
     for name, text in files.items():
         yield berth.write(f"{layout.etc(tenant.name)}/{name}", text, "0700" if name.endswith(".sh") else "0600")
-    if stale:
+    if state.spec.get("hash") != wanted.hash:
         yield berth.write(layout.spec_file(tenant.name), _running_spec_text(state, wanted))
-    how = "create" if stale else "start"
-    start = [tenant.name, wanted.image.bindir, f"{tenant.port:04X}", "60", how, *wanted.arguments()]
+    log = f"{layout.directory(tenant.name)}/previous.log"
+    start = [tenant.name, wanted.image.bindir, f"{tenant.port:04X}", "60", log, *wanted.arguments()]
     yield berth.change(_script("start.sh"), *start, timeout=150)
 
 

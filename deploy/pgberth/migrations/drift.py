@@ -165,12 +165,20 @@ trait (kind, object, trait, value) AS (
     ('default', pg_get_expr(a.adbin, a.attrelid)),
     ('generation', nullif(a.attgenerated::text || a.attidentity::text, '')),
     ('collation', (SELECT quote_ident(l.collname) FROM pg_catalog.pg_collation AS l WHERE l.oid = a.attcollation)),
-    ('storage', a.attstorage::text || nullif(a.attcompression::text, '')),
+    ('storage', concat(a.attstorage::text, a.attcompression::text)),
     ('rights', (:rights FROM aclexplode(a.attacl) AS x))) AS v (trait, value)
   UNION ALL
   SELECT 'constraint', format('%s.%I', r.called, k.conname), 'definition',
          pg_get_constraintdef(k.oid) || CASE WHEN k.convalidated THEN '' ELSE ' (not validated)' END
     FROM pg_catalog.pg_constraint AS k JOIN relation AS r ON r.oid = k.conrelid
+  UNION ALL
+  -- A foreign key is kept by triggers of the server's own, which can be switched off like any other.
+  SELECT 'constraint', format('%s.%I', r.called, k.conname), 'enforcement',
+         string_agg(DISTINCT g.tgenabled::text, '' ORDER BY g.tgenabled::text)
+    FROM pg_catalog.pg_constraint AS k
+    JOIN relation AS r ON r.oid = k.conrelid
+    JOIN pg_catalog.pg_trigger AS g ON g.tgconstraint = k.oid
+   GROUP BY r.called, k.conname
   UNION ALL
   SELECT 'index', r.called, v.trait, v.value
     FROM relation AS r JOIN pg_catalog.pg_index AS i ON i.indexrelid = r.oid

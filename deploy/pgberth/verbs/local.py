@@ -122,7 +122,8 @@ def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
     """
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
-    line = f"127.0.0.1:5432:{DATABASE}:{APP_LOGINS[0]}:{_app_password(tenant, identity, _spec(tenant, identity)).reveal()}\n"
+    password = _app_password(tenant, identity, _spec(tenant, identity))
+    line = f"127.0.0.1:5432:{DATABASE}:{APP_LOGINS[0]}:{password.reveal()}\n"
     path = search_path(options.component) if options.component else ()
     _become(identity)
     passfile = os.memfd_create("passfile")
