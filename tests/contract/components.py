@@ -68,9 +68,8 @@ def take_down(database: Database, component: str, to: str) -> None:
 
 
 def applied(database: Database, component: str) -> tuple[Migration, ...]:
-    """All of the component that is applied: what its verify files may speak about."""
-    session = database.connect("memory_owner")
-    return plan_up(component, ledger.heads(session, component), parameters(component)).verifiable
+    """What is applied of the component: what its verify files may speak about."""
+    return plan_up(component, ledger.heads(database.connect("memory_owner"), component)).applied
 
 
 def found(session: Session, migrations: tuple[Migration, ...]) -> tuple[Finding, ...]:

@@ -115,9 +115,15 @@ VALUES ('The gate is green.', '{gate}'), ('Nobody reviewed this.', '{}');
 INSERT INTO knowledge.review_events (memory_id, rating, prior_state, new_state)
 SELECT id, 3, '{"stability": 1.0}', '{"stability": 2.0}' FROM knowledge.knowledge_nodes WHERE tags = '{gate}';
 """
-_FILLINGS = {"control_plane": _CONTROL_PLANE, "knowledge": _KNOWLEDGE}
+_MEMORY_PLUGIN = """
+INSERT INTO memory_plugin.memory_namespaces (name, kind, metadata) VALUES ('workspace:1', 'workspace', 'null');
+
+INSERT INTO memory_plugin.memory_records (namespace, content, kind, source)
+VALUES ('workspace:1', 'The gate is green.', 'fact', 'agent');
+"""
+_FILLINGS = {"control_plane": _CONTROL_PLANE, "knowledge": _KNOWLEDGE, "memory_plugin": _MEMORY_PLUGIN}
 
 
 def filling(component: str) -> bytes:
-    """A row in every table with a history, and in those it refers to, as the app may write them."""
+    """Rows as the app may write them: in every table with a history at least, and in those it refers to."""
     return _FILLINGS[component].encode()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -11,6 +12,7 @@ from pgberth.migrations.source import Migration
 from tests.contract.catalogue import Session, contract, live, orders
 from tests.contract.components import applied, bring_up, dump, found, rendered, standing, take_down, undone
 from tests.contract.faults import Fault, faults, named
+from tests.contract.samples import filling
 from tests.postgres import Database, Server
 
 COMPONENTS = ["control_plane", "memory_plugin", "knowledge"]
@@ -104,3 +106,31 @@ def test_any_role_can_run_verify_even_where_nothing_is_there(database: Database,
     assert {finding.problem for finding in found(database.connect(role), rendered(component))} == {"is missing"}
     bring_up(database, component)
     assert found(database.connect(role), rendered(component)) == ()
+
+
+def test_a_dump_with_rows_restores_as_it_was(new_tenant_database: Callable[[], Database]) -> None:
+    """A restore has an empty search_path, computes generated columns and checks anew, and parses every definition."""
+    source, target = new_tenant_database(), new_tenant_database()
+    for component in COMPONENTS:
+        bring_up(source, component)
+        source.connect("memory_app_a").execute(filling(component))
+    before, after = source.connect("postgres"), target.connect("postgres")
+    restore(source, target)
+    for component in COMPONENTS:
+        assert live(after, component) == live(before, component)
+        assert named(target.connect("memory_owner"), applied(target, component)) == []
+    for query in (
+        "SELECT * FROM knowledge.knowledge_nodes ORDER BY id",
+        "SELECT * FROM control_plane.task_checkpoint",
+        "SELECT * FROM memory_plugin.memory_records",
+    ):
+        assert after.execute(query.encode()).fetchall() == before.execute(query.encode()).fetchall() != []
+
+
+def restore(source: Database, target: Database) -> None:
+    """Everything but the extension, which belongs to the superuser and is there already."""
+    programs = source.server.bin
+    command = [str(programs / "pg_dump"), "--exclude-extension=vector", f"--dbname={source.conninfo('postgres')}"]
+    dumped = subprocess.run(command, capture_output=True, check=True).stdout
+    command = [str(programs / "psql"), "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", target.conninfo("postgres")]
+    subprocess.run(command, input=dumped, capture_output=True, check=True)
