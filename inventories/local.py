@@ -1,9 +1,9 @@
 """This machine, two tenants in two rings."""
 
-from pgberth.model import machine, tenant
+from pgberth.model import ALL, machine, tenant
 
 _here = machine("@local")
 
 machines = [_here.host]
-canary = [tenant("demo", on=_here, port=5501, components={"memory_plugin"})]
+canary = [tenant("demo", on=_here, port=5501, components=ALL)]
 production = [tenant("demo-two", on=_here, port=5502, components={"memory_plugin"})]

@@ -27,7 +27,7 @@ def _ready(subject: Subject) -> Iterator[str]:
 
 
 def _search_path(subject: Subject) -> Iterator[str]:
-    first = subject.tenant.ordered_components[0]
+    first = subject.tenant.first_component
     default = f"{first}, {EXTENSION_SCHEMA}, pg_temp"
     found = one(subject.app().cursor(), "SHOW search_path")
     if found != default:

@@ -66,7 +66,7 @@ def settings(tenant: Tenant) -> tuple[Setting, ...]:
 
     Time limits are the app's alone: on the migrator they would end index builds.
     """
-    first = tenant.ordered_components[0]
+    first = tenant.first_component
     for_app = (
         ("search_path", (first, EXTENSION_SCHEMA, "pg_temp")),
         ("statement_timeout", ("60s",)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import Any
 
 from pyinfra import host, logger
@@ -17,6 +16,7 @@ from pgberth.migrations import ledger, repair, runner, source
 from pgberth.migrations.plan import Plan, plan_up
 from pgberth.migrations.session import Connect
 from pgberth.migrations.verify import REPAIRABLE, Finding, verify_sql
+from pgberth.model.load import did_you_mean
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import MIGRATOR
 from pgberth.model.tenant import HEAD, Tenant
@@ -59,7 +59,12 @@ def plan(tenant: Tenant, component: str, server: Server) -> Plan:
     Raises Refused, each problem naming the tenant.
     """
     try:
-        return plan_up(component, ledger.heads_of(server.ledger), to=_target(tenant, component))
+        return plan_up(
+            component,
+            ledger.heads_of(server.ledger),
+            tenant.parameters.get(component),
+            to=_target(tenant, component),
+        )
     except Refused as refused:
         raise Refused(named(tenant, refused.problems)) from refused
 
@@ -78,13 +83,30 @@ def findings(server: Server, ready: Plan) -> list[Finding]:
 
 def tenant_probe(tenant: Tenant) -> str:
     """The probe of this tenant, with the ledger and the verify files of its components in it."""
-    return probe_sql(tenant, ledger.HEADS_SQL, _findings_sql(tenant.ordered_components))
+    return probe_sql(tenant, ledger.HEADS_SQL, _findings_sql(tenant))
 
 
-@cache
-def _findings_sql(components: tuple[str, ...]) -> str:
+def _findings_sql(tenant: Tenant) -> str:
+    loaded = [source.load(component, tenant.parameters.get(component)) for component in tenant.ordered_components]
     # A migration whose gate is closed has no rendered text yet.
-    return verify_sql(step for component in components for step in source.load(component) if not step.missing)
+    return verify_sql(step for component in loaded for step in component if not step.missing)
+
+
+def parameter_problems(tenant: Tenant) -> Iterable[Problem]:
+    """What is wrong with the tenant's parameters, found by rendering every migration of its components."""
+    for component in tenant.ordered_components:
+        given = tenant.parameters.get(component, {})
+        try:
+            source.load(component, given)
+        except Refused as refused:
+            yield from named(tenant, refused.problems)
+            continue
+        known = source.parameters(component)
+        for name in set(given) - known:
+            fact = f"{tenant.name}: parameters: {component} has no {name!r}{did_you_mean(name, known)}"
+            yield Problem(fact, f"it has {', '.join(sorted(known)) or 'none'}")
+    for component in set(tenant.parameters) - set(tenant.components):
+        yield Problem(f"{tenant.name}: parameters for {component!r}, which is not among its components")
 
 
 def _target(tenant: Tenant, component: str) -> int | str | None:
@@ -109,10 +131,9 @@ def _as_migrator(state: Any, host: Any, berth: Berth, component: str, work: Call
 
 
 def _apply(connect: Connect, tenant: Tenant, component: str) -> None:
-    runner.apply(connect, component, to=_target(tenant, component))
+    runner.apply(connect, component, tenant.parameters.get(component), to=_target(tenant, component))
 
 
 def _repair(connect: Connect, tenant: Tenant, component: str) -> None:
-    del tenant  # a repair applies nothing, so it has no target
-    for fixed in repair.repair(connect, component).fixed:
+    for fixed in repair.repair(connect, component, tenant.parameters.get(component)).fixed:
         logger.info(f"{host.print_prefix}repaired: {fixed}")

@@ -32,6 +32,8 @@ ROLES: dict[str, Value] = {
     "app": "memory_app",
     "monitor": "memory_monitor",
 }
+# Values that a step of code records, and no inventory gives.
+FROM_CODE = frozenset({"registered_model"})
 DEFAULTS: dict[str, dict[str, Value]] = {"memory_plugin": {"dimension": 1536}}
 
 _FILE = re.compile(
@@ -121,6 +123,14 @@ def load(component: str, parameters: Parameters | None = None, root: Path = SQL_
     """
     given = {**ROLES, **DEFAULTS.get(component, {}), **(parameters or {})}
     return _loaded(component, tuple(sorted(given.items())), root, _fingerprint(root / component))
+
+
+def parameters(component: str, root: Path = SQL_ROOT) -> frozenset[str]:
+    """Names of the values that a tenant may give the component: what its files ask for, and what opens their gates."""
+    asked = {name for step in load(component, root=root) for name in step.gate}
+    for path in (root / component).glob("*.sql.j2"):
+        asked |= sql.variables(path)
+    return frozenset(asked - set(ROLES) - FROM_CODE)
 
 
 def components(root: Path = SQL_ROOT) -> tuple[str, ...]:

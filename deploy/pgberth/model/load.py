@@ -72,7 +72,7 @@ def _components_fault(value: Any) -> str | None:
         return rule
     for name in value:
         if name not in COMPONENTS:
-            return rule + _did_you_mean(name, COMPONENTS)
+            return rule + did_you_mean(name, COMPONENTS)
     if isinstance(value, dict):
         for target in value.values():
             number = isinstance(target, int) and not isinstance(target, bool) and 0 <= target <= 9999
@@ -81,10 +81,24 @@ def _components_fault(value: Any) -> str | None:
     return None
 
 
+def _parameters_fault(value: Any) -> str | None:
+    rule = "component -> name -> text or whole number"
+    if not isinstance(value, dict):
+        return rule
+    for component, given in value.items():
+        if component not in COMPONENTS:
+            return rule + did_you_mean(component, COMPONENTS)
+        if not isinstance(given, dict):
+            return rule
+        if not all(isinstance(name, str) and isinstance(told, (str, int)) for name, told in given.items()):
+            return rule
+    return None
+
+
 def _profile_fault(value: Any) -> str | None:
     if isinstance(value, str) and value in PROFILES:
         return None
-    return f"one of {', '.join(PROFILES)}" + _did_you_mean(value, PROFILES)
+    return f"one of {', '.join(PROFILES)}" + did_you_mean(value, PROFILES)
 
 
 def _flag_fault(value: Any) -> str | None:
@@ -98,12 +112,19 @@ def _machine_name_fault(value: Any) -> str | None:
 TENANT_RULES: Mapping[str, Callable[[Any], str | None]] = {
     "port": port_fault,
     "components": _components_fault,
+    "parameters": _parameters_fault,
     "profile": _profile_fault,
     "image": image_fault,
     "superuser_tcp": _flag_fault,
     "allow_old_pgvector": _flag_fault,
 }
-_TENANT_DEFAULTS = {"profile": "small", "image": Image(), "superuser_tcp": False, "allow_old_pgvector": False}
+_TENANT_DEFAULTS = {
+    "parameters": {},
+    "profile": "small",
+    "image": Image(),
+    "superuser_tcp": False,
+    "allow_old_pgvector": False,
+}
 MACHINE_RULES: Mapping[str, Callable[[Any], str | None]] = {"account": account_fault}
 _NOT_BY_GROUP = frozenset({"port"})  # a ring's tenants cannot share one
 
@@ -143,7 +164,7 @@ def _unknown_fields(lines: list[Line]) -> Iterable[Problem]:
         known = {*TENANT_RULES, "on"} if line.kind == "tenant" else set(MACHINE_RULES)
         for name in line.fields:
             if name not in known:
-                fact = f"{line.where}: {line.kind} {line.name!r}: unknown field {name!r}{_did_you_mean(name, known)}"
+                fact = f"{line.where}: {line.kind} {line.name!r}: unknown field {name!r}{did_you_mean(name, known)}"
                 yield Problem(fact, _edit(line))
 
 
@@ -153,7 +174,7 @@ def _default_problems(lines: list[Line]) -> Iterable[Problem]:
     for group, fields in groups.items():
         for name in fields:
             if name not in allowed:
-                fact = f"group_data of {group!r}: tenant_defaults: unknown field {name!r}{_did_you_mean(name, allowed)}"
+                fact = f"group_data of {group!r}: tenant_defaults: unknown field {name!r}{did_you_mean(name, allowed)}"
                 yield Problem(fact, f"known there: {', '.join(sorted(allowed))}")
 
 
@@ -184,7 +205,9 @@ def _tenant(line: Line, machines: Mapping[str, Machine]) -> Tenant:
         name=line.name,
         machine=machines[line.fields["on"]],
         port=_value(line, "port"),
-        components={name: targets[name] for name in COMPONENTS if name in targets},
+        # A set has no order of its own.
+        components=targets if not isinstance(components, (set, frozenset)) else _in_order(targets),
+        parameters=_value(line, "parameters"),
         profile_name=_value(line, "profile"),
         image=_value(line, "image"),
         rings=line.rings,
@@ -193,7 +216,11 @@ def _tenant(line: Line, machines: Mapping[str, Machine]) -> Tenant:
     )
 
 
-def _did_you_mean(name: Any, known: Iterable[str]) -> str:
+def _in_order(targets: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: targets[name] for name in COMPONENTS if name in targets}
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pgberth.model.image import Image
 from pgberth.model.profile import PROFILES, Profile
@@ -32,7 +32,8 @@ class Tenant:
     One team's or agent workspace's berth: one container, one live volume generation, one set of secrets.
 
     + port: on the machine's loopback
-    + components: component -> target version, or HEAD
+    + components: component -> target version, or HEAD, in the inventory's order
+    + parameters: component -> name -> value, for what its migrations leave to the tenant
     + rings: the inventory groups it belongs to, e.g. ("canary",)
     + superuser_tcp: whether `postgres` may log in over TCP
     + allow_old_pgvector: accept an image whose pgvector is below the floor
@@ -45,6 +46,7 @@ class Tenant:
     image: Image
     profile_name: str = "small"
     rings: tuple[str, ...] = ()
+    parameters: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
     superuser_tcp: bool = False
     allow_old_pgvector: bool = False
 
@@ -54,5 +56,10 @@ class Tenant:
 
     @property
     def ordered_components(self) -> tuple[str, ...]:
-        """The tenant's components in the order they are applied; the first gives the role's default path."""
+        """The tenant's components in the order they are applied."""
         return tuple(component for component in COMPONENTS if component in self.components)
+
+    @property
+    def first_component(self) -> str:
+        """The first in the inventory's order: a URL without a search_path of its own lands in its schema."""
+        return next(iter(self.components))

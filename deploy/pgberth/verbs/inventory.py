@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 from pyinfra import host, inventory
 from pyinfra.api.exceptions import DeployError
 
+from pgberth.migrations.operations import parameter_problems
 from pgberth.model.declare import DECLARED
-from pgberth.model.load import Fleet, Line, load
+from pgberth.model.load import Fleet, Line, did_you_mean, load
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Machine, Tenant
 
@@ -44,6 +44,7 @@ def _fleet(_: int, switches: tuple[str, ...]) -> Fleet:
         found = load(lines())
     except Refused as refused:
         raise Refused([*problems, *refused.problems]) from None
+    problems += [problem for tenant in found.tenants.values() for problem in parameter_problems(tenant)]
     if not found.tenants and not problems:
         problems = [Problem("the inventory declares no tenant", "see inventories/local.py for the form of one")]
     if problems:
@@ -84,8 +85,7 @@ def _unknown_switches(switches: tuple[str, ...]) -> Iterator[Problem]:
     for name in inventory.get_override_data():
         if name in switches or name.startswith("ssh_"):
             continue
-        close = difflib.get_close_matches(name, switches, n=1)
-        guess = f" (did you mean {close[0]!r}?)" if close else ""
+        guess = did_you_mean(name, switches)
         hint = (
             f"this verb knows: {', '.join(switches) or 'none'}; tenants are changed in the inventory, never by --data"
         )

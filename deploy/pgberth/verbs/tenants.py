@@ -15,7 +15,8 @@ from pgberth.database import operations as database_room
 from pgberth.database.configuration import reload_files, restart_files
 from pgberth.database.probe import Server
 from pgberth.migrations import operations as migrations_room
-from pgberth.migrations.operations import tenant_probe
+from pgberth.migrations.operations import plan, tenant_probe
+from pgberth.model.problems import Refused
 from pgberth.model.tenant import Tenant
 
 
@@ -49,6 +50,15 @@ def verify(verb: str, tenant: Tenant) -> None:
     checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
 
 
+def waiting(tenant: Tenant, server: Server) -> list[str]:
+    """Versions that wait for something an operator has to say; no error where the tenant does not ask for it."""
+    try:
+        plans = [plan(tenant, component, server) for component in tenant.ordered_components]
+    except Refused:
+        return []  # the ledger's check says it
+    return [str(left) for ready in plans for left in ready.waiting]
+
+
 @operation()
 def noted(berth: Berth, receipt: Receipt, files: dict[str, str]) -> Commands:
     """What the run saw is written into its receipt; never a change."""
@@ -62,4 +72,5 @@ def noted(berth: Berth, receipt: Receipt, files: dict[str, str]) -> Commands:
     server = Server.of(seen)
     if server is not None:
         checks_room.tell(receipt, seen, server)
+        receipt.notes += waiting(berth.tenant, server)
     host.noop(receipt.pending or "nothing is pending")
