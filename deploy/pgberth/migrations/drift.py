@@ -16,9 +16,6 @@ from psycopg.rows import class_row
 
 from pgberth.migrations.ledger import Connection
 
-ABSENT = "is missing"
-SURPLUS = "is not wanted"
-
 
 @dataclass(frozen=True, order=True)
 class Trait:
@@ -36,16 +33,37 @@ class Trait:
     value: str
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Difference:
-    """One thing that is not as wanted."""
+    """
+    One thing that is otherwise than wanted.
+
+    + trait: the property that differs; empty where the whole object is on one side only
+    + wanted, live: its values; None where there is none
+    """
 
     kind: str
     object: str
-    problem: str
+    trait: str
+    wanted: str | None
+    live: str | None
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.object} {self.problem}"
+        """As drift: "index knowledge.i is missing"."""
+        if not self.trait:
+            return f"{self.kind} {self.object} is {'missing' if self.live is None else 'not wanted'}"
+        return f"{self.kind} {self.object} has {self.trait} {_shown(self.live)}, wanted {_shown(self.wanted)}"
+
+    @property
+    def as_change(self) -> str:
+        """The same as a change from `wanted` to `live`: "adds index knowledge.i"."""
+        if not self.trait:
+            return f"{'drops' if self.live is None else 'adds'} {self.kind} {self.object}"
+        return f"changes {self.trait} of {self.kind} {self.object} from {_shown(self.wanted)} to {_shown(self.live)}"
+
+
+def _shown(value: str | None) -> str:
+    return "none" if value is None else value
 
 
 def snapshot_sql(schemas: Iterable[str]) -> str:
@@ -68,7 +86,8 @@ def snapshot(connection: Connection, schemas: Iterable[str]) -> tuple[Trait, ...
 
 def differences(wanted: Iterable[Trait], live: Iterable[Trait]) -> tuple[Difference, ...]:
     """Every difference, sorted. An object that is only on one side is one difference, not one a trait."""
-    return tuple(sorted(_compared(_by_object(wanted), _by_object(live))))
+    found = _compared(_by_object(wanted), _by_object(live))
+    return tuple(sorted(found, key=lambda difference: (difference.kind, difference.object, difference.trait)))
 
 
 _Objects = dict[tuple[str, str], dict[str, str]]
@@ -82,17 +101,14 @@ def _by_object(traits: Iterable[Trait]) -> _Objects:
 
 
 def _compared(wanted: _Objects, live: _Objects) -> Iterator[Difference]:
-    for kind, name in wanted.keys() | live.keys():
-        here, there = wanted.get((kind, name)), live.get((kind, name))
-        if there is None:
-            yield Difference(kind, name, ABSENT)
-        elif here is None:
-            yield Difference(kind, name, SURPLUS)
-        else:
-            for trait in here.keys() | there.keys():
-                if here.get(trait) != there.get(trait):
-                    told = f"has {trait} {there.get(trait, 'none')}, wanted {here.get(trait, 'none')}"
-                    yield Difference(kind, name, told)
+    for identity in wanted.keys() ^ live.keys():
+        is_wanted = identity in wanted
+        yield Difference(*identity, "", *(("present", None) if is_wanted else (None, "present")))
+    for identity in wanted.keys() & live.keys():
+        first, second = wanted[identity], live[identity]
+        for trait in first.keys() | second.keys():
+            if first.get(trait) != second.get(trait):
+                yield Difference(*identity, trait, first.get(trait), second.get(trait))
 
 
 # Rights are taken apart and sorted: the order in an ACL is that of the grants, and no ACL means the defaults.
@@ -140,7 +156,8 @@ attribute AS (
 ),
 
 trait (kind, object, trait, value) AS (
-  SELECT kind, object, 'owner', pg_get_userbyid(owner) FROM owned
+  -- The cast decides for the whole union: a name would cut every value to 63 bytes.
+  SELECT kind, object, 'owner', pg_get_userbyid(owner)::text FROM owned
   UNION ALL
   SELECT o.kind, o.object, 'rights', r.rights
     FROM owned AS o CROSS JOIN LATERAL (:rights FROM aclexplode(coalesce(o.acl, o.defaults)) AS x) AS r (rights)

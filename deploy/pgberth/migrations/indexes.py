@@ -56,7 +56,7 @@ def _build(connection: Connection, index: IndexStatement, patience: Patience) ->
     if found == "invalid":
         name = sql.Identifier(index.schema, index.name)
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name))
-    if _has_rows(connection, index):
+    if has_rows(connection, index):
         # No lock_timeout: it would also end the wait for older snapshots, and leave an invalid index each time.
         connection.execute(index.create(concurrently=True), prepare=False)
     else:
@@ -71,7 +71,8 @@ def limit_table_locks(connection: Connection, patience: Patience) -> None:
     connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{patience.table_lock_ms}ms"])
 
 
-def _has_rows(connection: Connection, index: IndexStatement) -> bool:
+def has_rows(connection: Connection, index: IndexStatement) -> bool:
+    """Whether there is anything to index. The table is there."""
     table = sql.Identifier(index.schema, index.table)
     row = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)).fetchone()
     return bool(row and row[0])

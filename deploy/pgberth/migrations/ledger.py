@@ -25,6 +25,10 @@ Connection = psycopg.Connection[Any]
 State = Literal["started", "applied", "reverted", "failed"]
 
 SCHEMA = "memory_ledger"
+COLUMNS = (
+    "component", "version", "ordinal", "name", "kind", "state", "template_sha256", "rendered_sha256", "body",
+    "parameters", "needs", "note", "duration_ms", "started_at", "login", "application", "runner", "server", "vector",
+)  # fmt: skip
 
 _CREATE: LiteralString = """
 CREATE SCHEMA memory_ledger AUTHORIZATION memory_owner;

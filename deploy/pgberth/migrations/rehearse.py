@@ -18,7 +18,7 @@ from pgberth.migrations.drift import Difference, differences, snapshot
 from pgberth.migrations.indexes import has_rows
 from pgberth.migrations.ledger import Connection
 from pgberth.migrations.plan import Waiting
-from pgberth.migrations.runner import apply, application
+from pgberth.migrations.runner import application, apply
 from pgberth.migrations.session import Connect, Patience, become_owner, opened
 from pgberth.migrations.source import SQL_ROOT, Migration, Parameters
 from pgberth.migrations.statements import index_statement, split
@@ -26,8 +26,8 @@ from pgberth.model.problems import Problem, Refused
 
 SCRATCH = "memory_rehearsal"
 
-# POSIX sh, run as the superuser beside the server (`podman exec -i ... sh -s`). The dump goes through a file: in a pipe,
-# a pg_dump that fails would go unnoticed.
+# POSIX sh, run as the superuser beside the server (`podman exec -i ... sh -s`); its argument is the live database.
+# The dump goes through a file: in a pipe, a pg_dump that fails would go unnoticed.
 DROP_SCRIPT = f"psql -X -q -v ON_ERROR_STOP=1 -d postgres -c 'DROP DATABASE IF EXISTS {SCRATCH} WITH (FORCE)'\n"
 SCRATCH_SCRIPT = f"""set -eu
 dump=$(mktemp)
@@ -63,7 +63,7 @@ class Rehearsal:
     """
     What a migration would do.
 
-    + differences: of the catalogue, after against before: "is not wanted" reads as "is added", so see `changes`
+    + changes: of the catalogue; say them by `as_change`
     """
 
     component: str
@@ -90,13 +90,88 @@ def rehearse(
     Raises Refused as `apply` does, and where the copy is not the live schema.
     """
     name = application("rehearse")
-    with opened(live, name) as original, opened(scratch, name) as copy, opened(scratch, name) as witness:
-        for session in (original, copy, witness):
-            become_owner(session)
+    with opened(live, name) as original, opened(scratch, name) as copy:  # and one more for `apply`: three in all
+        become_owner(original)
+        become_owner(copy)
         before = snapshot(copy, [component])
         _refuse_other(component, differences(snapshot(original, [component]), before))
         _copy_ledger(original, copy)
-        watch = _Watch(original, witness)
+        watch = _Watch(original, copy)
         outcome = apply(scratch, component, parameters, to=to, root=root, patience=patience, observe=watch.step)
         steps = tuple(Rehearsed(migration, watch.locks[migration.version]) for migration in outcome.done)
-        return Rehearsal(component, steps, _changes(before, snapshot(copy, [component])), outcome.waiting)
+        return Rehearsal(component, steps, differences(before, snapshot(copy, [component])), outcome.waiting)
+
+
+def _refuse_other(component: str, found: tuple[Difference, ...]) -> None:
+    if found:
+        hint = "Make the copy anew; the live schema has changed since."
+        raise Refused(Problem(f"{component}: the copy differs: {difference}", hint) for difference in found)
+
+
+def _copy_ledger(original: Connection, copy: Connection) -> None:
+    """The events too, which a schema-only copy lacks."""
+    if not ledger.exists(original):
+        return
+    columns = sql.SQL(", ").join(map(sql.Identifier, ledger.COLUMNS))
+    into = sql.SQL("COPY memory_ledger.event ({}) FROM STDIN").format(columns)
+    out = sql.SQL("COPY (SELECT {} FROM memory_ledger.event ORDER BY id) TO STDOUT").format(columns)
+    with original.cursor() as reader, copy.cursor() as writer, reader.copy(out) as rows, writer.copy(into) as target:
+        for row in rows:
+            target.write(row)
+
+
+# From weak to strong; a step is judged by the strongest lock it takes on a table.
+_MODES = (
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+)
+
+
+class _Watch:
+    """Looks at the locks of a step while it holds them."""
+
+    def __init__(self, original: Connection, copy: Connection):
+        self.locks: dict[str, tuple[TableLock, ...]] = {}
+        self._original, self._copy = original, copy
+
+    def step(self, connection: Connection, migration: Migration) -> None:
+        """For `apply(observe=...)`."""
+        held = self._held(connection) if migration.transactional else self._of_indexes(migration)
+        strongest: dict[str, str] = {}
+        for table, mode in held:
+            strongest[table] = max(mode, strongest.get(table, mode), key=_MODES.index)
+        self.locks[migration.version] = tuple(sorted(TableLock(*lock) for lock in strongest.items()))
+
+    def _held(self, connection: Connection) -> Iterable[tuple[str, str]]:
+        # Another session sees committed tables only, that is, those which others can be waiting for.
+        known = dict(
+            self._copy.execute(
+                "SELECT c.oid::bigint, c.oid::regclass::text FROM pg_catalog.pg_class AS c"
+                " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm', 'v')"
+                " AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'memory_ledger')"
+            ).fetchall()
+        )
+        rows = connection.execute(
+            "SELECT relation::bigint, mode FROM pg_catalog.pg_locks"
+            " WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND granted"
+        )
+        return [(known[oid], mode) for oid, mode in rows if oid in known]
+
+    def _of_indexes(self, migration: Migration) -> Iterable[tuple[str, str]]:
+        """Known from the documentation, not seen: the copy's tables are empty, and the live ones decide."""
+        for statement in split(migration.up):
+            index = index_statement(statement)
+            if index is None:
+                continue
+            row = self._original.execute(
+                "SELECT pg_catalog.to_regclass(%s)::text", [sql.Identifier(index.schema, index.table).as_string()]
+            ).fetchone()
+            if row and row[0]:
+                full = has_rows(self._original, index)
+                yield row[0], "ShareUpdateExclusiveLock" if full else "ShareLock"

@@ -173,7 +173,7 @@ def _outcome(plan: Plan) -> Outcome:
 @contextmanager
 def running(connect: Connect, component: str, patience: Patience) -> Iterator[Connection]:
     """A session as memory_owner that holds the component's lock, in a database that has a ledger."""
-    with opened(connect, _application()) as connection:
+    with opened(connect, application("migrate")) as connection:
         become_owner(connection)
         if not ledger.exists(connection):
             # CREATE ... IF NOT EXISTS is no answer: two that run it at once still collide.
@@ -185,10 +185,10 @@ def running(connect: Connect, component: str, patience: Patience) -> Iterator[Co
             yield connection
 
 
-def _application() -> str:
-    """Who runs, for those who wait: the server keeps 63 bytes of it."""
+def application(verb: str) -> str:
+    """Who does what, for those who wait: the server keeps 63 bytes of it."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # an account without a name
         user = str(os.getuid())
-    return f"pgberth migrate: {user}@{socket.gethostname()} pid {os.getpid()}"[:63]
+    return f"pgberth {verb}: {user}@{socket.gethostname()} pid {os.getpid()}"[:63]

@@ -1,0 +1,76 @@
+"""The same versions made anew in an empty database: what `drift` compares a live one with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from pgberth.migrations import ledger
+from pgberth.migrations.ledger import Connection, Head
+from pgberth.migrations.runner import apply, run_code, running
+from pgberth.migrations.session import Connect, Patience
+from pgberth.migrations.source import SQL_ROOT, Parameters, Value
+from pgberth.model.problems import Problem, Refused
+
+Action = Callable[[Connection, Parameters], bool]
+
+
+def rebuild(
+    connect: Connect,
+    component: str,
+    heads: Iterable[Head],
+    *,
+    actions: Mapping[str, Action] | None = None,
+    root: Path = SQL_ROOT,
+    patience: Patience = Patience(),  # noqa: B008 - frozen
+) -> None:
+    """
+    Apply to an empty database what another one has applied, with the values that it recorded.
+
+    + connect: sessions with the empty database
+    + heads: of the other one
+    + actions: by name, what each code step does with its recorded parameters
+
+    Raises Refused as `apply` does, and where something that is applied there could not be applied here.
+    """
+    done = [head for head in heads if head.component == component and head.state == "applied"]
+    versions = sorted((head for head in done if head.kind == "versioned"), key=lambda head: head.version)
+    steps = [head for head in done if head.kind == "code"]
+    if not versions:
+        return
+    given = _values(versions, steps)
+    last = versions[-1].version
+    apply(connect, component, given, to=last, root=root, patience=patience)
+    for step in steps:
+        _repeat(connect, step, (actions or {}).get(step.version), patience)
+        apply(connect, component, given, to=last, root=root, patience=patience)
+    _refuse_less(connect, component, done, patience)
+
+
+def _values(versions: list[Head], steps: list[Head]) -> dict[str, Value]:
+    """What the versions were given, but for what a code step provided: that opens its gates here too, in its turn."""
+    provided = {name for step in steps for name in step.parameters}
+    return {name: value for head in versions for name, value in head.parameters.items() if name not in provided}
+
+
+def _repeat(connect: Connect, step: Head, action: Action | None, patience: Patience) -> None:
+    if action is None:
+        raise Refused.because(f"{step.title} is a code step, and nothing is known that does it")
+    act = action
+
+    def work(connection: Connection) -> bool:
+        return act(connection, step.parameters)
+
+    run_code(connect, step.component, step.version, step.parameters, work, after=step.needs, patience=patience)
+
+
+def _refuse_less(connect: Connect, component: str, wanted: list[Head], patience: Patience) -> None:
+    with running(connect, component, patience) as connection:
+        made = {head.version: head for head in ledger.heads(connection, component) if head.state == "applied"}
+    problems = [
+        Problem(f"{head.title} is applied there, and these files make it otherwise")
+        for head in wanted
+        if head.version not in made or made[head.version].rendered_sha256 != head.rendered_sha256
+    ]
+    if problems:
+        raise Refused(problems)
