@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ ALL = frozenset(COMPONENTS)
 
 HostLine = tuple[str, dict[str, Any]]
 DECLARED = "pgberth_declared:"  # + file:line; one key a line, so that two lines for one host are both seen
+_DECLARED_AT: Counter[tuple[str, str]] = Counter()
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def tenant(name: Any, *, on: MachineLine | Any = None, **fields: Any) -> HostLin
     machine_name = on.name if isinstance(on, MachineLine) else on
     host = f"@tenant/{name}" if machine_name == "@local" else str(name)
     data = {
-        f"{DECLARED}{_caller()}": ("tenant", name, {**fields, "on": machine_name}),
+        f"{DECLARED}{_told_apart(_caller(), str(name))}": ("tenant", name, {**fields, "on": machine_name}),
         # What the connector needs before anything is checked.
         "pgberth_account": on.fields.get("account") if isinstance(on, MachineLine) else None,
     }
@@ -60,3 +62,10 @@ def _caller() -> str:
     frame = sys._getframe(2)
     path = Path(frame.f_code.co_filename)
     return f"{path.parent.name}/{path.name}:{frame.f_lineno}"
+
+
+def _told_apart(where: str, name: str) -> str:
+    """A loop can make one name twice on one line; the second would otherwise silently replace the first."""
+    _DECLARED_AT[where, name] += 1
+    times = _DECLARED_AT[where, name]
+    return where if times == 1 else f"{where} (time {times})"

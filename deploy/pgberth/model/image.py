@@ -92,7 +92,7 @@ def image_fault(image: object) -> str | None:
     if not isinstance(image, Image):
         return "an Image(suite=..., postgres=...)"
     if not isinstance(image.suite, str) or not re.fullmatch(r"[a-z]{3,20}", image.suite):
-        return "its suite is 3 to 20 of a-z"
+        return "an Image whose suite is 3 to 20 of a-z"
     if isinstance(image.postgres, bool) or not isinstance(image.postgres, int) or not 16 <= image.postgres <= 30:
-        return "its postgres is a major version from 16 on"
+        return "an Image whose postgres is a major version from 16 to 30"
     return None

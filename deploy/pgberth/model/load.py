@@ -77,7 +77,7 @@ def _components_fault(value: Any) -> str | None:
         for target in value.values():
             number = isinstance(target, int) and not isinstance(target, bool) and 0 <= target <= 9999
             if not number and target != HEAD:
-                return "each version a number from 0 to 9999, or 'head'"
+                return "component -> version, each a number from 0 to 9999 or 'head'"
     return None
 
 
@@ -140,7 +140,7 @@ def _value(line: Line, name: str) -> Any:
 
 
 def _faults(lines: list[Line]) -> Iterable[Problem]:
-    machines = {line.name for line in lines if line.kind == "machine"}
+    machines = [line.name for line in lines if line.kind == "machine"]  # a list, since a wrong name may be unhashable
     for line in lines:
         name_rule = tenant_name_fault(line.name) if line.kind == "tenant" else _machine_name_fault(line.name)
         if name_rule:
@@ -188,11 +188,11 @@ def _duplicates(lines: list[Line]) -> Iterable[Problem]:
 
 
 def _port_collisions(lines: list[Line]) -> Iterable[Problem]:
-    users: dict[tuple[Any, Any], list[str]] = defaultdict(list)
+    users: dict[tuple[str, int], list[str]] = defaultdict(list)
     for line in lines:
         port = _value(line, "port")
         if line.kind == "tenant" and port_fault(port) is None:
-            users[line.fields.get("on"), port].append(f"{line.name!r} ({line.where})")
+            users[str(line.fields.get("on")), port].append(f"{line.name!r} ({line.where})")
     for (machine, port), names in users.items():
         if len(names) > 1 and len(set(names)) > 1:
             yield Problem(f"port {port} on {machine} is asked for by {' and '.join(names)}", "give each its own")

@@ -30,7 +30,7 @@ def tenant_name_fault(name: object) -> str | None:
     if not isinstance(name, str) or not _TENANT.fullmatch(name):
         return TENANT_RULE
     if name in RESERVED or name.startswith("pg-"):
-        return "is reserved"
+        return "another: this one is reserved"
     return None
 
 
@@ -38,7 +38,7 @@ def account_fault(name: object) -> str | None:
     """The rule that an account's name breaks, or None."""
     if not isinstance(name, str) or not _ACCOUNT.fullmatch(name):
         return TENANT_RULE
-    return "is reserved: tenants do not run as root" if name == "root" else None
+    return "another: tenants do not run as root" if name == "root" else None
 
 
 def port_fault(port: object) -> str | None:
