@@ -1,0 +1,268 @@
+"""An inventory's lines become a fleet, or every problem of every line is told at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgberth.model.image import Image
+from pgberth.model.load import Fleet, Line, load
+from pgberth.model.problems import Problem, Refused
+from pgberth.model.profile import PROFILES
+from pgberth.model.tenant import COMPONENTS, HEAD
+
+MACHINE = Line("machine", "@local", "inventories/prod.py:3", {"account": "pgberth"})
+
+
+def tenant(
+    name: Any = "acme", *, line: int = 8, defaults: Any = (), rings: tuple[str, ...] = (), **fields: Any
+) -> Line:
+    """A tenant's line that is well but for what the test writes into it; None takes a field away."""
+    body = {"on": "@local", "port": 5500 + line, "components": {"memory_plugin"}, **fields}
+    kept = {field: value for field, value in body.items() if value is not None}
+    return Line("tenant", name, f"inventories/prod.py:{line}", kept, rings, defaults)
+
+
+def problems(*lines: Line) -> list[Problem]:
+    with pytest.raises(Refused) as refused:
+        load([MACHINE, *lines])
+    return list(refused.value.problems)
+
+
+def facts(*lines: Line) -> list[str]:
+    return [problem.fact for problem in problems(*lines)]
+
+
+def loaded(*lines: Line) -> Fleet:
+    return load([MACHINE, *lines])
+
+
+def test_a_short_line_gets_every_default() -> None:
+    acme = loaded(tenant()).tenants["acme"]
+    assert (acme.name, acme.port, acme.machine.name, acme.machine.account) == ("acme", 5508, "@local", "pgberth")
+    assert acme.components == {"memory_plugin": HEAD}
+    assert (acme.profile_name, acme.image, acme.rings) == ("small", Image(), ())
+    assert (acme.superuser_tcp, acme.allow_old_pgvector) == (False, False)
+
+
+def test_what_a_line_says_wins_over_the_defaults() -> None:
+    fields: dict[str, Any] = {"image": Image("sid", 17), "superuser_tcp": True, "allow_old_pgvector": True}
+    acme = loaded(tenant(rings=("canary",), **fields)).tenants["acme"]
+    assert (acme.image, acme.superuser_tcp, acme.allow_old_pgvector) == (Image("sid", 17), True, True)
+    assert acme.rings == ("canary",)
+
+
+GOOD_COMPONENTS: list[tuple[Any, dict[str, int | str]]] = [
+    ({"memory_plugin"}, {"memory_plugin": HEAD}),
+    (["knowledge", "control_plane"], {"control_plane": HEAD, "knowledge": HEAD}),
+    (frozenset(COMPONENTS), dict.fromkeys(COMPONENTS, HEAD)),
+    ({"knowledge": 1}, {"knowledge": 1}),
+    ({"knowledge": 0, "memory_plugin": "head"}, {"memory_plugin": HEAD, "knowledge": 0}),
+]
+
+
+@pytest.mark.parametrize(("written", "wanted"), GOOD_COMPONENTS)
+def test_components_come_out_in_the_order_in_which_they_are_applied(written: Any, wanted: dict[str, int | str]) -> None:
+    acme = loaded(tenant(components=written)).tenants["acme"]
+    assert acme.components == wanted
+    assert acme.ordered_components == tuple(wanted)
+
+
+def test_the_tenants_of_a_machine_are_known() -> None:
+    fleet = loaded(tenant(), tenant("globex", line=9))
+    assert [found.name for found in fleet.tenants_on("@local")] == ["acme", "globex"]
+    assert fleet.tenants_on("elsewhere") == []
+
+
+# Field, value, and what the refusal says. Each is the only thing wrong with its line.
+BAD_FIELDS: list[tuple[str, Any, str]] = [
+    ("port", 80, "port 80 must be a whole number from 1024 to 65535"),
+    ("port", 0, "port 0 must be"),
+    ("port", 65536, "port 65536 must be"),
+    ("port", "5432", "port '5432' must be"),
+    ("port", True, "port True must be"),
+    ("port", 5432.0, "port 5432.0 must be"),
+    ("components", set(), "components set() must be"),
+    ("components", [], "components [] must be"),
+    ("components", {}, "components {} must be"),
+    ("components", "memory_plugin", "components 'memory_plugin' must be"),
+    ("components", 5, "components 5 must be"),
+    ("components", ["memory_plugn"], "did you mean 'memory_plugin'?"),
+    ("components", {"knowlege": 1}, "did you mean 'knowledge'?"),
+    ("components", ["public"], "control_plane, memory_plugin, knowledge"),
+    ("components", [["memory_plugin"]], "components [['memory_plugin']] must be"),
+    ("components", [None], "components [None] must be"),
+    ("components", {"knowledge": "latest"}, "from 0 to 9999 or 'head'"),
+    ("components", {"knowledge": -1}, "from 0 to 9999 or 'head'"),
+    ("components", {"knowledge": 10_000}, "from 0 to 9999 or 'head'"),
+    ("components", {"knowledge": True}, "from 0 to 9999 or 'head'"),
+    ("components", {"knowledge": "1"}, "from 0 to 9999 or 'head'"),
+    ("components", {"knowledge": None}, "from 0 to 9999 or 'head'"),
+    ("profile", "smal", "did you mean 'small'?"),
+    ("profile", "Small", "profile 'Small' must be one of small"),
+    ("profile", ["small"], "profile ['small'] must be one of small"),
+    ("profile", 1, "profile 1 must be one of small"),
+    ("image", "forky", "image 'forky' must be an Image"),
+    ("image", Image(suite="$(id)"), "suite"),
+    ("image", Image(postgres=9), "major version"),
+    ("superuser_tcp", "yes", "superuser_tcp 'yes' must be True or False"),
+    ("superuser_tcp", 1, "superuser_tcp 1 must be True or False"),
+    ("allow_old_pgvector", "false", "allow_old_pgvector 'false' must be True or False"),
+    ("on", "elsewhere", "on: 'elsewhere' is no machine of this inventory"),
+    ("on", ["@local"], "on: ['@local'] is no machine of this inventory"),
+    ("colour", "red", "unknown field 'colour'"),
+    ("prot", 5432, "unknown field 'prot' (did you mean 'port'?)"),
+    ("component", {"knowledge"}, "unknown field 'component' (did you mean 'components'?)"),
+    ("superuser", True, "unknown field 'superuser' (did you mean 'superuser_tcp'?)"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "says"), BAD_FIELDS, ids=lambda value: str(value)[:40])
+def test_a_bad_field_is_refused_naming_line_tenant_field_value_and_rule(field: str, value: Any, says: str) -> None:
+    (problem,) = problems(tenant(**{field: value}))
+    assert problem.fact.startswith("inventories/prod.py:8: tenant 'acme': ")
+    assert field in problem.fact
+    assert says in problem.fact
+    assert problem.hint
+    # "must be" goes on into a rule that reads as one sentence with it.
+    assert not any(clash in problem.fact for clash in ("must be is", "must be its", "must be each"))
+
+
+@pytest.mark.parametrize("field", ["port", "components"])
+def test_a_field_without_a_default_must_be_written(field: str) -> None:
+    nothing: dict[str, Any] = {field: None}
+    assert facts(tenant(**nothing)) == [f"inventories/prod.py:8: tenant 'acme': {field} is missing"]
+
+
+def test_a_tenant_without_a_machine_is_refused() -> None:
+    assert facts(tenant(on=None)) == ["inventories/prod.py:8: tenant 'acme': on: None is no machine of this inventory"]
+
+
+BAD_NAMES = ["", "Acme", "acme\n", 'x" SUPERUSER; --', "$(id)", "x" * 64, "postgres", 5, None, ["a"]]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_bad_name_is_refused_naming_its_line(name: Any) -> None:
+    (problem,) = problems(tenant(name))
+    assert problem.fact.startswith(f"inventories/prod.py:8: tenant {name!r}: name must be ")
+    assert "must be is" not in problem.fact
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (Line("machine", "db1", "x.py:1", {"account": "pgberth"}), "machines over SSH are not supported yet"),
+        (Line("machine", ["@local"], "x.py:1", {"account": "pgberth"}), "name must be '@local'"),
+        (Line("machine", "@local", "x.py:1", {"account": "root"}), "account 'root'"),
+        (Line("machine", "@local", "x.py:1", {"account": "a;id"}), "account 'a;id' must be"),
+        (Line("machine", "@local", "x.py:1", {"account": None}), "account None must be"),
+        (Line("machine", "@local", "x.py:1", {}), "account is missing"),
+        (Line("machine", "@local", "x.py:1", {"account": "a", "acount": "b"}), "did you mean 'account'?"),
+    ],
+)
+def test_a_bad_machine_is_refused_naming_its_line(line: Line, says: str) -> None:
+    with pytest.raises(Refused) as refused:
+        load([line])
+    (problem,) = refused.value.problems
+    assert problem.fact.startswith(f"x.py:1: machine {line.name!r}: ")
+    assert says in problem.fact
+
+
+def test_all_problems_of_all_lines_are_told_at_once() -> None:
+    bad = [
+        tenant("Acme", line=4),
+        tenant("globex", line=5, port="5432", profile="huge"),
+        tenant("initech", line=6, colour="red"),
+        tenant("initech", line=7),
+        tenant("hooli", line=9, on="elsewhere", components=()),
+    ]
+    told = facts(*bad)
+    assert len(told) == 7
+    for place in (4, 5, 6, 7, 9):
+        assert any(f"prod.py:{place}" in fact for fact in told), place
+
+
+def test_a_tenant_that_stands_twice_is_refused_naming_both_lines() -> None:
+    told = facts(tenant(line=8), tenant(line=12))
+    assert "tenant 'acme' stands twice: inventories/prod.py:8 and inventories/prod.py:12" in told
+
+
+def test_a_machine_that_stands_twice_is_refused_naming_both_lines() -> None:
+    again = Line("machine", "@local", "inventories/prod.py:4", {"account": "other"})
+    assert facts(again) == ["machine '@local' stands twice: inventories/prod.py:3 and inventories/prod.py:4"]
+
+
+def test_a_port_that_two_tenants_ask_for_is_refused_naming_both() -> None:
+    told = facts(tenant(line=8, port=5500), tenant("globex", line=9, port=5500), tenant("initech", line=10))
+    assert told == [
+        "port 5500 on @local is asked for by 'acme' (inventories/prod.py:8) and 'globex' (inventories/prod.py:9)"
+    ]
+
+
+def test_a_ring_sets_what_its_tenants_do_not_say() -> None:
+    ring = (("canary", {"superuser_tcp": True, "components": ["knowledge"]}),)
+    fleet = loaded(tenant(components=None, defaults=ring), tenant("globex", line=9, superuser_tcp=False, defaults=ring))
+    assert fleet.tenants["acme"].superuser_tcp is True
+    assert fleet.tenants["acme"].components == {"knowledge": HEAD}
+    assert fleet.tenants["globex"].superuser_tcp is False
+    assert fleet.tenants["globex"].components == {"memory_plugin": HEAD}
+
+
+def test_of_two_groups_the_later_one_wins() -> None:
+    groups = (("all", {"allow_old_pgvector": True, "superuser_tcp": True}), ("canary", {"superuser_tcp": False}))
+    acme = loaded(tenant(defaults=groups)).tenants["acme"]
+    assert (acme.allow_old_pgvector, acme.superuser_tcp) == (True, False)
+
+
+def test_what_a_ring_sets_is_judged_like_a_line() -> None:
+    told = facts(tenant(defaults=(("canary", {"superuser_tcp": "yes"}),)))
+    assert told == ["inventories/prod.py:8: tenant 'acme': superuser_tcp 'yes' must be True or False"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"profil": "small"}, "unknown field 'profil' (did you mean 'profile'?)"),
+        ({"port": 5500}, "unknown field 'port'"),
+        ({"on": "@local"}, "unknown field 'on'"),
+        ({"tenant_defaults": ["small"]}, "unknown field 'tenant_defaults'"),
+    ],
+)
+def test_a_ring_cannot_set_what_only_a_tenant_has_nor_what_nobody_knows(fields: dict[str, Any], says: str) -> None:
+    ring = (("canary", fields),)
+    (problem,) = problems(tenant(defaults=ring), tenant("globex", line=9, defaults=ring))
+    assert problem.fact.startswith("group_data of 'canary': tenant_defaults: ")
+    assert says in problem.fact
+    assert "profile" in problem.hint
+
+
+def test_a_refusal_shows_each_fact_with_its_hint() -> None:
+    refused = Refused([Problem("acme: no", "look"), Problem("globex: neither")])
+    assert str(refused) == "acme: no\nHINT: look\nglobex: neither"
+    assert Refused.because("acme: no").problems == (Problem("acme: no"),)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.frozensets(st.text()),
+    max_leaves=5,
+)
+
+
+@given(ANYTHING, st.dictionaries(st.sampled_from(["on", "port", "components", "profile", "image", "colour"]), ANYTHING))
+def test_no_value_of_any_kind_ends_in_anything_but_a_fleet_or_a_refusal(name: Any, fields: dict[str, Any]) -> None:
+    try:
+        fleet = load([MACHINE, Line("tenant", name, "x.py:1", fields)])
+    except Refused as refused:
+        assert refused.problems
+    else:
+        assert list(fleet.tenants) == [name]
+
+
+def test_every_profile_says_what_a_server_and_a_container_need() -> None:
+    for name, profile in PROFILES.items():
+        assert profile.name == name
+        assert {"shared_buffers", "max_connections", "huge_pages", "log_error_verbosity"} <= set(profile.lines())
