@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 _INTERRUPTED = False
+_DATA: dict[str, str] = {}
 _VERBS = Path(__file__).resolve().parent.parent
 
 
@@ -27,6 +28,7 @@ def install() -> None:
     verb = verb_of(context.params.get("operations") or ())
     if verb is None:
         return
+    _DATA.update(item.partition("=")[::2] for item in context.params.get("data") or ())
     signal.signal(signal.SIGINT, _interrupt)
     context.call_on_close(lambda: _close(verb))
 
@@ -36,6 +38,11 @@ def verb_of(operations: Any) -> str | None:
     names = [Path(operation) for operation in operations if str(operation).endswith(".py")]
     ours = [path.stem for path in names if path.resolve().parent == _VERBS]
     return ours[0] if ours else None
+
+
+def data_as_typed() -> dict[str, str]:
+    """--data as typed: pyinfra parses values, so that a fingerprint such as 1e5 becomes a number."""
+    return dict(_DATA)
 
 
 def _interrupt(*_: Any) -> None:

@@ -46,10 +46,10 @@ def at_targets(berth: Berth) -> Any:
     for ready in plans:
         if ready.steps:
             berth.forget()
-            yield FunctionCommand(_as_migrator, (berth, ready.component, _apply), {})
+            yield FunctionCommand(as_migrator, (berth, ready.component, _apply), {})
         elif any(finding.kind in REPAIRABLE for finding in findings(server, ready)):
             berth.forget()
-            yield FunctionCommand(_as_migrator, (berth, ready.component, _repair), {})
+            yield FunctionCommand(as_migrator, (berth, ready.component, _repair), {})
 
 
 def plan(tenant: Tenant, component: str, server: Server) -> Plan:
@@ -87,8 +87,14 @@ def tenant_probe(tenant: Tenant) -> str:
 
 
 def _findings_sql(tenant: Tenant) -> str:
-    loaded = [source.load(component, tenant.parameters.get(component)) for component in tenant.ordered_components]
-    # A migration whose gate is closed has no rendered text yet.
+    # What a step of code records is not known before the ledger is read. It opens gates and is in no verify file, so
+    # that any value will do here; what is not applied is left out of the findings afterwards.
+    recorded: dict[str, str | int] = dict.fromkeys(source.FROM_CODE, "recorded")
+    loaded = [
+        source.load(component, {**recorded, **tenant.parameters.get(component, {})})
+        for component in tenant.ordered_components
+    ]
+    # A migration whose gate is closed all the same has no rendered text.
     return verify_sql(step for component in loaded for step in component if not step.missing)
 
 
@@ -114,7 +120,7 @@ def _target(tenant: Tenant, component: str) -> int | str | None:
     return None if target == HEAD else target
 
 
-def _as_migrator(state: Any, host: Any, berth: Berth, component: str, work: Callable[..., None]) -> bool:  # noqa: ARG001
+def as_migrator(state: Any, host: Any, berth: Berth, component: str, work: Callable[..., None]) -> bool:  # noqa: ARG001
     """Do work with sessions of the migrator's; a refusal becomes the tenant's failure, in our own words."""
     tenant = berth.tenant
     password = berth.secret("migrator")

@@ -1,0 +1,33 @@
+"""register_model: bind a tenant's knowledge store to its embedding model, then build the vector index."""
+
+from __future__ import annotations
+
+from pyinfra.api.exceptions import DeployError
+
+from pgberth import closing
+from pgberth.checks import operations as checks_room
+from pgberth.database.configuration import reload_files
+from pgberth.knowledge import operations as knowledge_room
+from pgberth.knowledge.model import model_from
+from pgberth.migrations import operations as migrations_room
+from pgberth.model.problems import Refused
+from pgberth.verbs import tenants
+from pgberth.verbs.inventory import fleet, tenant_here
+
+
+def register_model() -> None:
+    """The current host's part. --data model=NAME --data dimension=N --data hash=FINGERPRINT"""
+    found = fleet("model", "dimension", "hash")
+    try:
+        # As typed: pyinfra would read a hash such as 1e5 as a number.
+        model = model_from(closing.data_as_typed())
+    except Refused as refused:
+        raise DeployError(str(refused)) from None
+    tenant = tenant_here(found)
+    if tenant is None:
+        return
+    berth, receipt = tenants.begin("register_model", tenant)
+    knowledge_room.model_registered(name="model is registered", berth=berth, model=model)
+    migrations_room.at_targets(name="schemas are at their versions", berth=berth)
+    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
+    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
