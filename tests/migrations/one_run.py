@@ -1,4 +1,4 @@
-"""One runner in a process of its own, to be killed: python -m tests.migrations.one_run CONNINFO ROOT COMPONENT."""
+"""One runner in a process of its own, to be killed: python -m tests.migrations.one_run CONNINFO ROOT COMPONENT..."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from pathlib import Path
 import psycopg
 
 from pgberth.migrations import runner
+from pgberth.migrations.session import shared
 from pgberth.model.problems import Refused
 
 
-def main(conninfo: str, root: str, component: str) -> int:
+def main(conninfo: str, root: str, *components: str) -> int:
+    done = []
     try:
-        outcome = runner.apply(lambda: psycopg.connect(conninfo, autocommit=True), component, root=Path(root))
+        with shared(lambda: psycopg.connect(conninfo, autocommit=True)) as connect:
+            for component in components:
+                outcome = runner.apply(connect, component, root=Path(root))
+                done += [migration.version for migration in outcome.done]
     except Refused as refused:
         print(json.dumps({"refused": [problem.fact for problem in refused.problems]}))
         return 1
-    print(json.dumps({"done": [migration.version for migration in outcome.done]}))
+    print(json.dumps({"done": done}))
     return 0
 
 

@@ -35,8 +35,9 @@ STEPS = [
 ]
 
 
-def start(database: Database, tree: Tree, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.migrations.one_run", database.conninfo(), str(tree.root), "notes"]
+def start(database: Database, root: Path, *components: str, **environment: str) -> subprocess.Popen[str]:
+    """A runner in a process of its own."""
+    command = [sys.executable, "-m", "tests.migrations.one_run", database.conninfo(), str(root), *components]
     return subprocess.Popen(
         command,
         cwd=PROJECT,
@@ -88,7 +89,7 @@ INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
 def test_a_runner_killed_at_any_step_is_finished_by_the_next(
     database: Database, connect: Connect, tree: Tree, new_tenant_database: Callable[[], Database], step: str
 ) -> None:
-    assert ended(start(database, tree, **{VARIABLE: step})) == (-signal.SIGKILL, "")
+    assert ended(start(database, tree.root, "notes", **{VARIABLE: step})) == (-signal.SIGKILL, "")
     finished = runner.apply(connect, "notes", root=tree.root)
     assert states(database) == dict.fromkeys(ALL, "applied")
     # The versions that were done before the kill were not done again.
@@ -102,7 +103,7 @@ def test_a_runner_killed_at_any_step_is_finished_by_the_next(
 
 
 def test_a_step_that_a_run_does_not_pass_kills_nothing(database: Database, tree: Tree) -> None:
-    assert ended(start(database, tree, **{VARIABLE: "migrate.notes.0009.ran"}))[0] == 0
+    assert ended(start(database, tree.root, "notes", **{VARIABLE: "migrate.notes.0009.ran"}))[0] == 0
 
 
 @pytest.mark.parametrize("step", ["migrate.notes.0002.undone", "migrate.notes.0002.reverted"])
@@ -135,7 +136,7 @@ def test_eight_runners_at_once_do_each_step_once(database: Database, connect: Co
     tree.write("0001_table", up=tree.path("0001_table.up.sql.j2").read_text() + (
         "INSERT INTO notes.note (body) SELECT n::text FROM generate_series(1, 500) AS n;\n"
     ))  # fmt: skip
-    processes = [start(database, tree) for _ in range(8)]
+    processes = [start(database, tree.root, "notes") for _ in range(8)]
     results = [ended(process) for process in processes]
     assert [code for code, _ in results] == [0] * 8, results
     did = [version for _, output in results for version in json.loads(output)["done"]]
@@ -148,7 +149,7 @@ def test_a_backend_killed_in_the_middle_of_an_index_build_is_made_good_by_the_ne
     database: Database, connect: Connect, tree: Tree
 ) -> None:
     slow_index(database, connect, tree)
-    process = start(database, tree)
+    process = start(database, tree.root, "notes")
     pid = eventually(lambda: one(database, BUILDING))
     time.sleep(0.2)
     one(database, f"SELECT pg_terminate_backend({pid})")
@@ -166,7 +167,7 @@ def test_a_runner_killed_in_the_middle_of_an_index_build_frees_its_lock_soon(
     database: Database, connect: Connect, tree: Tree
 ) -> None:
     slow_index(database, connect, tree, rows=3000)  # half a minute and more, if nobody stopped it
-    process = start(database, tree)
+    process = start(database, tree.root, "notes")
     eventually(lambda: one(database, BUILDING))
     process.kill()
     ended(process)

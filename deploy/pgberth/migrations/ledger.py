@@ -79,9 +79,25 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON memory_ledger.
 
 ALTER TABLE memory_ledger.event ENABLE ALWAYS TRIGGER append_only;
 
+-- What deploy/erase.py took away; never what it was.
+CREATE TABLE memory_ledger.tombstone (
+  id        bigint      GENERATED ALWAYS AS IDENTITY CONSTRAINT tombstone_pk PRIMARY KEY,
+  component text        NOT NULL,
+  subject   text        NOT NULL,
+  deleted   jsonb       NOT NULL,
+  reason    text        NOT NULL CONSTRAINT tombstone_reason CHECK (reason ~ '\\S'),
+  erased_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  login     text        NOT NULL DEFAULT session_user
+);
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON memory_ledger.tombstone
+  FOR EACH STATEMENT EXECUTE FUNCTION memory_ledger.refuse_change();
+
+ALTER TABLE memory_ledger.tombstone ENABLE ALWAYS TRIGGER append_only;
+
 REVOKE ALL ON FUNCTION memory_ledger.refuse_change() FROM PUBLIC;
 GRANT USAGE ON SCHEMA memory_ledger TO memory_monitor;
-GRANT SELECT ON memory_ledger.event, memory_ledger.head TO memory_monitor;
+GRANT SELECT ON memory_ledger.event, memory_ledger.head, memory_ledger.tombstone TO memory_monitor;
 """
 
 _RECORD: LiteralString = """
@@ -186,16 +202,17 @@ def record(
     step: Migration | Head,
     state: State,
     *,
-    needs: tuple[str, ...] = (),
+    with_body: bool = True,
     note: str | None = None,
     duration_ms: int | None = None,
 ) -> None:
     """
     Add one event, in the caller's transaction.
 
-    + needs: versions that must go for this step to be gone too (a repeatable, a code step)
+    + with_body: False where another event of the same transaction has it
     + note: what a failure or a repair was; never a value of a row
     """
+    body = step.up if isinstance(step, Migration) else step.body or ""
     values = {
         "component": step.component,
         "version": step.version,
@@ -204,9 +221,9 @@ def record(
         "state": state,
         "template_sha256": step.template_sha256,
         "rendered_sha256": step.rendered_sha256,
-        "body": step.up if isinstance(step, Migration) else step.body or "",
+        "body": body if with_body else "",
         "parameters": Jsonb(dict(step.parameters)),
-        "needs": list(needs or (step.needs or ())),
+        "needs": list(step.needs or ()),
         "note": note,
         "duration_ms": duration_ms,
         "runner": _runner(),

@@ -17,6 +17,7 @@ from pgberth.migrations import rules
 from pgberth.migrations.statements import split
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.resources import TEMPLATES
+from pgberth.model.roles import APP, MIGRATOR, MONITOR, OWNER
 
 SQL_ROOT = TEMPLATES / "sql"
 
@@ -26,12 +27,7 @@ Parameters = Mapping[str, Value]
 
 # Every tenant is a cluster of its own, so the roles have one name everywhere. The dimension of memory_plugin is its
 # embedding model's; a component that leaves the choice to its tenant has none here.
-ROLES: dict[str, Value] = {
-    "owner": "memory_owner",
-    "migrator": "memory_migrator",
-    "app": "memory_app",
-    "monitor": "memory_monitor",
-}
+ROLES: dict[str, Value] = {"owner": OWNER, "migrator": MIGRATOR, "app": APP, "monitor": MONITOR}
 # Values that a step of code records, and no inventory gives.
 FROM_CODE = frozenset({"registered_model"})
 DEFAULTS: dict[str, dict[str, Value]] = {"memory_plugin": {"dimension": 1536}}

@@ -88,7 +88,7 @@ def _by_statement(connection: Connection, migration: Migration, patience: Patien
 
 
 def _record_started(connection: Connection, migration: Migration) -> None:
-    ledger.record(connection, migration, "started")
+    ledger.record(connection, migration, "started", with_body=not migration.transactional)
     killpoint(f"migrate.{migration.component}.{migration.version}.started")
 
 
