@@ -32,7 +32,7 @@ class TenantLook(FactBase[TenantState | None]):
     def process(self, output: list[str]) -> TenantState:
         try:
             return TenantState.parse(output)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             # Any other exception would end the run for every tenant.
             raise FactProcessError(f"unexpected answer from look.sh: {error!r}") from error
 

@@ -75,7 +75,7 @@ class TenantState:
 
     @classmethod
     def parse(cls, output: list[str]) -> TenantState:
-        """Raises ValueError, KeyError or TypeError where the output is not look.sh's."""
+        """Raises ValueError, LookupError, TypeError or AttributeError where the output is not look.sh's."""
         sections = _sections(output)
         told = sections["container"]
         server, said = _server(sections.get("server", ""))

@@ -63,7 +63,7 @@ class Ready:
         try:
             body = json.loads(text)
             return cls(**{**body, "images": {tag: BuiltImage(**image) for tag, image in body["images"].items()}})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
 
@@ -117,10 +117,9 @@ class AccountState(FactBase[AccountFacts]):
         ready = None
         for line in output:
             if line.startswith('{"tag"'):
-                found = json.loads(line)
-                image = BuiltImage.from_labels(found["id"], found["labels"] or {})
+                tag, image = _image(line)
                 if image is not None:
-                    images[found["tag"]] = image
+                    images[tag] = image
             elif line.startswith("{"):
                 ready = Ready.from_json(line)
         return AccountFacts(images, ready)
@@ -128,6 +127,14 @@ class AccountState(FactBase[AccountFacts]):
     @staticmethod
     def default() -> AccountFacts:
         return AccountFacts({}, None)
+
+
+def _image(line: str) -> tuple[str, BuiltImage | None]:
+    try:
+        found = json.loads(line)
+        return found["tag"], BuiltImage.from_labels(found["id"], found["labels"] or {})
+    except (ValueError, KeyError, TypeError) as error:
+        raise FactProcessError(f"unexpected answer from podman image inspect: {error!r}") from error
 
 
 class Survey:

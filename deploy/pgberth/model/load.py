@@ -90,8 +90,9 @@ def _parameters_fault(value: Any) -> str | None:
             return rule + did_you_mean(component, COMPONENTS)
         if not isinstance(given, dict):
             return rule
-        if not all(isinstance(name, str) and isinstance(told, (str, int)) for name, told in given.items()):
-            return rule
+        for name, told in given.items():
+            if not isinstance(name, str) or isinstance(told, bool) or not isinstance(told, (str, int)):
+                return rule
     return None
 
 
