@@ -33,6 +33,7 @@ podman run "$@" >/dev/null || exit 1
 deadline=$(($(date +%s) + seconds))
 answer=
 while [ "$(date +%s)" -lt "$deadline" ]; do
+  # shellcheck disable=SC2046  # three words
   set -- $(podman container inspect --format '{{.State.Pid}} {{.State.Status}} {{.State.ExitCode}}' "$name" 2>/dev/null)
   if [ "${2:-absent}" != running ]; then
     say "$name: the server ended with exit code ${3:-?} before it answered; its last words:"

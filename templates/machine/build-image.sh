@@ -10,6 +10,7 @@ chmod 0755 "$work"
 valid=$(apt-config dump Acquire::Check-Valid-Until 2>/dev/null || true)
 # No cluster of the package's own, nothing but code in the image: its /var/lib/postgresql would be copied into
 # every new volume. Manuals and translations are dead weight in a server.
+# shellcheck disable=SC2016  # the hooks are scripts of their own
 mmdebstrap --quiet --variant=minbase --include="$packages" ${valid:+--aptopt="$valid"} \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/i18n/*' \

@@ -5,6 +5,7 @@ if [ "$(id -u)" -eq 0 ]; then root=yes; else root=no; account=$(id -un); fi
 say() { printf '%s=%s\n' "$1" "$2"; }
 say root "$root"
 say account "$account"
+# shellcheck disable=SC1091  # os-release is every distribution's own
 say distribution "$(. /etc/os-release 2>/dev/null && printf '%s' "$ID ${ID_LIKE:-}")"
 say arch "$(uname -m)"
 say programs "$(for program in apt-get podman newuidmap newgidmap flock setpriv timeout nsenter pgrep mmdebstrap slirp4netns pasta crun runc; do
