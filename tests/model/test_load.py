@@ -71,6 +71,20 @@ def test_components_come_out_in_the_order_in_which_they_are_applied(written: Any
     assert acme.ordered_components == tuple(wanted)
 
 
+def test_a_list_says_which_component_comes_first_and_a_set_leaves_it_to_us() -> None:
+    listed = loaded(tenant(components=["knowledge", "control_plane"])).tenants["acme"]
+    assert (listed.first_component, listed.ordered_components) == ("knowledge", ("control_plane", "knowledge"))
+    for _ in range(5):
+        unordered = loaded(tenant(components={"knowledge", "memory_plugin", "control_plane"})).tenants["acme"]
+        assert unordered.first_component == "control_plane"
+
+
+def test_a_tenant_may_give_its_components_parameters() -> None:
+    acme = loaded(tenant(parameters={"memory_plugin": {"dimension": 768, "note": "text"}})).tenants["acme"]
+    assert acme.parameters == {"memory_plugin": {"dimension": 768, "note": "text"}}
+    assert loaded(tenant()).tenants["acme"].parameters == {}
+
+
 def test_the_tenants_of_a_machine_are_known() -> None:
     fleet = loaded(tenant(), tenant("globex", line=9))
     assert [found.name for found in fleet.tenants_on("@local")] == ["acme", "globex"]
@@ -101,6 +115,14 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     ("components", {"knowledge": True}, "from 0 to 9999 or 'head'"),
     ("components", {"knowledge": "1"}, "from 0 to 9999 or 'head'"),
     ("components", {"knowledge": None}, "from 0 to 9999 or 'head'"),
+    ("parameters", [], "parameters [] must be component -> name -> text or whole number"),
+    ("parameters", {"memory_plugn": {}}, "did you mean 'memory_plugin'?"),
+    ("parameters", {"memory_plugin": 768}, "must be component -> name"),
+    ("parameters", {"memory_plugin": {5: 768}}, "must be component -> name"),
+    ("parameters", {"memory_plugin": {"dimension": 768.0}}, "must be component -> name"),
+    ("parameters", {"memory_plugin": {"dimension": None}}, "must be component -> name"),
+    ("parameters", {"memory_plugin": {"dimension": True}}, "must be component -> name"),
+    ("parameters", {None: {}}, "must be component -> name"),
     ("profile", "smal", "did you mean 'small'?"),
     ("profile", "Small", "profile 'Small' must be one of small"),
     ("profile", ["small"], "profile ['small'] must be one of small"),

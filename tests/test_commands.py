@@ -1,0 +1,282 @@
+"""Shell commands: what they carry reaches the shell as it is, and what they promise holds under a real /bin/sh."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyinfra.api import StringCommand
+
+from pgberth import commands
+from pgberth.container.facts import TenantLook
+from pgberth.machine.facts import AccountState, Carried, MachineState, as_account
+from pgberth.machine.preparation import MachineFacts
+from pgberth.model import layout
+from pgberth.model.problems import Problem
+from pgberth.model.resources import TEMPLATES
+from tests.fake_host import Sent, as_sent
+from tests.machine.states import READY_AS_ROOT
+
+HOSTILE = [
+    "$(touch injected)",
+    "`touch injected`",
+    "; touch injected;",
+    "|| touch injected",
+    "&& touch injected #",
+    "> injected",
+    "x' ; touch injected ; '",
+    'x" ; touch injected ; "',
+    "\ntouch injected\n",
+    "-rf",
+    "--",
+    "-c",
+    "",
+    " ",
+    "a  b",
+    "*",
+    "~",
+    "$HOME",
+    "\\",
+    "%s%n",
+    "{{ 7 * 7 }}",
+    'x" SUPERUSER; --',
+    "snow☃man",
+]
+
+# What a shell's argument can hold: anything but NUL.
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.sampled_from(HOSTILE)
+
+FACTS = READY_AS_ROOT
+
+
+def facts(**changes: str) -> MachineFacts:
+    return MachineFacts(**{**vars(FACTS), **changes})
+
+
+# Builder by builder: one text goes in, and must be one token of what comes out.
+BUILDERS: dict[str, Callable[[str], StringCommand]] = {
+    "refuse": lambda text: commands.refuse(Problem(text)),
+    "shell, script": lambda text: commands.shell(text, "x", timeout=1),
+    "shell, argument": lambda text: commands.shell("true", "x", text, timeout=1),
+    "locked, script": lambda text: commands.locked("acme", text),
+    "locked, argument": lambda text: commands.locked("acme", "true", text),
+    "write_file, path": lambda text: commands.write_file("acme", text, "text"),
+    "write_file, mode": lambda text: commands.write_file("acme", "path", "text", text),
+    "as_account, script": lambda text: as_account(FACTS, text, timeout=1),
+    "as_account, argument": lambda text: as_account(FACTS, "true", text, timeout=1),
+    "as_account, home": lambda text: as_account(facts(home=text), "true", timeout=1),
+    "machine facts, account": lambda text: MachineState().command(account=text),
+    "account facts, tag": lambda text: AccountState().command(facts=FACTS, tags=("x", text)),
+}
+
+
+def run(command: StringCommand, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as a machine runs it: by /bin/sh, in the account's home."""
+    asked = as_sent(command)
+    return subprocess.run(
+        ["/bin/sh", "-c", asked.text],
+        input=asked.stdin,
+        cwd=home,
+        env={"HOME": str(home), "PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+@given(text=TEXT)
+def test_hostile_text_is_one_token_of_every_command(builder: str, text: str) -> None:
+    assert text in as_sent(BUILDERS[builder](text)).words
+
+
+@given(text=TEXT.filter(lambda text: "/" not in text))
+def test_a_hostile_tenants_name_is_one_token_too_although_load_refuses_it(text: str) -> None:
+    words = as_sent(commands.locked(text, "true")).words
+    assert layout.lock_file(text) in words
+    words = as_sent(TenantLook().command(tenant=text)).words
+    assert layout.directory(text) in words
+    assert text in words
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_reaches_a_script_as_its_argument_and_nothing_of_it_runs(tmp_path: Path, text: str) -> None:
+    show = 'for each in "$@"; do printf "<%s>" "$each"; done'
+    for command in (commands.shell(show, text, text, timeout=5), commands.locked("acme", show, text, text)):
+        done = run(command, tmp_path)
+        assert done.stdout == f"<{text}><{text}>"
+        assert done.returncode == 0
+    assert not (tmp_path / "injected").exists()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_refusal_prints_hostile_text_as_it_is(tmp_path: Path, text: str) -> None:
+    done = run(commands.refuse(Problem(f"acme: {text}")), tmp_path)
+    assert done.stderr == f"acme: {text}\n"
+    assert not (tmp_path / "injected").exists()
+
+
+def test_a_refusal_prints_every_problem_with_its_hint_and_exits_1(tmp_path: Path) -> None:
+    done = run(commands.refuse(Problem("acme: no", "look"), Problem("globex: neither")), tmp_path)
+    assert done.stderr == "acme: no\nHINT: look\nglobex: neither\n"
+    assert done.stdout == ""
+    assert done.returncode == 1
+
+
+def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    began = time.monotonic()
+    assert run(commands.shell("sleep 20", timeout=1), tmp_path).returncode == 124
+    assert time.monotonic() - began < 5
+
+
+def test_a_commands_exit_code_is_its_own_under_the_lock_too(tmp_path: Path) -> None:
+    for code in (0, 1, 3, 124):
+        done = run(commands.locked("acme", f"exit {code}"), tmp_path)
+        assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_a_locked_command_reads_its_standard_input(tmp_path: Path) -> None:
+    assert run(commands.locked("acme", "cat", stdin="from outside\n"), tmp_path).stdout == "from outside\n"
+
+
+def test_the_lock_is_outside_the_tenants_directory_and_private(tmp_path: Path) -> None:
+    run(commands.locked("acme", "true"), tmp_path)
+    lock = tmp_path / layout.lock_file("acme")
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    assert stat.S_IMODE(lock.parent.stat().st_mode) == 0o700
+    assert not str(lock).startswith(str(tmp_path / layout.directory("acme")))
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[None]:
+    """Another command works on acme."""
+    command = commands.locked("acme", "echo begun; exec sleep 30").get_raw_value()
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "begun\n"
+        yield
+        os.killpg(other.pid, 9)
+
+
+def test_a_second_command_waits_and_then_says_who_is_in_the_way(
+    tmp_path: Path, busy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "LOCK_WAIT", 1)
+    done = run(commands.locked("acme", "echo ran"), tmp_path)
+    assert done.returncode == 75
+    assert done.stdout == ""
+    assert done.stderr.startswith("acme: another command has been working on this tenant for 1 s\nHINT: ")
+    assert f"fuser -v ~/{layout.lock_file('acme')}" in done.stderr
+
+
+def test_another_tenants_lock_is_in_nobodys_way(tmp_path: Path, busy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "LOCK_WAIT", 1)
+    assert run(commands.locked("globex", "echo ran"), tmp_path).stdout == "ran\n"
+
+
+def test_what_a_command_leaves_running_does_not_hold_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A container's monitor outlives the command that started it by months.
+    monkeypatch.setattr(commands, "LOCK_WAIT", 1)
+    left = run(commands.locked("acme", "sleep 20 >/dev/null 2>&1 & echo $!"), tmp_path)
+    try:
+        assert run(commands.locked("acme", "echo ran"), tmp_path).stdout == "ran\n"
+    finally:
+        os.kill(int(left.stdout), 9)
+
+
+def test_the_lock_is_free_again_when_its_holder_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "LOCK_WAIT", 1)
+    command = commands.locked("acme", "echo begun; exec sleep 30").get_raw_value()
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        os.killpg(other.pid, 9)
+    assert run(commands.locked("acme", "echo ran"), tmp_path).stdout == "ran\n"
+
+
+def test_a_file_is_written_whole_and_for_its_owner_only(tmp_path: Path) -> None:
+    for text in ("first\n", "second, longer\nthan the first\n", ""):
+        assert run(commands.write_file("acme", "a/b/some.conf", text), tmp_path).returncode == 0
+        written = tmp_path / "a/b/some.conf"
+        assert written.read_text() == text
+        assert stat.S_IMODE(written.stat().st_mode) == 0o600
+        assert [path.name for path in written.parent.iterdir()] == ["some.conf"]
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+def test_a_file_gets_the_mode_asked_for(tmp_path: Path) -> None:
+    run(commands.write_file("acme", "guard.sh", "#!/bin/sh\n", "0700"), tmp_path)
+    assert stat.S_IMODE((tmp_path / "guard.sh").stat().st_mode) == 0o700
+
+
+def test_a_files_text_is_on_no_command_line(tmp_path: Path) -> None:
+    command = as_sent(commands.write_file("acme", "some.conf", "hunter2\n"))
+    assert command.stdin == "hunter2\n"
+    assert "hunter2" not in command.text
+
+
+def test_a_writer_that_dies_leaves_the_former_file_whole(tmp_path: Path) -> None:
+    run(commands.write_file("acme", "some.conf", "former\n"), tmp_path)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "mv").write_text("#!/bin/sh\nkill -9 $PPID\n")
+    (tools / "mv").chmod(0o755)
+    command = commands.write_file("acme", "some.conf", "new\n")
+    assert run(command, tmp_path, PATH=f"{tools}:{os.environ['PATH']}").returncode != 0
+    assert (tmp_path / "some.conf").read_text() == "former\n"
+    assert run(command, tmp_path).returncode == 0
+    assert (tmp_path / "some.conf").read_text() == "new\n"
+
+
+def test_a_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "occupied").write_text("a file where a directory is wanted")
+    assert run(commands.write_file("acme", "occupied/some.conf", "text\n"), tmp_path).returncode != 0
+
+
+def test_the_carried_tenants_are_asked_for_by_the_label_that_tenants_get() -> None:
+    script = Sent(Carried().command(facts=FACTS).get_raw_value()).script
+    assert f"label={layout.TENANT_LABEL}" in script
+    assert f"{layout.HOME}/tenants" in script
+
+
+SCRIPTS = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.sh"))
+
+
+def test_there_are_scripts_to_read() -> None:
+    assert {"container/init.sh", "container/look.sh", "container/start.sh", "entrypoint/guard.sh"} <= set(SCRIPTS)
+    assert {"machine/build-image.sh", "machine/facts.sh", "machine/probe.sh"} <= set(SCRIPTS)
+
+
+needs_shellcheck = pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+
+
+@needs_shellcheck
+def test_shellcheck_finds_nothing_in_the_scripts() -> None:
+    paths = [TEMPLATES / name for name in SCRIPTS]
+    checked = subprocess.run(["shellcheck", "--shell=sh", *paths], capture_output=True, text=True, check=False)
+    assert checked.stdout == ""
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_understood_by_the_plainest_shell(name: str) -> None:
+    checked = subprocess.run(["sh", "-n", TEMPLATES / name], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert commands.script(name) == (TEMPLATES / name).read_text()
