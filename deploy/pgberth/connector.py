@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,10 +115,10 @@ class TenantConnector(LocalConnector):
 
 
 def _feed(process: Any, stdin: Any) -> None:
-    try:
+    # The command may end before it has read everything; its exit code and stderr tell why. What was not written yet
+    # would be tried once more at close.
+    with suppress(BrokenPipeError):
         if stdin:
             write_stdin(stdin, process.stdin)
+    with suppress(BrokenPipeError):
         process.stdin.close()
-    except BrokenPipeError:
-        # The command ended before it read everything; its exit code and stderr tell why.
-        logger.debug("command closed its standard input early")

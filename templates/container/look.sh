@@ -1,6 +1,8 @@
 # One look at a tenant: every section below, on stdout. Changes nothing. SQL for the server comes on stdin.
 # Arguments: the bundle's directory, the tenant's directory, the container, the volume's marker.
 root=$1 dir=$2 container=$3 marker=$4
+# Whole and at once: who sends it must not meet a closed pipe where there is no server to ask.
+sql=$(cat)
 section() { printf '\n--- %s\n' "$1"; }
 section machine; cat "$root/machine.json" 2>/dev/null
 section spec; cat "$dir/spec.json" 2>/dev/null
@@ -23,7 +25,6 @@ bindir=$(field pgberth.bindir)
 [ -n "$bindir" ] || exit 0
 section marker; timeout 10 nsenter -t "$pid" -U -m --preserve-credentials cat "$marker" 2>/dev/null
 section server
-sql=$(cat)
 psql() { timeout -k 5 30 "$@" "$bindir/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres -d memory -f - 2>&1; }
 # Into the container's namespaces directly: a tenth of the cost of podman exec, which stays as the way round.
 if answer=$(printf '%s' "$sql" | psql nsenter -t "$pid" -U -m --preserve-credentials); then printf '%s\n' "$answer"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pgberth.model.resources import TEMPLATES
-from pgberth.model.roles import APP_LOGINS, DATABASE, MIGRATOR, MONITOR, SUPERUSER
+from pgberth.model.roles import APP_LOGINS, DATABASE, MIGRATOR, MONITOR, REHEARSAL, SUPERUSER
 from pgberth.model.tenant import Tenant
 
 
@@ -43,5 +43,7 @@ def pg_hba_conf(tenant: Tenant) -> str:
         superuser=SUPERUSER,
         database=DATABASE,
         logins=(*APP_LOGINS, MIGRATOR, MONITOR),
+        rehearsal=REHEARSAL,
+        migrator=MIGRATOR,
         superuser_tcp=tenant.superuser_tcp,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import psycopg
 from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, operation
 
@@ -63,7 +64,7 @@ def plan(tenant: Tenant, component: str, server: Server) -> Plan:
             component,
             ledger.heads_of(server.ledger),
             tenant.parameters.get(component),
-            to=_target(tenant, component),
+            to=target(tenant, component),
         )
     except Refused as refused:
         raise Refused(named(tenant, refused.problems)) from refused
@@ -115,29 +116,44 @@ def parameter_problems(tenant: Tenant) -> Iterable[Problem]:
         yield Problem(f"{tenant.name}: parameters for {component!r}, which is not among its components")
 
 
-def _target(tenant: Tenant, component: str) -> int | str | None:
-    target = tenant.components[component]
-    return None if target == HEAD else target
+def target(tenant: Tenant, component: str) -> int | str | None:
+    """The version the inventory names; None for the newest."""
+    wanted = tenant.components[component]
+    return None if wanted == HEAD else wanted
 
 
 def as_migrator(state: Any, host: Any, berth: Berth, component: str, work: Callable[..., None]) -> bool:  # noqa: ARG001
     """Do work with sessions of the migrator's; a refusal becomes the tenant's failure, in our own words."""
-    tenant = berth.tenant
     password = berth.secret("migrator")
-    try:
+
+    def act() -> None:
         with reached(berth.port) as address:
-            work(lambda: connect(address, MIGRATOR, password), tenant, component)
+            work(lambda: connect(address, MIGRATOR, password), berth.tenant, component)
+
+    done = told(host, berth.tenant, act)
+    berth.forget()
+    return done
+
+
+def told(host: Any, tenant: Tenant, act: Callable[[], None]) -> bool:
+    """Whether it was done; what stood in the way is printed as the tenant's problems, and never as a stack trace."""
+    try:
+        act()
     except Refused as refused:
-        for problem in named(tenant, refused.problems):
-            logger.error(f"{host.print_prefix}{problem}")
-        return False
-    finally:
-        berth.forget()
-    return True
+        problems = named(tenant, refused.problems)
+    except psycopg.Error as error:
+        # Not the DETAIL: of a failed CHECK it is the row.
+        fact = f"{tenant.name}: the server refused: {error.diag.message_primary or error}"
+        problems = [Problem(fact.strip(), "runbooks/server-does-not-start.md if it does not answer at all")]
+    else:
+        return True
+    for problem in problems:
+        logger.error(f"{host.print_prefix}{problem}")
+    return False
 
 
 def _apply(connect: Connect, tenant: Tenant, component: str) -> None:
-    runner.apply(connect, component, tenant.parameters.get(component), to=_target(tenant, component))
+    runner.apply(connect, component, tenant.parameters.get(component), to=target(tenant, component))
 
 
 def _repair(connect: Connect, tenant: Tenant, component: str) -> None:

@@ -23,8 +23,9 @@ from pgberth.migrations.session import Connect, Patience, become_owner, opened
 from pgberth.migrations.source import SQL_ROOT, Migration, Parameters
 from pgberth.migrations.statements import index_statement, split
 from pgberth.model.problems import Problem, Refused
+from pgberth.model.roles import REHEARSAL
 
-SCRATCH = "memory_rehearsal"
+SCRATCH = REHEARSAL
 
 # POSIX sh, run as the superuser beside the server (`podman exec -i ... sh -s`); its argument is the live database.
 # The dump goes through a file: in a pipe, a pg_dump that fails would go unnoticed.

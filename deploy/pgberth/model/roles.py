@@ -1,6 +1,7 @@
 """The fixed roles inside every tenant: each tenant is a cluster of its own, so the names never collide."""
 
 DATABASE = "memory"
+REHEARSAL = "memory_rehearsal"  # a schema-only copy that comes and goes; the migrator's alone
 SUPERUSER = "postgres"
 OWNER = "memory_owner"  # NOLOGIN, owns every object; its only member is the migrator
 MIGRATOR = "memory_migrator"

@@ -1,0 +1,162 @@
+"""
+The one sanctioned way past append-only: every row of one subject goes, and a tombstone says so.
+
+As the owner, in one transaction under the component's lock: the named triggers are disabled, the rows deleted, the
+triggers enabled ALWAYS again and looked at. Whatever fails leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from pgberth.migrations.ledger import Connection
+from pgberth.migrations.runner import running
+from pgberth.migrations.session import Connect, Patience
+from pgberth.model.problems import Problem, Refused
+
+TRIGGERS = ("append_only", "append_only_row")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """
+    What belongs to a subject.
+
+    + history: append-only (table, column that names the subject), children first
+    + derived: the same for tables that only repeat it, and may not be there
+    + parent: the subject's own table, keyed by id; its row goes last
+    """
+
+    component: str
+    parent: str
+    history: tuple[tuple[str, str], ...]
+    derived: tuple[tuple[str, str], ...] = ()
+
+
+KINDS: Mapping[str, Kind] = {
+    "task_run": Kind(
+        "control_plane", "task_run", (("memory_procedure_event", "task_run_id"), ("task_checkpoint", "task_run_id"))
+    ),
+    "memory_procedure": Kind(
+        "control_plane",
+        "memory_procedure",
+        (("memory_procedure_event", "procedure_id"), ("memory_procedure_version", "procedure_id")),
+        derived=(("memory_procedure_embedding", "procedure_id"),),
+    ),
+    "knowledge_node": Kind("knowledge", "knowledge_nodes", (("review_events", "memory_id"),)),
+}
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """
+    What is to go, and why.
+
+    + kind: a key of KINDS
+    """
+
+    kind: str
+    id: UUID
+    reason: str
+
+    @property
+    def subject(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+
+def erasure_from(given: Mapping[str, str]) -> Erasure:
+    """The erasure --data asks for, as typed. Raises Refused with everything that is wrong."""
+    kind, _, identity = given.get("subject", "").partition(":")
+    problems = []
+    if kind not in KINDS:
+        fact = f"--data subject: {kind!r} is no kind of subject"
+        problems.append(Problem(fact, f"one of {', '.join(KINDS)}; {_FORM}"))
+    try:
+        parsed = UUID(identity)
+    except ValueError:
+        parsed = UUID(int=0)
+        problems.append(Problem(f"--data subject: {identity!r} is no UUID", _FORM))
+    if not given.get("reason", "").strip():
+        problems.append(Problem("--data reason is missing", "it stands in the tombstone; " + _FORM))
+    if problems:
+        raise Refused(problems)
+    return Erasure(kind, parsed, given["reason"].strip())
+
+
+_FORM = "say --data subject=KIND:UUID --data reason=TEXT --data tenant=NAME"
+
+
+def erase(connect: Connect, wanted: Erasure, patience: Patience = Patience()) -> dict[str, int]:  # noqa: B008 - frozen
+    """
+    Erase the subject; rows deleted, by table.
+
+    Raises Refused where there is nothing of it, or where rows that stay refer to what would go.
+    """
+    kind = KINDS[wanted.kind]
+    with running(connect, kind.component, patience) as connection:
+        try:
+            with connection.transaction():
+                connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{patience.table_lock_ms}ms"])
+                gone = dict(_delete(connection, kind, wanted.id))
+                if not any(gone.values()):
+                    raise Refused.because(f"{kind.component} has nothing of {wanted.subject}", "nothing was changed")
+                _refuse_open(connection, kind)
+                _bury(connection, kind, wanted, gone)
+        except psycopg.errors.IntegrityConstraintViolation as kept:
+            fact = f"{wanted.subject} is referred to by rows that stay: {kept.diag.constraint_name}"
+            raise Refused.because(fact, "nothing was changed; erase what refers to it first") from kept
+    return gone
+
+
+def _delete(connection: Connection, kind: Kind, identity: UUID) -> Iterator[tuple[str, int]]:
+    for table, column in kind.derived:
+        if connection.execute("SELECT to_regclass(%s)", [f"{kind.component}.{table}"]).fetchone() != (None,):
+            yield table, _rows(connection, kind, table, column, identity)
+    for table, column in kind.history:
+        for trigger in TRIGGERS:
+            _alter(connection, kind, table, "DISABLE TRIGGER", trigger)
+        yield table, _rows(connection, kind, table, column, identity)
+        for trigger in TRIGGERS:
+            _alter(connection, kind, table, "ENABLE ALWAYS TRIGGER", trigger)
+    yield kind.parent, _rows(connection, kind, kind.parent, "id", identity)
+
+
+def _rows(connection: Connection, kind: Kind, table: str, column: str, identity: UUID) -> int:
+    statement = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
+        sql.Identifier(kind.component, table), sql.Identifier(column)
+    )
+    return connection.execute(statement, [identity]).rowcount
+
+
+def _alter(connection: Connection, kind: Kind, table: str, how: str, trigger: str) -> None:
+    words = sql.SQL("ENABLE ALWAYS TRIGGER" if how.startswith("ENABLE") else "DISABLE TRIGGER")
+    name = sql.Identifier(kind.component, table)
+    connection.execute(sql.SQL("ALTER TABLE {} {} {}").format(name, words, sql.Identifier(trigger)))
+
+
+def _refuse_open(connection: Connection, kind: Kind) -> None:
+    """Both triggers of every table of the subject fire always, or nothing of this happened."""
+    tables = [f"{kind.component}.{table}" for table, _ in kind.history]
+    row = connection.execute(
+        "SELECT count(*) FROM pg_catalog.pg_trigger WHERE tgenabled = 'A' AND tgname = ANY (%s)"
+        " AND tgrelid = ANY (%s::text[]::regclass[])",
+        [list(TRIGGERS), tables],
+    ).fetchone()
+    if row != (len(TRIGGERS) * len(tables),):
+        raise Refused.because(f"{kind.component}: a trigger of {', '.join(tables)} is not as it should be", _REPAIR)
+
+
+_REPAIR = "nothing was changed; run deploy/provision.py, which puts triggers right, then try again"
+
+
+def _bury(connection: Connection, kind: Kind, wanted: Erasure, gone: dict[str, int]) -> None:
+    connection.execute(
+        "INSERT INTO memory_ledger.tombstone (component, subject, deleted, reason) VALUES (%s, %s, %s, %s)",
+        [kind.component, wanted.subject, Jsonb(gone), wanted.reason],
+    )

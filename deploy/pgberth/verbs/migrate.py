@@ -1,0 +1,34 @@
+"""migrate: components to the versions the inventory names, and nothing else of the tenant."""
+
+from __future__ import annotations
+
+from pgberth.checks import operations as checks_room
+from pgberth.database import operations as database_room
+from pgberth.database.configuration import reload_files
+from pgberth.migrations import changes
+from pgberth.migrations import operations as migrations_room
+from pgberth.verbs import tenants
+from pgberth.verbs.inventory import fleet, switch, tenant_here
+
+
+def migrate() -> None:
+    """
+    The current host's part of a migrate.
+
+    --data down=true also takes components down to a lower target; --data rehearse=true only tells.
+    """
+    tenant = tenant_here(fleet("down", "rehearse"))
+    down, rehearse = switch("down", False), switch("rehearse", False)
+    if tenant is None:
+        return
+    berth, receipt = tenants.begin("migrate", tenant)
+    if rehearse:
+        changes.rehearsed(name="migration is rehearsed on a copy", berth=berth)
+        return
+    database_room.access_current(name="roles and rights are as wanted", berth=berth)
+    if down:
+        stamp = f"{receipt.started:%Y%m%dT%H%M%SZ}"
+        changes.reverted(name="schemas are down at their versions", berth=berth, stamp=stamp)
+    migrations_room.at_targets(name="schemas are at their versions", berth=berth)
+    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
+    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
