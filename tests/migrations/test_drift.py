@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -15,8 +15,8 @@ from pgberth.migrations.ledger import Connection
 from pgberth.migrations.session import Connect
 from pgberth.model.problems import Refused
 from tests.migrations.test_runner import heads, register
-from tests.migrations.tree import INDEX, Tree, dump
-from tests.postgres import Database
+from tests.migrations.tree import INDEX, Tree, dump, notes
+from tests.postgres import Database, Server, new_database
 
 DRIFT = [
     ("DROP INDEX notes.note_body", "index notes.note_body is missing"),
@@ -99,32 +99,31 @@ DRIFT = [
 ]
 
 
-def live_and_fresh(database: Database, other: Database, tree: Tree) -> tuple[Connection, Connection]:
-    for one in (database, other):
-        runner.apply(partial(one.server.connect, "memory_migrator", one.name), "notes", root=tree.root)
-    return database.connect("postgres"), other.connect("memory_owner")
+@pytest.fixture(scope="module")
+def standing(postgres18: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """A superuser's session with a database that is as its migrations made it; leave it so."""
+    root = notes(tmp_path_factory.mktemp("sql")).root
+    with new_database(postgres18, "tenant_template", "standing_notes") as database:
+        runner.apply(partial(postgres18.connect, "memory_migrator", database.name), "notes", root=root)
+        yield database.connect("postgres")
 
 
 @pytest.mark.parametrize(("damage", "told"), DRIFT, ids=[drift[0] for drift in DRIFT])
-def test_each_difference_is_named(
-    database: Database, new_tenant_database: Callable[[], Database], tree: Tree, damage: str, told: str
-) -> None:
-    live, fresh = live_and_fresh(database, new_tenant_database(), tree)
-    wanted = snapshot(fresh, ["notes"])
-    assert differences(wanted, snapshot(live, ["notes"])) == ()
-    live.execute(damage.encode(), prepare=False)
-    assert told in [str(difference) for difference in differences(wanted, snapshot(live, ["notes"]))]
+def test_each_difference_is_named(standing: Connection, damage: str, told: str) -> None:
+    wanted = snapshot(standing, ["notes"])
+    with standing.transaction(force_rollback=True):
+        assert differences(wanted, snapshot(standing, ["notes"])) == ()
+        standing.execute(damage.encode(), prepare=False)
+        assert told in [str(difference) for difference in differences(wanted, snapshot(standing, ["notes"]))]
 
 
 def test_a_changed_function_and_a_foreign_key_switched_off_are_named(
-    database: Database, new_tenant_database: Callable[[], Database], tree: Tree
+    database: Database, connect: Connect, tree: Tree
 ) -> None:
-    live, fresh = live_and_fresh(database, new_tenant_database(), tree)
-    for session in (live, fresh):
-        session.execute("CREATE TABLE notes.child (of bigint CONSTRAINT child_fk REFERENCES notes.note)")
-    live.execute("ALTER TABLE notes.child OWNER TO memory_owner")
-    wanted = snapshot(fresh, ["notes"])
-    assert differences(wanted, snapshot(live, ["notes"])) == ()
+    runner.apply(connect, "notes", root=tree.root)
+    live = database.connect("postgres")
+    live.execute("CREATE TABLE notes.child (of bigint CONSTRAINT child_fk REFERENCES notes.note)")
+    wanted = snapshot(live, ["notes"])
     live.execute("ALTER TABLE notes.child DISABLE TRIGGER ALL")
     live.execute(
         "CREATE OR REPLACE FUNCTION notes.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS"

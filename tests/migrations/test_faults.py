@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from pgberth.model.killpoint import VARIABLE
 from pgberth.model.problems import Refused
 from tests.migrations.conftest import HASTY
 from tests.migrations.test_runner import ALL, done, events, states
-from tests.migrations.tree import INDEX, Tree, dump
-from tests.postgres import Database
+from tests.migrations.tree import INDEX, Tree, dump, notes
+from tests.postgres import Database, Server, new_database
 
 SLOW = bool(os.environ.get("PGBERTH_SLOW"))  # the long variants: many trials of what is run a few times by default
 PROJECT = Path(__file__).resolve().parents[2]
@@ -85,9 +86,18 @@ BUILDING = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = curren
 INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
 
 
+@pytest.fixture(scope="module")
+def undisturbed(postgres18: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The schema as a run makes it that nothing happened to."""
+    root = notes(tmp_path_factory.mktemp("sql")).root
+    with new_database(postgres18, "tenant_template", "undisturbed") as database:
+        runner.apply(partial(postgres18.connect, "memory_migrator", database.name), "notes", root=root)
+        return dump(database)
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_runner_killed_at_any_step_is_finished_by_the_next(
-    database: Database, connect: Connect, tree: Tree, new_tenant_database: Callable[[], Database], step: str
+    database: Database, connect: Connect, tree: Tree, undisturbed: str, step: str
 ) -> None:
     assert ended(start(database, tree.root, "notes", **{VARIABLE: step})) == (-signal.SIGKILL, "")
     finished = runner.apply(connect, "notes", root=tree.root)
@@ -95,9 +105,7 @@ def test_a_runner_killed_at_any_step_is_finished_by_the_next(
     # The versions that were done before the kill were not done again.
     applied = [version for version, state in events(database) if state == "applied" and version[0] != "R"]
     assert applied == ["0000", "0001", "0002"]
-    fresh = new_tenant_database()
-    runner.apply(lambda: fresh.server.connect("memory_migrator", fresh.name), "notes", root=tree.root)
-    assert dump(database) == dump(fresh)
+    assert dump(database) == undisturbed
     assert findings(database.connect("memory_owner"), finished.done) == ()
     assert done(runner.apply(connect, "notes", root=tree.root)) == []
 
