@@ -8,6 +8,7 @@ from pyinfra import host, state
 from pyinfra.api import operation
 
 from pgberth import commands
+from pgberth.checks import baseline
 from pgberth.checks.receipt import Receipt
 from pgberth.checks.subject import Subject
 from pgberth.checks.suite import run
@@ -23,11 +24,12 @@ from pgberth.model.secret import Secret
 
 
 @operation(is_idempotent=False)
-def smoke(berth: Berth, receipt: Receipt, files: dict[str, str]) -> Commands:
+def smoke(berth: Berth, receipt: Receipt, files: dict[str, str], drift: bool = False) -> Commands:
     """
     Every check that applies to the tenant passes; the problems are listed otherwise, one line each.
 
     + files: the configuration the server should have, name -> text
+    + drift: compare the catalogue with a fresh run's too
     """
     if not state.is_executing:
         return
@@ -39,7 +41,8 @@ def smoke(berth: Berth, receipt: Receipt, files: dict[str, str]) -> Commands:
     tell(receipt, seen, server)
     password = berth.secret("app")
     with reached(berth.port) as address:
-        subject = Subject(berth.tenant, seen, seen.container, server, address, password or Secret(""), files)
+        fresh = baseline.read(berth, server) if drift else None
+        subject = Subject(berth.tenant, seen, seen.container, server, address, password or Secret(""), files, fresh)
         receipt.results = run(subject)
     receipt.finished = datetime.now(UTC)
     lines = [f"{berth.tenant.name}: {r.id}: {problem}" for r in receipt.failed_checks for problem in r.problems]

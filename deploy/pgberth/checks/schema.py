@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pgberth.checks.subject import Check, Subject
+from pgberth.migrations.drift import differences, snapshot
 from pgberth.migrations.operations import findings, plan
 from pgberth.model.image import PGVECTOR_FLOOR, version_of
 from pgberth.model.problems import Refused
@@ -43,11 +44,15 @@ def _objects(subject: Subject) -> Iterator[str]:
         yield from (str(finding) for finding in findings(subject.server, ready))
 
 
+def _drift(subject: Subject) -> Iterator[str]:
+    live = snapshot(subject.app(), subject.tenant.ordered_components)
+    yield from (str(difference) for difference in differences(subject.baseline or (), live))
+
+
 CHECKS = (
     Check("extension", "pgvector is in public, owned by postgres, at the image's version", _extension),
     Check("public-clean", "public holds pgvector and nothing else", _public),
     Check("ledger", "what is applied equals the files, each at its target", _ledger),
-    Check(
-        "schema", "tables, columns, constraints, indexes, triggers and grants are as the migrations left them", _objects
-    ),
+    Check("schema", "every table, column, constraint, index, trigger and grant is as its migration left it", _objects),
+    Check("drift", "the catalogue equals that of a fresh run of the same versions", _drift, needs_baseline=True),
 )

@@ -12,6 +12,7 @@ import psycopg
 from pgberth.container.state import ContainerState, TenantState
 from pgberth.database.probe import Server
 from pgberth.database.session import connect
+from pgberth.migrations.drift import Trait
 from pgberth.model.roles import APP_LOGINS
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
@@ -27,6 +28,8 @@ class Subject:
 
     + address: where its port answers on this side
     + password: the app's
+    + files: the configuration the server should have, name -> text
+    + baseline: the catalogue as a fresh run makes it; None where it was not asked for
     """
 
     tenant: Tenant
@@ -36,6 +39,7 @@ class Subject:
     address: tuple[str, int]
     password: Secret
     files: dict[str, str]
+    baseline: tuple[Trait, ...] | None = None
     _open: ExitStack = field(default_factory=ExitStack)
     _sessions: dict[str, Connection] = field(default_factory=dict)
 
@@ -61,12 +65,14 @@ class Check:
     + promise: what holds when it is green
     + find: problems, each a short fact; none where the promise holds
     + component: the component it is about; asked only of tenants that have it
+    + needs_baseline: asked only by verbs that make a baseline
     """
 
     id: str
     promise: str
     find: Callable[[Subject], Iterable[str]]
     component: str | None = None
+    needs_baseline: bool = False
 
 
 @contextmanager

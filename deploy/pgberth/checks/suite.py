@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pgberth.checks import access, container, memory, schema
+from pgberth.checks import access, container, history, memory, schema
 from pgberth.checks.subject import Check, Subject
 
-ALL: tuple[Check, ...] = (*container.CHECKS, *access.CHECKS, *schema.CHECKS, *memory.CHECKS)
+ALL: tuple[Check, ...] = (*container.CHECKS, *access.CHECKS, *schema.CHECKS, *memory.CHECKS, *history.CHECKS)
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,17 @@ class Result:
         return not self.problems
 
 
-def checks_for(components: tuple[str, ...]) -> tuple[Check, ...]:
-    """The checks that apply to a tenant with these components."""
-    return tuple(check for check in ALL if check.component is None or check.component in components)
+def checks_for(components: tuple[str, ...], *, baseline: bool = False) -> tuple[Check, ...]:
+    """The checks that apply to a tenant with these components, with or without a baseline at hand."""
+    mine = (check for check in ALL if check.component is None or check.component in components)
+    return tuple(check for check in mine if baseline or not check.needs_baseline)
 
 
 def run(subject: Subject) -> tuple[Result, ...]:
     """Every check that applies, in order."""
     try:
-        return tuple(_result(check, subject) for check in checks_for(subject.tenant.ordered_components))
+        checks = checks_for(subject.tenant.ordered_components, baseline=subject.baseline is not None)
+        return tuple(_result(check, subject) for check in checks)
     finally:
         subject.close()
 

@@ -41,6 +41,8 @@ class TenantLook(FactBase[TenantState | None]):
         return None
 
 
+_PSQL = """exec podman exec -i "$1" "$2/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres -d postgres -f -
+"""
 _READ_SECRETS = 'cd "$1" && for name in *; do printf "%s %s\\n" "$name" "$(cat "$name")"; done'
 
 
@@ -91,6 +93,12 @@ class Berth:
         """A script that changes this tenant, under its command lock; what was seen before is forgotten."""
         self.forget()
         return commands.locked(self.tenant.name, text, *arguments, timeout=timeout, stdin=stdin)
+
+    def superuser(self, script: str) -> StringCommand:
+        """A psql script as the superuser over the socket; it comes on stdin, so that nothing of it is in an argv."""
+        seen = self.look()
+        labels = seen.container.labels if seen is not None and seen.container is not None else {}
+        return self.change(_PSQL, layout.container(self.tenant.name), labels.get(layout.BINDIR_LABEL, ""), stdin=script)
 
     def write(self, path: str, text: str, mode: str = "0600") -> StringCommand:
         """Replace a file of this tenant atomically; the text travels on stdin."""

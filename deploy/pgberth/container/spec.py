@@ -61,7 +61,7 @@ class ContainerSpec:
             f"--hostname={name}",
             f"--label={layout.TENANT_LABEL}={name}",
             f"--label={layout.GENERATION_LABEL}={self.generation}",
-            f"--label=pgberth.bindir={self.image.bindir}",
+            f"--label={layout.BINDIR_LABEL}={self.image.bindir}",
             "--pull=never",
             f"--restart={self._restart_policy()}",
             f"--stop-timeout={STOP_TIMEOUT}",

@@ -11,7 +11,6 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.container.facts import Berth
-from pgberth.container.state import TenantState
 from pgberth.database.access import REPAIRABLE, access_sql
 from pgberth.database.probe import Server
 from pgberth.model import layout, scram
@@ -21,9 +20,6 @@ from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import tenant_url, variable
 
-# psql as the superuser, over the socket, inside the container. The script comes on stdin: nothing in an argv.
-_PSQL = """exec podman exec -i "$1" "$2/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres -d postgres -f -
-"""
 # pg_reload_conf answers "true" to a file it cannot read, and keeps the old rules: so ask first.
 _RELOAD = """
 DO $$ DECLARE wrong text; BEGIN
@@ -49,7 +45,7 @@ def configuration_current(berth: Berth, files: Mapping[str, str]) -> Commands:
     for name, text in changed.items():
         yield berth.write(f"{layout.etc(berth.tenant.name)}/{name}", text)
     if changed and state.container is not None and state.container.running:
-        yield berth.change(_PSQL, berth.tenant.name, _bindir(state), stdin=_RELOAD)
+        yield berth.superuser(_RELOAD)
 
 
 @operation()
@@ -82,7 +78,7 @@ def access_current(berth: Berth) -> Commands:
             host.noop(f"repairing: {finding}")
         _say(tenant, [str(finding) for finding in wrong], verifiers)
     script = access_sql(tenant, verifiers)
-    yield berth.change(_PSQL, tenant.name, _bindir(state), stdin=script.reveal())
+    yield berth.superuser(script.reveal())
 
 
 def _say(tenant: Tenant, wrong: list[str], verifiers: Mapping[str, Secret]) -> None:
@@ -129,10 +125,6 @@ def connection_files(tenant: Tenant, port: int, password: Secret) -> dict[str, s
         for component in (None, *tenant.ordered_components)
     ]
     return {"passfile": passfile, "connection.env": "\n".join(urls) + "\n"}
-
-
-def _bindir(state: TenantState) -> str:
-    return state.container.labels.get("pgberth.bindir", "") if state.container is not None else ""
 
 
 def _sha256(text: str) -> str:

@@ -75,6 +75,12 @@ def register(connect: Connect, model: EmbeddingModel) -> bool:
     )
 
 
+def repeat(connection: Connection, recorded: Mapping[str, Any]) -> bool:
+    """The step again from what the ledger recorded of it, in another database."""
+    model = EmbeddingModel(recorded["registered_model"], recorded["model_dimension"], recorded["model_hash"])
+    return _stamp(connection, model)
+
+
 def _stamp(connection: Connection, model: EmbeddingModel) -> bool:
     connection.execute("SET LOCAL lock_timeout = '3s'")
     registered = _registered(connection)

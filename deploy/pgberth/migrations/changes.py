@@ -52,7 +52,7 @@ def reverted(berth: Berth, stamp: str) -> Any:
     if not above:
         return
     place = f"{layout.directory(tenant.name)}/dumps"
-    bindir = state.container.labels["pgberth.bindir"]
+    bindir = state.container.labels[layout.BINDIR_LABEL]
     yield berth.change(_DUMP, tenant.name, bindir, place, f"{stamp}-before-down.dump", timeout=3600)
     # Newest first: a component may rest on those before it.
     for component in reversed(above):
@@ -85,7 +85,7 @@ def rehearsed(berth: Berth) -> Any:
     if state is None or state.container is None or state.server is None:
         yield commands.refuse(Problem(f"{tenant.name}: the server does not answer", "run deploy/verify.py"))
         return
-    bindir = state.container.labels["pgberth.bindir"]
+    bindir = state.container.labels[layout.BINDIR_LABEL]
     for component in tenant.ordered_components:
         yield berth.change(_BESIDE, tenant.name, bindir, timeout=600, stdin=SCRATCH_SCRIPT)
         yield FunctionCommand(_tell_rehearsal, (berth, component), {})

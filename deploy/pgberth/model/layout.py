@@ -11,6 +11,7 @@ MACHINE_FILE = f"{HOME}/machine.json"
 
 TENANT_LABEL = "pgberth.tenant"
 SPEC_LABEL = "pgberth.spec"
+BINDIR_LABEL = "pgberth.bindir"
 GENERATION_LABEL = "pgberth.generation"
 
 # Inside the container.

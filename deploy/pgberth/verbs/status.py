@@ -6,6 +6,7 @@ from pyinfra import host, state
 from pyinfra.api import operation
 
 from pgberth.checks import operations as checks_room
+from pgberth.checks.baseline import baseline_known, drift
 from pgberth.checks.receipt import NOTES, Receipt
 from pgberth.commands import Commands
 from pgberth.container.facts import Berth
@@ -28,6 +29,7 @@ def status() -> None:
     if tenant is not None:
         berth, receipt = tenants.begin("status", tenant)
         tenants.noted(name="what is pending is known", berth=berth, receipt=receipt, files=restart_files(tenant))
+        baseline_known(name="a fresh run's catalogue is known", berth=berth, actions=tenants.ACTIONS)
         described(name="what is there is known", berth=berth, receipt=receipt)
 
 
@@ -44,7 +46,7 @@ def described(berth: Berth, receipt: Receipt) -> Commands:
     server = Server.of(seen)
     if server is not None:
         receipt.notes += [f"drift: {finding}" for finding in server.access]
-        receipt.notes += [f"drift: {row['kind']} {row['object']} {row['problem']}" for row in server.findings]
+        receipt.notes += [f"drift: {line}" for line in drift(berth, server)]
 
 
 def _state(berth: Berth, seen: TenantState | None) -> str:

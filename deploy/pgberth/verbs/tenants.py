@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyinfra import host, state
 from pyinfra.api import operation
 
 from pgberth.checks import operations as checks_room
+from pgberth.checks.baseline import baseline_known
 from pgberth.checks.receipt import RECEIPTS, Receipt
 from pgberth.commands import Commands
 from pgberth.container import operations as container_room
@@ -14,10 +17,15 @@ from pgberth.container.spec import ContainerSpec
 from pgberth.database import operations as database_room
 from pgberth.database.configuration import reload_files, restart_files
 from pgberth.database.probe import Server
+from pgberth.knowledge.model import STEP, repeat
 from pgberth.migrations import operations as migrations_room
+from pgberth.migrations.fresh import Action
 from pgberth.migrations.operations import plan, tenant_probe
 from pgberth.model.problems import Refused
 from pgberth.model.tenant import Tenant
+
+# What the steps of code do, for whoever runs them again: by name, with the parameters the ledger recorded.
+ACTIONS: Mapping[str, Action] = {STEP: repeat}
 
 
 def begin(verb: str, tenant: Tenant) -> tuple[Berth, Receipt]:
@@ -47,7 +55,8 @@ def verify(verb: str, tenant: Tenant) -> None:
     """The smoke suite alone."""
     berth, receipt = begin(verb, tenant)
     noted(name="what is pending is known", berth=berth, receipt=receipt, files=restart_files(tenant))
-    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
+    baseline_known(name="a fresh run's catalogue is known", berth=berth, actions=ACTIONS)
+    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant), drift=True)
 
 
 def waiting(tenant: Tenant, server: Server) -> list[str]:
