@@ -327,6 +327,57 @@ def test_heads_can_be_read_inside_another_query(database: Database, connect: Con
     assert session.execute(query.encode()).fetchone() == ("0000",)
 
 
+EVIL = """
+CREATE FUNCTION memory_ledger.evil(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_catalog.set_config('evil.ran_as', current_user, false);
+  RETURN $1;
+END $$;
+ALTER TABLE memory_ledger.event RENAME TO kept;
+"""
+DISGUISES = {
+    "a view": "CREATE VIEW memory_ledger.event AS"
+    " SELECT id, memory_ledger.evil(component) AS component, version, ordinal, name, kind, state, template_sha256,"
+    " rendered_sha256, parameters, needs FROM memory_ledger.kept",
+    "an index on an expression": "CREATE TABLE memory_ledger.event AS SELECT * FROM memory_ledger.kept;"
+    " CREATE INDEX ON memory_ledger.event (memory_ledger.evil('x'::text))",
+    "a partial index": "CREATE TABLE memory_ledger.event AS SELECT * FROM memory_ledger.kept;"
+    " CREATE INDEX ON memory_ledger.event (id) WHERE memory_ledger.evil('x'::text) = 'x'",
+    "a type with a cast of its own": "CREATE TYPE memory_ledger.word AS ENUM ('x');"
+    " CREATE FUNCTION memory_ledger.said(memory_ledger.word) RETURNS json LANGUAGE sql AS"
+    " 'SELECT to_json(memory_ledger.evil(''x''))';"
+    " CREATE CAST (memory_ledger.word AS json) WITH FUNCTION memory_ledger.said(memory_ledger.word);"
+    " CREATE TABLE memory_ledger.event AS SELECT id, component, version, ordinal, 'x'::memory_ledger.word AS name,"
+    " kind, state, template_sha256, rendered_sha256, parameters, needs FROM memory_ledger.kept",
+}
+TRUSTING = (
+    "SELECT json_agg(json_build_object('name', name, 'component', component)) FROM memory_ledger.event WHERE id > 0"
+)
+
+
+@pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES.keys())
+def test_a_ledger_that_was_turned_into_a_trap_runs_nothing_as_the_superuser(
+    database: Database, connect: Connect, tree: Tree, disguise: str
+) -> None:
+    runner.apply(connect, "notes", root=tree.root)
+    owner = database.connect("memory_owner")
+    owner.execute(EVIL.encode(), prepare=False)
+    owner.execute(disguise.encode(), prepare=False)
+
+    def ran_as(query: str) -> str | None:
+        session = database.connect("postgres")
+        session.execute("SET search_path = pg_catalog, pg_temp")
+        try:
+            session.execute(query.encode())
+        except psycopg.Error as refused:
+            assert "memory_ledger.event is not as pgberth made it" in str(refused)
+        row = session.execute("SELECT current_setting('evil.ran_as', true)").fetchone()
+        return row[0] if row else None
+
+    assert ran_as(TRUSTING) == "postgres"  # the trap works
+    assert ran_as(ledger.HEADS_SQL) is None
+
+
 def test_the_app_has_no_right_on_the_ledger(database: Database, connect: Connect, tree: Tree) -> None:
     runner.apply(connect, "notes", root=tree.root)
     for statement in (
