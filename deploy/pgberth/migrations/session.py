@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 
 from pgberth.migrations.ledger import Connection
 from pgberth.model.problems import Refused
@@ -50,7 +51,8 @@ class _Shared:
         self._connection: Connection | None = None
 
     def __call__(self) -> Connection:
-        if self._connection is None or self._connection.closed:
+        if self._connection is None or self._connection.info.transaction_status != TransactionStatus.IDLE:
+            self.close()  # dead, or left in the middle of something by an interrupt
             self._connection = self._connect()
         return self._connection
 
@@ -131,8 +133,10 @@ def locked(connection: Connection, name: str, patience: Patience) -> Iterator[No
     try:
         yield
     finally:
-        if not connection.closed and not connection.broken:
+        try:
             connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", key)
+        except psycopg.Error:
+            connection.close()  # the end of the session frees it too, and what went wrong before is what is told
 
 
 def _key(name: str) -> tuple[int, int]:

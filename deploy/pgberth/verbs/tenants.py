@@ -65,7 +65,9 @@ def waiting(tenant: Tenant, server: Server) -> list[str]:
         plans = [plan(tenant, component, server) for component in tenant.ordered_components]
     except Refused:
         return []  # the ledger's check says it
-    return [str(left) for ready in plans for left in ready.waiting]
+    # What only waits for another version is not the operator's to answer.
+    lefts = [left for ready in plans for left in ready.waiting]
+    return [str(left) for left in lefts if not all(name.isdigit() for name in left.missing)]
 
 
 @operation()
