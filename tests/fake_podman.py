@@ -32,7 +32,9 @@ class FakePrograms:
 
     def answer(self, program: str, *answers: tuple[str, str, int]) -> None:
         """Make a program that answers: (`case` pattern over its arguments, stdout, exit code), the first that fits."""
-        lines = [f"{pattern}) printf '%s\\n' {shlex.quote(out)}; exit {code};;" for pattern, out, code in answers]
+        lines = [
+            f"{_case(pattern)}) printf '%s\\n' {shlex.quote(out)}; exit {code};;" for pattern, out, code in answers
+        ]
         text = _PROGRAM.replace("LOG", shlex.quote(str(self._log(program)))).replace("ANSWERS", "\n".join(lines))
         (self._tools / program).write_text(text)
         (self._tools / program).chmod(0o755)
@@ -60,3 +62,8 @@ class FakePrograms:
 
     def _log(self, program: str) -> Path:
         return self._tools / f"{program}.asked"
+
+
+def _case(pattern: str) -> str:
+    """Everything but the stars quoted."""
+    return "*".join(shlex.quote(part) if part else "" for part in pattern.split("*"))
