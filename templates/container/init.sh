@@ -12,6 +12,7 @@ if [ "$major" -ge 17 ]; then locale='--locale-provider=builtin --builtin-locale=
 "$bindir/initdb" --pgdata="$data" --encoding=UTF8 --locale=C.UTF-8 $locale --data-checksums \
   --auth-local=peer --auth-host=scram-sha-256 --set huge_pages=off --no-instructions >/dev/null
 system=$("$bindir/pg_controldata" "$data" | sed -n 's/^Database system identifier: *//p')
+[ -n "$system" ] || { echo "$tenant: pg_controldata does not tell the system identifier" >&2; exit 1; }
 printf '{"tenant": "%s", "generation": %s, "major": %s, "system_identifier": "%s"}\n' \
   "$tenant" "$generation" "$major" "$system" > "$marker.new"
 sync "$marker.new"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -61,7 +62,8 @@ def _not_asked(tenant: Tenant) -> Problem:
 
 
 # Volumes of this tenant, newest first, with what each one's marker says; a volume without one never held data.
-_VOLUMES = """for name in $(podman volume ls --filter "label=pgberth.tenant=$1" --format '{{.Name}}' | sort -Vr); do
+_VOLUMES = """names=$(podman volume ls --filter "label=pgberth.tenant=$1" --format '{{.Name}}') || exit 1
+for name in $(printf '%s' "$names" | sort -Vr); do
   place=$(podman volume inspect --format '{{.Mountpoint}}' "$name")
   printf '%s %s\\n' "$name" "$(cat "$place/$2" 2>/dev/null)"
 done"""
@@ -70,10 +72,19 @@ done"""
 _INITIALISE = """set -eu
 init=$1 volume=$2 tenant=$3 generation=$4; shift 4
 podman rm --force --time 5 "$init" >/dev/null 2>&1 || true
-if podman volume exists "$volume"; then podman volume rm "$volume" >/dev/null; fi
+if podman volume exists "$volume"; then
+  owner=$(podman volume inspect --format '{{ index .Labels "pgberth.tenant" }}' "$volume")
+  place=$(podman volume inspect --format '{{ .Mountpoint }}' "$volume")
+  if [ "$owner" != "$tenant" ] || [ -e "$place/MARKER" ]; then
+    echo "$tenant: volume $volume is another's, or has been initialised since it was looked at" >&2
+    echo "HINT: nothing was removed; run the deploy again, then see runbooks/foreign-volume.md" >&2
+    exit 1
+  fi
+  podman volume rm "$volume" >/dev/null
+fi
 podman volume create --label "pgberth.tenant=$tenant" --label "pgberth.generation=$generation" "$volume" >/dev/null
 exec podman run "$@"
-"""
+""".replace("MARKER", layout.MARKER)
 
 
 @operation()
@@ -95,10 +106,13 @@ def volume_initialised(berth: Berth) -> Commands:
     if isinstance(image, Problem):
         yield commands.refuse(image)
         return
-    marked = [line.split(maxsplit=1)[1] for line in output.stdout_lines if "{" in line]
-    if marked:
-        marker = json.loads(marked[0])
-    else:
+    volumes = [line.partition(" ") for line in output.stdout_lines]
+    marked = [(name, text) for name, _, text in volumes if text.strip()]
+    marker = _marker(tenant, *marked[0]) if marked else None
+    if isinstance(marker, Problem):
+        yield commands.refuse(marker)
+        return
+    if marker is None:
         marker = {"tenant": tenant.name, "generation": 1, "major": image.major}
         yield berth.change(_INITIALISE, *_init_arguments(tenant, image, 1), timeout=300, stdin=_script("init.sh"))
     if problem := foreign_marker(tenant, image, marker):
@@ -122,6 +136,18 @@ def _init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[
         image.id,
         *("-s", image.bindir, layout.data_directory(image.major), marker, tenant.name, str(generation)),
     ]
+
+
+def _marker(tenant: Tenant, volume: str, text: str) -> Mapping[str, Any] | Problem:
+    """What a volume's marker says. One that cannot be read marks data all the same."""
+    try:
+        marker = json.loads(text)
+    except ValueError:
+        marker = None
+    if isinstance(marker, dict) and isinstance(marker.get("generation"), int):
+        return marker
+    fact = f"{tenant.name}: the marker of its volume {volume} is not understood: {text}"
+    return Problem(fact, "nothing was started; runbooks/foreign-volume.md")
 
 
 def foreign_marker(tenant: Tenant, image: BuiltImage, marker: Mapping[str, object]) -> Problem | None:

@@ -81,7 +81,7 @@ class TenantState:
         server, said = _server(sections.get("server", ""))
         return cls(
             ready=Ready.from_json(sections["machine"]) if sections["machine"] else None,
-            spec=_json_object(sections["spec"]),
+            spec=_spec(sections["spec"]),
             secrets=frozenset(sections["secrets"].split()),
             files=_digests(sections["files"]),
             container=_container(told, sections.get("process", "")) if told.startswith("[") else None,
@@ -109,6 +109,11 @@ def _json_object(text: str) -> Mapping[str, Any]:
     except ValueError:
         return {}  # half a file of another hand: treated as none, and written anew
     return found if isinstance(found, dict) else {}
+
+
+def _spec(text: str) -> Mapping[str, Any]:
+    found = _json_object(text)
+    return found if all(isinstance(found.get(number), int) for number in ("generation", "port")) else {}
 
 
 def _digests(text: str) -> dict[str, str]:
