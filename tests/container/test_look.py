@@ -1,0 +1,93 @@
+"""look.sh, run for real beside a podman that only pretends."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from pgberth.container.facts import TenantLook
+from pgberth.container.state import TenantState
+from pgberth.model import layout
+from tests.fake_host import Sent, as_sent
+from tests.fake_podman import FakePrograms
+from tests.sample import ABSENT, MARKER, PROCESS, READY, container, inspected, server, spec_file, state
+
+DIRECTORY = layout.directory("acme")
+
+
+def looked(machine: FakePrograms, sql: str = "SELECT 1") -> TenantState:
+    asked = TenantLook().command(tenant="acme")
+    done = machine.run(Sent(as_sent(asked).text, sql))
+    assert done.returncode == 0
+    return TenantState.parse(done.stdout.splitlines())
+
+
+def test_a_look_at_an_empty_machine_finds_nothing_and_changes_nothing(machine: FakePrograms) -> None:
+    machine.answer("podman", ("*", 'Error: inspecting object: no such container "acme"', 125))
+    assert looked(machine) == state(ready=None, **ABSENT)
+    assert [path.name for path in machine.home.iterdir()] == [".tools"]
+
+
+def test_a_look_finds_the_tenants_files(machine: FakePrograms) -> None:
+    machine.answer("podman", ("*", "Error: no such container acme", 125))
+    place = machine.home / DIRECTORY
+    (place / "secrets").mkdir(parents=True)
+    (place / "etc").mkdir()
+    (machine.home / layout.MACHINE_FILE).write_text(READY.to_json())
+    (place / "spec.json").write_text(json.dumps(spec_file()))
+    (place / "secrets/app-v1").write_text("x")
+    (place / "secrets/.app-v2.new").write_text("half")
+    (place / "etc/pg_hba.conf").write_text("local all all reject\n")
+    (place / "passfile").write_text("x")
+    found = looked(machine)
+    assert (found.ready, found.spec, found.secrets) == (READY, spec_file(), frozenset({"app-v1"}))
+    assert set(found.files) == {"etc/pg_hba.conf", "passfile"}
+
+
+@pytest.mark.parametrize("said", ["Error: database is locked", "Cannot connect to Podman", "panic: x"])
+def test_a_podman_that_fails_otherwise_is_unknown_not_absent(machine: FakePrograms, said: str) -> None:
+    machine.answer("podman", ("*", said, 125))
+    found = looked(machine)
+    assert (found.container, found.unknown) == (None, said)
+
+
+@pytest.fixture
+def running(machine: FakePrograms) -> FakePrograms:
+    """acme's container runs: its server is this test's own process, as far as /proc can tell."""
+    machine.answer("podman", ("container inspect *", inspected(pid=os.getpid()), 0))
+    return machine
+
+
+def test_a_look_at_a_running_tenant_asks_its_server(running: FakePrograms) -> None:
+    running.answer("nsenter", ("* cat *", json.dumps(MARKER), 0), ("* psql *", "", 1), ("*", json.dumps(server()), 0))
+    found = looked(running)
+    assert (found.marker, found.server) == (MARKER, server())
+    assert found.container is not None
+    assert set(found.container.process) == set(PROCESS)
+    assert found.container.pid == os.getpid()
+    assert found.container.spec_hash == container().spec_hash
+
+
+def test_a_look_reaches_the_server_through_podman_where_the_namespaces_are_closed(running: FakePrograms) -> None:
+    running.answer("nsenter", ("*", "nsenter: cannot open /proc/1/ns/user: Permission denied", 1))
+    running.answer(
+        "podman",
+        ("container inspect *", inspected(pid=os.getpid()), 0),
+        ("exec -i acme *", json.dumps(server()), 0),
+    )
+    assert looked(running).server == server()
+
+
+def test_a_look_at_a_server_that_is_down_keeps_its_words(running: FakePrograms) -> None:
+    running.answer("nsenter", ("*", "psql: error: No such file or directory", 2))
+    found = looked(running)
+    assert (found.server, found.server_said) == (None, "psql: error: No such file or directory")
+
+
+def test_a_look_at_a_stopped_container_does_not_ask_a_server(machine: FakePrograms) -> None:
+    machine.answer("podman", ("*", inspected(found=container(status="exited", pid=0)), 0))
+    machine.answer("nsenter", ("*", "asked", 0))
+    assert looked(machine).container == container(status="exited", pid=0, process={})
+    assert machine.asked("nsenter") == []

@@ -1,0 +1,282 @@
+"""Verbs of a tenant's container: from each state that can be met, what is sent, and what is left alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pgberth import commands
+from pgberth.container import operations
+from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.state import TenantState
+from pgberth.database.configuration import restart_files
+from pgberth.model import layout
+from pgberth.model.tenant import Tenant
+from tests.fake_host import Answer, FakeHost, Sent, sent
+from tests.sample import ABSENT, ACME, IMAGE, MARKER, READY, TAG, container, spec_file, spec_of, state
+
+FILES = restart_files(ACME)
+SPEC = layout.spec_file("acme")
+# On a machine that is ready, each before anything of the tenant's was made.
+NEW = state(**ABSENT)
+STORED = state(**{**ABSENT, "secrets": state().secrets})
+INITIALISED = state(**{**ABSENT, "secrets": state().secrets, "spec": {**spec_file(), "hash": None}})
+
+Operation = Callable[..., Any]
+ROOMS: dict[str, tuple[Operation, dict[str, Any]]] = {
+    "passwords": (operations.secrets_exist, {}),
+    "volume": (operations.volume_initialised, {}),
+    "container": (operations.container_running, {"files": FILES}),
+}
+
+
+def host(found: TenantState | None, volumes: Answer | None = None) -> FakeHost:
+    return FakeHost(facts={TenantLook: lambda **_: found}, answers=[("podman volume ls", volumes or Answer())])
+
+
+def do(room: str, at: FakeHost | TenantState | None, tenant: Tenant = ACME) -> list[Sent]:
+    operation, arguments = ROOMS[room]
+    here = at if isinstance(at, FakeHost) else host(at)
+    return sent(operation, here, berth=Berth(tenant, "SELECT 1"), **arguments)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_tenant_in_order_is_left_alone(room: str) -> None:
+    at = host(state())
+    assert do(room, at) == []
+    assert at.asked == []
+
+
+@pytest.mark.parametrize("found", [None, state(ready=None, **ABSENT)], ids=["could not be asked", "not ready"])
+def test_on_a_machine_that_is_not_ready_the_first_room_refuses_and_the_others_do_nothing(found: TenantState) -> None:
+    (refused,) = do("passwords", found)
+    assert refused.refusal.startswith("acme: ")
+    assert "HINT: run the deploy once without --limit" in refused.refusal
+    assert do("volume", found) == do("container", found) == []
+
+
+def test_missing_passwords_are_made_on_the_machine_and_travel_nowhere() -> None:
+    (make,) = do("passwords", NEW)
+    assert make.locked
+    assert make.stdin == ""
+    assert make.arguments == [layout.directory("acme"), "superuser-v1", "migrator-v1", "app-v1", "monitor-v1"]
+
+
+def test_only_the_missing_password_is_made() -> None:
+    (make,) = do("passwords", state(secrets=frozenset({"superuser-v1", "migrator-v1", "monitor-v1"})))
+    assert make.arguments[1:] == ["app-v1"]
+
+
+def test_the_passwords_that_the_spec_file_names_are_the_ones_that_count() -> None:
+    rotated = {**spec_file(), "secrets": {**spec_file()["secrets"], "app": "app-v8"}}
+    assert do("passwords", state(spec=rotated))[0].arguments[1:] == ["app-v8"]
+    assert do("passwords", state(spec=rotated, secrets=state().secrets | {"app-v8"})) == []
+
+
+def listed(*volumes: tuple[str, Any]) -> Answer:
+    return Answer("\n".join(f"{name} {json.dumps(marker) if marker else ''}" for name, marker in volumes))
+
+
+def written(command: Sent) -> dict[str, Any]:
+    """The spec file that the command writes."""
+    assert command.arguments == [SPEC, "0600"]
+    body: dict[str, Any] = json.loads(command.stdin)
+    return body
+
+
+def test_a_new_tenants_volume_is_initialised_and_then_named_by_the_spec_file() -> None:
+    init, spec = do("volume", STORED)
+    assert init.locked
+    assert init.stdin == commands.script("container/init.sh")
+    assert init.arguments[:4] == ["acme-init", "acme-data-g1", "acme", "1"]
+    assert written(spec) == {key: value for key, value in spec_file().items() if key != "hash"}
+
+
+def test_the_container_that_initialises_is_thrown_away_hardened_and_without_a_network() -> None:
+    arguments = do("volume", STORED)[0].arguments[4:]
+    wanted = {"--rm", "--interactive", "--name=acme-init", "--pull=never", "--network=none", "--cap-drop=all"}
+    assert wanted | {"--read-only", "--security-opt=no-new-privileges", "--user=101:101"} <= set(arguments)
+    after_image = arguments[arguments.index(IMAGE.id) + 1 :]
+    marker = "/var/lib/postgresql/pgberth.initialised"
+    assert after_image == ["-s", IMAGE.bindir, "/var/lib/postgresql/18/data", marker, "acme", "1"]
+    assert not [word for word in arguments if word.startswith(("--env", "-e", "--secret", "--publish"))]
+
+
+def test_a_volume_without_a_marker_never_held_data_and_is_made_again() -> None:
+    init, _ = do("volume", host(STORED, listed(("acme-data-g1", None))))
+    assert init.arguments[1] == "acme-data-g1"
+
+
+def test_a_volume_with_the_marker_is_adopted_and_never_initialised_again() -> None:
+    (spec,) = do("volume", host(STORED, listed(("acme-data-g1", MARKER))))
+    assert written(spec)["generation"] == 1
+
+
+def test_of_several_volumes_the_newest_with_a_marker_is_adopted() -> None:
+    found = listed(("acme-data-g10", None), ("acme-data-g9", {**MARKER, "generation": 9}), ("acme-data-g1", MARKER))
+    (spec,) = do("volume", host(STORED, found))
+    assert written(spec)["generation"] == 9
+
+
+FOREIGN: list[tuple[Any, str]] = [
+    ({**MARKER, "tenant": "globex"}, "its volume was initialised for 'globex'"),
+    ({**MARKER, "tenant": None}, "its volume was initialised for None"),
+    ({**MARKER, "major": 17}, "its volume holds PostgreSQL 17, the image is 18"),
+    ({**MARKER, "major": "18"}, "its volume holds PostgreSQL 18"),
+    ({"generation": 1}, "its volume was initialised for None"),
+    ({"tenant": "acme", "major": 18}, "the marker of its volume acme-data-g1 is not understood"),
+    ({**MARKER, "generation": "1; id"}, "the marker of its volume acme-data-g1 is not understood"),
+]
+
+
+@pytest.mark.parametrize(("marker", "says"), FOREIGN, ids=[says for _, says in FOREIGN])
+def test_a_volume_that_is_not_this_tenants_or_of_another_major_is_refused(marker: Any, says: str) -> None:
+    (refused,) = do("volume", host(STORED, listed(("acme-data-g1", marker))))
+    assert refused.refusal.startswith("acme: ")
+    assert says in refused.refusal
+    assert "HINT: nothing was started" in refused.refusal
+
+
+@pytest.mark.parametrize("text", ["{", '{"tenant": "acme", "gen', "{}{", "[{}]"])
+def test_a_marker_that_cannot_be_read_is_refused_not_scrapped(text: str) -> None:
+    (refused,) = do("volume", host(STORED, Answer(f"acme-data-g1 {text}")))
+    assert "the marker of its volume acme-data-g1 is not understood" in refused.refusal
+
+
+def test_a_podman_that_lists_no_volumes_is_refused_rather_than_believed() -> None:
+    (refused,) = do("volume", host(STORED, Answer(stderr="Error: database is locked", done=False)))
+    assert "podman does not list volumes: Error: database is locked" in refused.refusal
+
+
+OLD = replace(READY, images={TAG: replace(IMAGE, pgvector="0.8.3")})
+
+
+@pytest.mark.parametrize("room", ["volume", "container"])
+@pytest.mark.parametrize(
+    ("ready", "says"),
+    [
+        (replace(READY, images={}), f"image {TAG} is not on @local"),
+        (OLD, f"image {TAG} carries pgvector 0.8.3, 0.8.4 is the floor"),
+    ],
+)
+def test_a_tenant_without_a_usable_image_is_refused(room: str, ready: Any, says: str) -> None:
+    found = replace(STORED if room == "volume" else INITIALISED, ready=ready)
+    (refused,) = do(room, found)
+    assert refused.refusal.startswith(f"acme: {says}\nHINT: ")
+
+
+def test_an_old_pgvector_is_taken_where_the_tenant_says_so() -> None:
+    knowing = replace(ACME, allow_old_pgvector=True)
+    init, _ = do("volume", replace(STORED, ready=OLD), knowing)
+    assert init.arguments[1] == "acme-data-g1"
+
+
+def started(commands_sent: list[Sent]) -> list[str]:
+    """The arguments of podman run that the last command starts the container with."""
+    *files, start = commands_sent
+    assert all(command.locked for command in commands_sent)
+    assert start.script == commands.script("container/start.sh")
+    assert [command.arguments[0] for command in files if "/etc/" in command.arguments[0]] == [
+        f"{layout.etc('acme')}/{name}" for name in FILES
+    ]
+    return start.arguments
+
+
+def test_a_container_is_made_from_the_spec_and_its_files_come_first() -> None:
+    commands_sent = do("container", INITIALISED)
+    arguments = started(commands_sent)
+    assert arguments[:4] == ["acme", IMAGE.bindir, "157D", "60"]
+    assert int(arguments[2], 16) == ACME.port
+    assert arguments[5:] == spec_of().arguments()
+    assert written(commands_sent[-2]) == spec_file()
+
+
+def test_the_guard_may_be_run_and_the_settings_only_read_each_by_its_owner_alone() -> None:
+    modes = {command.arguments[0]: command.arguments[1] for command in do("container", INITIALISED)[:-1]}
+    assert modes[f"{layout.etc('acme')}/guard.sh"] == "0700"
+    assert modes[f"{layout.etc('acme')}/postgresql.conf"] == "0600"
+
+
+DOWN = ["created", "exited", "stopped", "dead"]
+
+
+@pytest.mark.parametrize("status", DOWN)
+def test_a_container_that_does_not_run_is_made_anew(status: str) -> None:
+    found = state(container=container(status=status, pid=0, exit_code=1, process={}), marker={}, server=None)
+    commands_sent = do("container", found)
+    assert started(commands_sent)[5:] == spec_of().arguments()
+    assert SPEC not in [command.arguments[0] for command in commands_sent]  # it names that spec already
+
+
+def test_a_container_that_does_not_run_takes_up_a_change_at_once() -> None:
+    moved = replace(ACME, port=5599)
+    found = state(container=container(status="exited", pid=0, process={}), marker={}, server=None)
+    commands_sent = do("container", found, moved)
+    assert "--publish=127.0.0.1:5599:5432" in started(commands_sent)
+    body = written(commands_sent[-2])
+    assert (body["port"], body["hash"]) == (5599, spec_of(moved).hash)
+    assert body["secrets"] == spec_file()["secrets"]
+
+
+CHANGES: list[Tenant] = [replace(ACME, port=5599), replace(ACME, name="acme", port=5600)]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_running_container_is_never_interrupted_whatever_changed(change: Tenant) -> None:
+    at = host(state())
+    assert do("container", at, change) == []
+    assert at.asked == []
+    assert at.said == [f"pending: recycle (spec {spec_of().hash} runs, {spec_of(change).hash} is wanted)"]
+
+
+def test_a_running_container_without_a_spec_label_is_not_interrupted_either() -> None:
+    at = host(state(container=container(labels={"pgberth.tenant": "acme"})))
+    assert do("container", at) == []
+    assert at.said == [f"pending: recycle (spec unknown runs, {spec_of().hash} is wanted)"]
+
+
+@pytest.mark.parametrize("status", ["running", *DOWN])
+@pytest.mark.parametrize("labels", [{}, {"pgberth.tenant": "globex"}, {"maintainer": "somebody"}])
+def test_a_container_of_that_name_that_is_not_the_tenants_is_refused(status: str, labels: dict[str, str]) -> None:
+    (refused,) = do("container", state(container=container(status=status, labels=labels)))
+    assert refused.refusal.startswith("acme: container 'acme' exists and is not this tenant's\nHINT: ")
+
+
+def test_a_container_that_podman_cannot_tell_about_is_refused_not_made_again() -> None:
+    (refused,) = do("container", state(container=None, unknown="Error: database is locked", server=None))
+    assert refused.refusal == "acme: podman cannot tell about its container: Error: database is locked"
+
+
+def test_every_refusal_names_the_tenant_and_sends_nothing_else() -> None:
+    for found in (state(container=None, unknown="x"), state(container=container(labels={})), replace(NEW, ready=None)):
+        for room in ROOMS:
+            for command in do(room, found):
+                if command.refusal:
+                    assert command.refusal.startswith("acme: ")
+                    assert do(room, found) == [command]
+
+
+def test_every_change_of_a_tenant_is_made_under_its_command_lock() -> None:
+    for room, found in (("passwords", NEW), ("volume", STORED), ("container", INITIALISED)):
+        assert all(command.locked for command in do(room, found))
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ({}, dict.fromkeys(("superuser", "migrator", "app", "monitor"))),
+        ({"secrets": {"app": "app-v8"}}, {"app": "app-v8"}),
+        ({"secrets": None}, {}),
+        ({"secrets": ["app-v8"]}, {}),
+        ({"secrets": {"app": ""}}, {}),
+    ],
+)
+def test_each_kind_of_secret_has_a_file_whatever_the_spec_file_says(seen: Any, told: dict[str, str | None]) -> None:
+    names = layout.secret_names(seen)
+    assert set(names) == {"superuser", "migrator", "app", "monitor"}
+    for kind, name in names.items():
+        assert name == (told.get(kind) or f"{kind}-v1")

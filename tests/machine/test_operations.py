@@ -1,0 +1,318 @@
+"""Verbs of a machine: what they send, and that they send nothing where nothing is to be done."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgberth import commands
+from pgberth.machine import operations
+from pgberth.machine.facts import AccountFacts, AccountState, MachineState, Ready, Survey
+from pgberth.machine.operations import containers_conf, mirror
+from pgberth.machine.preparation import MachineFacts, steps
+from pgberth.model import layout
+from pgberth.model.image import Image
+from pgberth.model.tenant import Machine
+from tests.fake_host import Answer, FakeHost, Sent, sent
+from tests.fake_podman import FakePrograms
+from tests.machine.states import (
+    FRESH,
+    READY_AS_ROOT,
+    READY_AS_USER,
+    READY_WITH_SYSTEMD,
+    USER_WITHOUT_PODMAN,
+)
+from tests.sample import IMAGE, READY, TAG
+
+CONFIGURED = ("storage.conf", Answer())
+NOT_CONFIGURED = ("storage.conf", Answer(done=False))
+HAS_ALL = AccountFacts({TAG: IMAGE}, READY)
+PROBED = Answer("runtime=runc\npodman=4.3.1\ndriver=overlay\ncontrollers=[]")
+
+
+def survey() -> Survey:
+    return Survey(Machine("@local"), [Image()])
+
+
+def machine(*facts: MachineFacts | None, account: AccountFacts | None = None, **more: Any) -> FakeHost:
+    """A machine that has these facts, one after another at each look; the last stays."""
+    coming: Iterator[MachineFacts | None] = iter(facts)
+    last: list[MachineFacts | None] = []
+
+    def look(**_: Any) -> MachineFacts | None:
+        last[:] = [next(coming, last[0] if last else None)]
+        return last[0]
+
+    return FakeHost(facts={MachineState: look, AccountState: account or AccountFacts({}, None)}, **more)
+
+
+def test_a_fresh_machine_is_prepared_by_root_and_then_its_account_is_configured() -> None:
+    host = machine(FRESH, READY_AS_ROOT, answers=[NOT_CONFIGURED])
+    made = sent(operations.prepared, host, survey=survey())
+    assert [command.text for command in made[:-1]] == [step.command for step in steps(FRESH)]
+    assert made[-1].arguments == [containers_conf(systemd=False)]
+    assert "setpriv --reuid=1003" in made[-1].text
+
+
+@pytest.mark.parametrize("facts", [READY_AS_ROOT, READY_WITH_SYSTEMD, READY_AS_USER])
+def test_a_ready_machine_is_left_alone(facts: MachineFacts) -> None:
+    assert sent(operations.prepared, machine(facts, answers=[CONFIGURED]), survey=survey()) == []
+
+
+def test_a_plain_users_own_configuration_is_never_looked_at_nor_written() -> None:
+    host = machine(READY_AS_USER, answers=[NOT_CONFIGURED])
+    assert sent(operations.prepared, host, survey=survey()) == []
+    assert host.asked == []
+
+
+def test_a_plain_user_without_podman_is_told_every_command_and_nothing_is_touched() -> None:
+    host = machine(USER_WITHOUT_PODMAN)
+    (only,) = sent(operations.prepared, host, survey=survey())
+    told = only.refusal.splitlines()
+    assert [line.strip() for line in told if line.startswith("  ")] == [
+        step.command for step in steps(USER_WITHOUT_PODMAN)
+    ]
+    assert "ada" in told[0]
+    assert told[-1] == "then run the deploy again; nothing was touched"
+    assert host.asked == []
+
+
+@pytest.mark.parametrize("facts", [USER_WITHOUT_PODMAN, FRESH])
+def test_what_nobody_can_mend_is_told_beside_what_an_administrator_can(facts: MachineFacts) -> None:
+    hopeless = replace(facts, free_kib=1, free_inodes=1)
+    (only,) = sent(operations.prepared, machine(hopeless), survey=survey())
+    assert "0 MiB free" in only.refusal
+    assert "1 inodes free" in only.refusal
+    assert steps(facts)[0].command in only.refusal
+
+
+def test_a_machine_that_could_not_be_asked_is_refused_not_prepared() -> None:
+    (only,) = sent(operations.prepared, machine(None), survey=survey())
+    assert only.refusal == "@local: the machine could not be asked what it has"
+
+
+def configure_script(systemd: bool) -> Sent:
+    facts = READY_WITH_SYSTEMD if systemd else READY_AS_ROOT
+    (command,) = sent(operations.prepared, machine(facts, answers=[NOT_CONFIGURED]), survey=survey())
+    assert isinstance(command, Sent)
+    return command
+
+
+def test_the_accounts_configuration_is_written_once(tmp_path: Path) -> None:
+    account, command = FakePrograms(tmp_path), configure_script(systemd=False)
+    assert account.run(command.script, *command.arguments).returncode == 0
+    place = tmp_path / ".config/containers"
+    assert (place / "storage.conf").read_text() == '[storage]\ndriver = "overlay"\n'
+    assert (place / "containers.conf").read_text() == containers_conf(systemd=False)
+
+
+def test_a_configuration_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    place = tmp_path / ".config/containers"
+    account, command = FakePrograms(tmp_path), configure_script(systemd=True)
+    place.mkdir(parents=True)
+    (place / "storage.conf").write_text("own")
+    assert account.run(command.script, *command.arguments).returncode == 0
+    assert (place / "storage.conf").read_text() == "own"
+    assert (place / "containers.conf").read_text() == containers_conf(systemd=True)
+
+
+@pytest.mark.parametrize(
+    ("systemd", "runtime", "wanted"),
+    [
+        (True, "", "[engine]\n"),
+        (True, "crun", '[engine]\nruntime = "crun"\n'),
+        (False, "", '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'),
+        (False, "runc", '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\n'),
+    ],
+)
+def test_podman_is_told_of_systemd_only_where_it_runs(systemd: bool, runtime: str, wanted: str) -> None:
+    assert containers_conf(systemd, runtime) == wanted
+
+
+Operation = Callable[..., Any]
+
+
+@pytest.mark.parametrize("operation", [operations.images_present, operations.runtime_chosen])
+@pytest.mark.parametrize("facts", [None, FRESH])
+def test_nothing_is_built_or_tried_where_there_is_no_account(operation: Operation, facts: MachineFacts | None) -> None:
+    host = machine(facts)
+    assert sent(operation, host, survey=survey()) == []
+    assert host.asked == []
+
+
+def test_an_image_that_is_there_by_its_present_recipe_is_left_alone() -> None:
+    host = machine(READY_AS_ROOT, account=HAS_ALL)
+    assert sent(operations.images_present, host, survey=survey()) == []
+
+
+@pytest.mark.parametrize("images", [{}, {TAG: replace(IMAGE, recipe="another")}], ids=["missing", "of another recipe"])
+def test_any_other_image_is_built_from_what_the_inventory_names(images: dict[str, Any]) -> None:
+    listed = Answer("Debian main http://deb.example.org/debian\nDebian contrib http://deb.example.org/debian")
+    host = machine(READY_AS_ROOT, account=AccountFacts(images, None), answers=[("indextargets", listed)])
+    (build,) = sent(operations.images_present, host, survey=survey())
+    assert build.script == commands.script("machine/build-image.sh")
+    packages = "postgresql-18,postgresql-18-pgvector"
+    assert build.arguments == ["forky", TAG, Image().recipe, "18", "http://deb.example.org/debian", packages]
+
+
+def test_each_image_of_an_inventory_is_built_once() -> None:
+    wanted = Survey(Machine("@local"), [Image(), Image("sid", 17)])
+    built = sent(operations.images_present, machine(READY_AS_ROOT), survey=wanted)
+    assert [command.arguments[1] for command in built] == [TAG, "localhost/pgberth:17-sid"]
+
+
+MIRRORS: list[tuple[str, Answer, str]] = [
+    ("debian ", Answer("Debian main https://mirror.example.org/debian"), "https://mirror.example.org/debian"),
+    (
+        "debian ",
+        Answer("Debian main https://security.debian.org/debian-security\nDebian main http://a/b"),
+        "http://a/b",
+    ),
+    ("ubuntu debian", Answer("Ubuntu main http://archive.example.org/ubuntu"), ""),
+    ("debian ", Answer("Docker main http://docker.example.org"), ""),
+    ("debian ", Answer("Debian contrib http://deb.example.org/debian"), ""),
+    ("debian ", Answer(""), ""),
+    ("debian ", Answer("Debian main http://deb.example.org/debian", done=False), ""),
+    ("debian ", Answer("garbled"), ""),
+    ("fedora ", Answer("Debian main http://deb.example.org/debian"), ""),
+]
+
+
+@pytest.mark.parametrize(("distribution", "listed", "wanted"), MIRRORS)
+def test_the_machines_own_debian_mirror_is_used_and_no_other(distribution: str, listed: Answer, wanted: str) -> None:
+    host = FakeHost(answers=[("indextargets", listed)])
+    found: list[str] = []
+
+    def ask() -> Iterator[None]:
+        found.append(mirror(replace(READY_AS_ROOT, distribution=distribution)))
+        yield from ()
+
+    ask._inner = ask  # type: ignore[attr-defined]  # so that it runs as an operation does, on that host
+    sent(ask, host)
+    assert found == [wanted]
+
+
+def test_a_runtime_is_not_tried_again_while_podman_and_the_images_stay() -> None:
+    host = machine(READY_AS_ROOT, account=HAS_ALL)
+    assert sent(operations.runtime_chosen, host, survey=survey()) == []
+    assert host.asked == []
+
+
+CHANGED = {
+    "never tried": (READY_AS_ROOT, AccountFacts({TAG: IMAGE}, None)),
+    "another podman": (replace(READY_AS_ROOT, podman="5.4.2"), HAS_ALL),
+    "another image": (READY_AS_ROOT, AccountFacts({TAG: replace(IMAGE, id="sha256:new")}, READY)),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_a_runtime_is_tried_and_recorded_when_something_changed(what: str) -> None:
+    facts, account = CHANGED[what]
+    host = machine(facts, account=account, answers=[("--rm --pull=never", PROBED)])
+    (record,) = sent(operations.runtime_chosen, host, survey=survey())
+    image = account.images[TAG]
+    assert host.asked[0].arguments == [image.id, "101", "101"]
+    path, text, configuration = record.arguments
+    assert path == layout.MACHINE_FILE
+    assert Ready.from_json(text) == Ready(facts.podman, "runc", "overlay", False, facts.home, account.images)
+    assert configuration == containers_conf(facts.systemd, "runc")
+
+
+@pytest.mark.parametrize(
+    ("controllers", "limits"),
+    [("[cpu memory pids]", True), ("[memory pids]", True), ("[]", False), ("[cpu pids]", False), ("[memory]", False)],
+)
+def test_limits_are_counted_on_only_where_both_controllers_are_the_accounts(controllers: str, limits: bool) -> None:
+    probed = Answer(f"runtime=\npodman=4.3.1\ndriver=overlay\ncontrollers={controllers}")
+    host = machine(READY_AS_ROOT, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", probed)])
+    (record,) = sent(operations.runtime_chosen, host, survey=survey())
+    ready = Ready.from_json(record.arguments[1])
+    assert ready is not None
+    assert ready.limits is limits
+    assert ready.runtime == ""
+
+
+def test_an_image_that_is_missing_is_refused_and_no_container_is_tried() -> None:
+    host = machine(READY_AS_ROOT)
+    (only,) = sent(operations.runtime_chosen, host, survey=survey())
+    assert only.refusal.startswith(f"@local: image {TAG} is not there\nHINT: ")
+    assert host.asked == []
+
+
+def test_where_no_runtime_works_each_ones_own_words_are_shown() -> None:
+    refused = Answer(stderr="crun: no cgroup\nrunc: no cgroup either", done=False)
+    host = machine(READY_AS_ROOT, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", refused)])
+    (only,) = sent(operations.runtime_chosen, host, survey=survey())
+    assert "crun: no cgroup\nrunc: no cgroup either" in only.refusal
+    assert "HINT: runbooks/no-runtime-works.md" in only.refusal
+
+
+def test_a_plain_user_is_asked_to_choose_the_runtime_himself() -> None:
+    account = AccountFacts({TAG: IMAGE}, None)
+    host = machine(READY_AS_USER, account=account, answers=[("--rm --pull=never", PROBED)])
+    (only,) = sent(operations.runtime_chosen, host, survey=survey())
+    assert "only the OCI runtime runc works for ada" in only.refusal
+    assert 'runtime = "runc" under [engine]' in only.refusal
+
+
+def test_a_plain_user_whose_default_runtime_works_needs_no_configuration(tmp_path: Path) -> None:
+    probed = Answer("runtime=\npodman=4.3.1\ndriver=overlay\ncontrollers=[]")
+    host = machine(READY_AS_USER, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", probed)])
+    (record,) = sent(operations.runtime_chosen, host, survey=survey())
+    own = tmp_path / ".config/containers/containers.conf"
+    own.parent.mkdir(parents=True)
+    own.write_text("own")
+    assert FakePrograms(tmp_path).run(record.script, *record.arguments).returncode == 0
+    assert own.read_text() == "own"
+
+
+def test_what_was_found_out_is_recorded_for_its_owner_only(tmp_path: Path) -> None:
+    host = machine(READY_AS_ROOT, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", PROBED)])
+    (record,) = sent(operations.runtime_chosen, host, survey=survey())
+    (tmp_path / ".config/containers").mkdir(parents=True)
+    account = FakePrograms(tmp_path)
+    for _ in range(2):
+        assert account.run(record.script, *record.arguments).returncode == 0
+    written = tmp_path / layout.MACHINE_FILE
+    assert Ready.from_json(written.read_text()) == READY
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert [path.name for path in written.parent.iterdir()] == ["machine.json"]
+    assert 'runtime = "runc"' in (tmp_path / ".config/containers/containers.conf").read_text()
+
+
+PROBE = commands.script("machine/probe.sh")
+
+
+def probe(tmp_path: Path, *answers: tuple[str, str, int]) -> tuple[FakePrograms, Any]:
+    account = FakePrograms(tmp_path)
+    info = "podman=4.3.1\ndriver=overlay\ncontrollers=[memory pids]"
+    account.answer("podman", ("info*", info, 0), *answers)
+    account.answer("crun")
+    account.answer("runc")
+    return account, account.run(PROBE, IMAGE.id, "101", "101")
+
+
+def test_the_runtime_that_podman_chooses_itself_is_tried_first_under_full_hardening(tmp_path: Path) -> None:
+    account, done = probe(tmp_path, ("run*", "", 0))
+    assert done.stdout.splitlines()[:2] == ["runtime=", "podman=4.3.1"]
+    first = account.asked()[0]
+    assert {"--cap-drop=all", "--security-opt=no-new-privileges", "--read-only", "--pull=never"} <= set(first)
+    assert "--userns=keep-id:uid=101,gid=101" in first
+    assert IMAGE.id in first
+
+
+def test_the_next_runtime_is_tried_where_one_fails(tmp_path: Path) -> None:
+    _, done = probe(tmp_path, ("--runtime runc *", "", 0), ("*", "OCI runtime error", 126))
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "runtime=runc")
+
+
+def test_the_words_of_every_runtime_are_kept_where_none_works(tmp_path: Path) -> None:
+    _, done = probe(tmp_path, ("--runtime crun *", "crun says no", 126), ("*", "something else", 126))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "crun: crun says no" in done.stderr
+    assert "default runtime: something else" in done.stderr
