@@ -45,6 +45,7 @@ lint: .venv/tools              ## ruff, mypy, yamllint
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/yamllint --strict .
+	@$(BIN)/python -m tests.sql_lint
 
 .venv/bundle: pyproject.toml
 	@sh .ci/venv "$(PYTHON)"

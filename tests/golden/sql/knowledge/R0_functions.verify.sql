@@ -1,0 +1,27 @@
+-- R0 is in order when this returns no row. A body is known by the SHA-256 of its text.
+
+WITH
+wanted (signature, body, volatility, result) AS (VALUES
+  ('tags_text(text[])',  'bdfb9dc549d673ca9e038ae49ec78c870c6b6a5f41d1c65e6f64039b12050382', 'i', 'text'),
+  ('holds_secret(text)', '140d7bf579c4e27d6e7bae0af70e0f467a1213b028a806ee6226a937b24bec01', 'i', 'boolean')
+),
+
+found (object, problem) AS (
+  SELECT w.signature,
+         CASE WHEN p.oid IS NULL THEN 'is missing'
+              WHEN pg_get_userbyid(p.proowner) <> 'memory_owner'
+                THEN format('is owned by %s, wanted %s', pg_get_userbyid(p.proowner), 'memory_owner')
+              WHEN encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex') <> w.body THEN 'has another body'
+              WHEN p.proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp"}' THEN 'has no pinned search_path'
+              WHEN p.prosecdef THEN 'is SECURITY DEFINER'
+              WHEN p.provolatile <> w.volatility OR NOT p.proisstrict OR format_type(p.prorettype, NULL) <> w.result
+                THEN 'is declared otherwise than wanted' END
+    FROM wanted AS w
+    LEFT JOIN (
+      SELECT p.*, format('%s(%s)', p.proname, oidvectortypes(p.proargtypes)) AS signature
+        FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+       WHERE n.nspname = 'knowledge'
+    ) AS p ON p.signature = w.signature
+)
+
+SELECT 'function' AS kind, 'knowledge.' || object AS object, problem FROM found WHERE problem IS NOT NULL;
