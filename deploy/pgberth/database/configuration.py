@@ -26,8 +26,12 @@ def reload_files(tenant: Tenant) -> dict[str, str]:
 
 def postgresql_conf(settings: Mapping[str, str]) -> str:
     """postgresql.conf with every value quoted."""
-    lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()]
+    lines = [f"{name} = '{value.translate(_ESCAPES)}'" for name, value in settings.items()]
     return "\n".join(["# Written by pgberth; recycle the tenant to change it.", *lines]) + "\n"
+
+
+# Inside quotes the server reads backslashes as C does; a value of several lines would end the file's validity.
+_ESCAPES = str.maketrans({"\\": r"\\", "'": "''", "\n": r"\n", "\r": r"\r"})
 
 
 def pg_hba_conf(tenant: Tenant) -> str:
