@@ -212,10 +212,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def running_server(major: int = 18, settings: dict[str, str] | None = None) -> Iterator[Server]:
-    """A bare server of that major (18 or 16), stopped and removed at the end. `settings` win over ours."""
+def running_server(
+    major: int = 18, settings: dict[str, str] | None = None, *, in_memory: bool = True
+) -> Iterator[Server]:
+    """
+    A bare server of that major (18 or 16), stopped and removed at the end.
+
+    + settings: win over ours
+    + in_memory: where there is memory enough; False puts the data on a disk
+    """
     with contextlib.ExitStack() as undo:
-        home = _directory(f"pgberth-pg{major}-", undo, _fast_storage())
+        home = _directory(f"pgberth-pg{major}-", undo, _fast_storage() if in_memory else None)
         bin_directory = _reachable_programs(major, undo)
         _initialise(bin_directory, home / "data")
         server = Server(major, bin_directory, home, _free_port(), secrets.token_hex(8))

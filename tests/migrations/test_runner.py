@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import psycopg
@@ -49,7 +50,10 @@ def refusal(work: Any) -> tuple[str, str]:
 def test_up_applies_every_step_once_and_in_order(database: Database, connect: Connect, tree: Tree) -> None:
     assert done(runner.apply(connect, "notes", root=tree.root)) == ALL
     assert states(database) == dict.fromkeys(ALL, "applied")
-    assert events(database) == [(version, state) for version in ALL for state in ("started", "applied")]
+    assert events(database) == [
+        *((version, state) for version in ALL[:3] for state in ("started", "applied")),
+        *((version, state) for state in ("started", "applied") for version in ALL[3:]),
+    ]
 
 
 def test_up_again_does_nothing_and_records_nothing(database: Database, connect: Connect, tree: Tree) -> None:
@@ -119,6 +123,34 @@ def test_a_step_that_fails_leaves_nothing_of_itself_and_everything_before_it(
     assert "note" not in dump(database).replace("notes", "")
     tree.write("0001_table", up=TABLE["up"])
     assert done(runner.apply(connect, "notes", root=tree.root)) == ALL[1:]
+
+
+def test_no_moment_is_seen_between_one_repeatable_and_the_next(
+    database: Database, connect: Connect, tree: Tree
+) -> None:
+    runner.apply(connect, "notes", root=tree.root)
+    tree.write("R0_grants", up="REVOKE ALL ON notes.note FROM {{ app | ident }}; SELECT pg_catalog.pg_sleep(0.3);")
+    tree.write("R0_grants", verify="SELECT 1, 2, 3 WHERE false")
+    tree.write("R1_trigger", up="GRANT SELECT, INSERT ON notes.note TO {{ app | ident }};")
+    again = threading.Thread(target=runner.apply, args=(connect, "notes"), kwargs={"root": tree.root})
+    again.start()
+    app = database.connect("memory_app_a")
+    reads = 0
+    while again.is_alive():
+        app.execute("SELECT FROM notes.note")
+        reads += 1
+    again.join()
+    assert reads > 10
+    assert events(database)[-1] == ("R1_trigger", "applied")
+
+
+def test_repeatables_are_applied_together_or_not_at_all(database: Database, connect: Connect, tree: Tree) -> None:
+    tree.write("R1_trigger", up="SELECT 1;\nSELECT nonsense;")
+    fact, _ = refusal(lambda: runner.apply(connect, "notes", root=tree.root))
+    assert fact == 'notes R1_trigger: column "nonsense" does not exist (line 2 of its up file, rendered)'
+    assert states(database) == dict.fromkeys(ALL[:3], "applied")
+    assert events(database)[-1] == ("R1_trigger", "failed")
+    assert "GRANT SELECT,INSERT ON TABLE notes.note" not in dump(database)
 
 
 def test_the_line_is_right_in_a_file_without_transaction_too(connect: Connect, tree: Tree) -> None:

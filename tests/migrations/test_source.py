@@ -127,6 +127,16 @@ FAULTS: list[tuple[str, Callable[[Tree], object], list[str]]] = [
         lambda t: t.write("0001_table", up="SELECT 1;\nCREATE INDEX CONCURRENTLY a ON b.c (d);"),
         ["up.sql.j2:2: CONCURRENTLY inside a transaction"],
     ),
+    (
+        "a repeatable without a transaction",
+        lambda t: t.write("R0_grants", up="-- pgberth: no-transaction\nSELECT 1;"),
+        ["R0_grants.up.sql.j2: a repeatable without a transaction"],
+    ),
+    (
+        "a repeatable with CONCURRENTLY",
+        lambda t: t.write("R0_grants", up="CREATE INDEX CONCURRENTLY a ON b.c (d);"),
+        ["R0_grants.up.sql.j2:1: CONCURRENTLY inside a transaction"],
+    ),
     ("an unknown directive", lambda t: t.write("R0_grants", up="-- pgberth: hurry\nSELECT 1;"), ["not understood"]),
     ("an empty gate", lambda t: t.write("R0_grants", up="-- pgberth: gate=\nSELECT 1;"), ["not understood"]),
     (

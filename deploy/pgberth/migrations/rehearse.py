@@ -139,6 +139,7 @@ class _Watch:
 
     def __init__(self, original: Connection, copy: Connection):
         self.locks: dict[str, tuple[TableLock, ...]] = {}
+        self._together: set[TableLock] = set()
         self._original, self._copy = original, copy
 
     def step(self, connection: Connection, migration: Migration) -> None:
@@ -147,7 +148,10 @@ class _Watch:
         strongest: dict[str, str] = {}
         for table, mode in held:
             strongest[table] = max(mode, strongest.get(table, mode), key=_MODES.index)
-        self.locks[migration.version] = tuple(sorted(TableLock(*lock) for lock in strongest.items()))
+        locks = {TableLock(*lock) for lock in strongest.items()}
+        if migration.kind == "repeatable":  # in one transaction, which still holds the locks of those before
+            self._together, locks = self._together | locks, locks - self._together
+        self.locks[migration.version] = tuple(sorted(locks))
 
     def _held(self, connection: Connection) -> Iterable[tuple[str, str]]:
         # Another session sees committed tables only, that is, those which others can be waiting for.

@@ -71,10 +71,9 @@ def _steps(
     for migration, index in _written(applied):
         if index.name in names:
             yield partial(_rebuild, connection, migration, index, patience)
-    if any(finding.kind != "index" for finding in wrong):
-        for migration in applied:
-            if migration.kind == "repeatable":
-                yield partial(go_up, connection, migration, patience)
+    repeatables = tuple(migration for migration in applied if migration.kind == "repeatable")
+    if repeatables and any(finding.kind != "index" for finding in wrong):
+        yield partial(go_up, connection, repeatables, patience, None)
 
 
 def _rebuild(connection: Connection, migration: Migration, index: IndexStatement, patience: Patience) -> None:

@@ -81,10 +81,13 @@ def check(twins: Mapping[str, str], places: Mapping[str, str], said: Directives)
     transaction, an empty up file, and a verify file that is not one single query.
     """
     problems = [*_verify(twins["verify"], places["verify"])]
+    repeatable = "down" not in twins
+    if repeatable and not said.transactional:
+        problems.append(Problem(f"{places['up']}: a repeatable without a transaction", "All of them are one together."))
     if not split(twins["up"]):
         problems.append(Problem(f"{places['up']} holds no statement"))
     for twin in ("up", "down"):
-        inside = twin == "down" or (said.transactional and not only_indexes(twins[twin]))
+        inside = twin == "down" or repeatable or (said.transactional and not only_indexes(twins[twin]))
         for statement in split(twins.get(twin, "")):
             problems += _statement(statement, f"{places[twin]}:{statement.line}", inside=inside)
     if problems:

@@ -22,7 +22,7 @@ from pgberth.migrations.ledger import Connection, Head
 from pgberth.migrations.plan import Plan, Waiting, plan_down, plan_up
 from pgberth.migrations.session import BOOTSTRAP, Connect, Patience, become_owner, locked, opened, retried
 from pgberth.migrations.source import SQL_ROOT, Migration, Parameters, sha256
-from pgberth.migrations.step import Observe, go_down, go_up
+from pgberth.migrations.step import Observe, go_down, go_up, units
 from pgberth.model.killpoint import killpoint
 from pgberth.model.problems import Refused
 
@@ -62,8 +62,8 @@ def apply(
     """
     with running(connect, component, patience) as connection:
         plan = plan_up(component, ledger.heads(connection, component), parameters, to, root)
-        for migration in plan.steps:
-            go_up(connection, migration, patience, observe)
+        for unit in units(plan.steps):
+            go_up(connection, unit, patience, observe)
         return _outcome(plan)
 
 

@@ -231,7 +231,7 @@ def _rendered(component: str, step: _Step, given: Parameters) -> Migration:
         template_sha256=sha256(template),
         rendered_sha256="" if missing else sha256(twins["up"]),
         parameters={name: given[name] for name in sorted(asked) if name in given},
-        transactional=directives.transactional and not rules.only_indexes(twins["up"]),
+        transactional=directives.transactional and not (step.kind == "versioned" and rules.only_indexes(twins["up"])),
         gate=directives.gate,
         missing=missing,
         needs=directives.needs,

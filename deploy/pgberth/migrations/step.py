@@ -1,10 +1,10 @@
-"""One migration, up or down, together with its ledger rows: both are there afterwards, or neither is."""
+"""Migrations, up or down, together with their ledger rows: both are there afterwards, or neither is."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import psycopg
@@ -24,19 +24,35 @@ Observe = Callable[[Connection, Migration], None]
 _EXISTS = {"42P06", "42P07", "42710", "42723", "42701"}
 
 
-def go_up(connection: Connection, migration: Migration, patience: Patience, observe: Observe | None = None) -> None:
+def units(steps: Iterable[Migration]) -> Iterator[tuple[Migration, ...]]:
     """
-    Apply one migration and verify it.
+    What is applied as a whole: each version, and all repeatables together.
 
-    + observe: called after the body, inside its transaction where it has one
+    Together, since one of them may take a right that the next one gives: nobody is to see the moment between.
+    """
+    steps = tuple(steps)
+    yield from ((step,) for step in steps if step.kind == "versioned")
+    repeatables = tuple(step for step in steps if step.kind == "repeatable")
+    if repeatables:
+        yield repeatables
+
+
+def go_up(connection: Connection, unit: tuple[Migration, ...], patience: Patience, observe: Observe | None) -> None:
+    """
+    Apply one unit and verify it.
+
+    + observe: called after each body, inside its transaction where it has one
 
     A transactional one is there as a whole or not at all. Another is `started` in the ledger until it is done; the next
     run takes it up again. Raises Refused, and records the failure.
     """
-    how = _in_transaction if migration.transactional else _by_statement
-    with failures_told(connection, migration, "up"):
-        how(connection, migration, patience, observe)
-    killpoint(f"migrate.{migration.component}.{migration.version}.applied")
+    with failures_told(connection, unit[0], "up"):
+        if unit[0].transactional:
+            _in_transaction(connection, unit, patience, observe)
+        else:
+            _by_statement(connection, unit[0], patience, observe)
+    for migration in unit:
+        killpoint(f"migrate.{migration.component}.{migration.version}.applied")
 
 
 def go_down(connection: Connection, migration: Migration, gone: tuple[Head, ...], patience: Patience) -> None:
@@ -54,7 +70,7 @@ def go_down(connection: Connection, migration: Migration, gone: tuple[Head, ...]
             for head in gone:
                 ledger.record(connection, head, "reverted")
             indexes.limit_table_locks(connection, patience)
-            _execute(connection, migration.down)
+            _execute(connection, migration, migration.down)
             killpoint(f"migrate.{migration.component}.{migration.version}.undone")
 
     with failures_told(connection, migration, "down"):
@@ -62,16 +78,26 @@ def go_down(connection: Connection, migration: Migration, gone: tuple[Head, ...]
     killpoint(f"migrate.{migration.component}.{migration.version}.reverted")
 
 
-def _in_transaction(connection: Connection, migration: Migration, patience: Patience, observe: Observe | None) -> None:
+def _in_transaction(
+    connection: Connection, unit: tuple[Migration, ...], patience: Patience, observe: Observe | None
+) -> None:
     def work() -> None:
-        began = time.monotonic()
         with connection.transaction():
-            _record_started(connection, migration)
             indexes.limit_table_locks(connection, patience)
-            _execute(connection, migration.up)
-            _finish(connection, migration, began, observe)
+            taken = [_run(connection, migration, observe) for migration in unit]
+            _verify(connection, unit)
+            for migration, duration_ms in zip(unit, taken, strict=True):
+                ledger.record(connection, migration, "applied", duration_ms=duration_ms)
 
-    retried(connection, migration.component, work, patience)
+    retried(connection, unit[0].component, work, patience)
+
+
+def _run(connection: Connection, migration: Migration, observe: Observe | None) -> int:
+    began = time.monotonic()
+    _record_started(connection, migration)
+    _execute(connection, migration, migration.up)
+    _told_ran(connection, migration, observe)
+    return _since(began)
 
 
 def _by_statement(connection: Connection, migration: Migration, patience: Patience, observe: Observe | None) -> None:
@@ -82,36 +108,45 @@ def _by_statement(connection: Connection, migration: Migration, patience: Patien
         if index is not None:
             indexes.ensure(connection, index, patience)
         else:
-            run = partial(_execute, connection, statement.text, statement.line)
+            run = partial(_execute, connection, migration, statement.text, statement.line)
             retried(connection, migration.component, run, patience)
-    _finish(connection, migration, began, observe)
+    _told_ran(connection, migration, observe)
+    _verify(connection, (migration,))
+    ledger.record(connection, migration, "applied", duration_ms=_since(began))
 
 
 def _record_started(connection: Connection, migration: Migration) -> None:
+    # The ledger's row comes first, so that two runners collide there before either has done anything.
     ledger.record(connection, migration, "started", with_body=not migration.transactional)
     killpoint(f"migrate.{migration.component}.{migration.version}.started")
 
 
-def _finish(connection: Connection, migration: Migration, began: float, observe: Observe | None) -> None:
+def _told_ran(connection: Connection, migration: Migration, observe: Observe | None) -> None:
     killpoint(f"migrate.{migration.component}.{migration.version}.ran")
-    wrong = findings(connection, [migration])
+    if observe is not None:
+        observe(connection, migration)
+
+
+def _verify(connection: Connection, unit: tuple[Migration, ...]) -> None:
+    wrong = findings(connection, unit)
     if wrong:
         hint = "The file did not do what its verify file expects; one of the two is wrong."
         raise Refused(Problem(str(finding), hint) for finding in wrong)
-    if observe is not None:
-        observe(connection, migration)
-    ledger.record(connection, migration, "applied", duration_ms=round((time.monotonic() - began) * 1000))
+
+
+def _since(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)
 
 
 class _Failed(Exception):
     """The server's error in a file of ours, with the line that it points to."""
 
-    def __init__(self, wrong: psycopg.Error, line: int | None):
+    def __init__(self, migration: Migration, wrong: psycopg.Error, line: int | None):
         super().__init__(str(wrong))
-        self.wrong, self.line = wrong, line
+        self.migration, self.wrong, self.line = migration, wrong, line
 
 
-def _execute(connection: Connection, text: str, first_line: int = 1) -> None:
+def _execute(connection: Connection, migration: Migration, text: str, first_line: int = 1) -> None:
     try:
         connection.execute(text.encode(), prepare=False)
     except RETRYABLE:
@@ -119,7 +154,7 @@ def _execute(connection: Connection, text: str, first_line: int = 1) -> None:
     except psycopg.Error as wrong:
         position = int(wrong.diag.statement_position or 0)
         line = first_line + text.count("\n", 0, position - 1) if position else None
-        raise _Failed(wrong, line) from wrong
+        raise _Failed(migration, wrong, line) from wrong
 
 
 @contextlib.contextmanager
@@ -130,14 +165,21 @@ def failures_told(connection: Connection, migration: Migration, twin: str) -> It
     except Refused as refused:
         _record_failure(connection, migration, "; ".join(problem.fact for problem in refused.problems))
         raise
-    except (_Failed, psycopg.Error) as failed:
-        wrong, line = (failed.wrong, failed.line) if isinstance(failed, _Failed) else (failed, None)
-        # The primary message only: the detail of a refused row holds the row.
-        said = " ".join((wrong.diag.message_primary or str(wrong)).split())
-        _record_failure(connection, migration, f"{wrong.sqlstate} {said}")
-        place = f" (line {line} of its {twin} file, rendered)" if line else ""
-        hint = wrong.diag.message_hint or _hint(connection, migration, wrong)
-        raise Refused.because(f"{migration.title}: {said}{place}", hint) from wrong
+    except _Failed as failed:
+        raise _refusal(connection, failed.migration, failed.wrong, twin, failed.line) from failed.wrong
+    except psycopg.Error as wrong:
+        raise _refusal(connection, migration, wrong, twin, None) from wrong
+
+
+def _refusal(
+    connection: Connection, migration: Migration, wrong: psycopg.Error, twin: str, line: int | None
+) -> Refused:
+    # The primary message only: the detail of a refused row holds the row.
+    said = " ".join((wrong.diag.message_primary or str(wrong)).split())
+    _record_failure(connection, migration, f"{wrong.sqlstate} {said}")
+    place = f" (line {line} of its {twin} file, rendered)" if line else ""
+    hint = wrong.diag.message_hint or _hint(connection, migration, wrong)
+    return Refused.because(f"{migration.title}: {said}{place}", hint)
 
 
 def _record_failure(connection: Connection, migration: Migration, note: str) -> None:
