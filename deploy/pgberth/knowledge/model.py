@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,14 +51,20 @@ def model_from(given: Mapping[str, str]) -> EmbeddingModel:
 
     Raises Refused with everything that is wrong.
     """
-    problems = [Problem(f"--data {name} is missing", _FORM) for name in ("model", "hash") if not given.get(name)]
+    name, fingerprint = given.get("model", "").strip(), given.get("hash", "").strip()
+    missing = [key for key, value in (("model", name), ("hash", fingerprint)) if not value]
+    problems = [Problem(f"--data {key} is missing", _FORM) for key in missing]
     typed = given.get("dimension", "")
-    if not typed.isascii() or not typed.isdigit() or not 1 <= int(typed) <= MOST_DIMENSIONS:
+    if not re.fullmatch(r"[0-9]{1,9}", typed) or not _indexable(int(typed)):
         fact = f"--data dimension={typed!r} must be a whole number from 1 to {MOST_DIMENSIONS}"
         problems.append(Problem(fact, f"HNSW over vector takes {MOST_DIMENSIONS} at most; {_FORM}"))
     if problems:
         raise Refused(problems)
-    return EmbeddingModel(given["model"], int(typed), given["hash"])
+    return EmbeddingModel(name, int(typed), fingerprint)
+
+
+def _indexable(dimension: int) -> bool:
+    return 1 <= dimension <= MOST_DIMENSIONS
 
 
 _FORM = "say --data model=NAME --data dimension=N --data hash=FINGERPRINT"
@@ -67,9 +74,12 @@ def register(connect: Connect, model: EmbeddingModel) -> bool:
     """
     Bind the store to the model: stamp the column's dimension, write the registry row, record the step.
 
-    True if anything was done. Raises Refused for another signature than the one registered, and for rows of another
-    dimension; both are named.
+    True if anything was done. Raises Refused for a dimension that no index takes, for another signature than the one
+    registered, and for rows of another dimension; both are named.
     """
+    if not _indexable(model.dimension):
+        fact = f"{model} cannot be indexed: a dimension is from 1 to {MOST_DIMENSIONS}"
+        raise Refused.because(fact, f"HNSW over vector takes {MOST_DIMENSIONS} at most; nothing was changed")
     return runner.run_code(
         connect, COMPONENT, STEP, model.parameters(), lambda connection: _stamp(connection, model), after=RESTS_ON
     )
