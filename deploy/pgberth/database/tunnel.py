@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import gevent
@@ -31,10 +31,10 @@ def loopback(host: Any, port: int) -> Iterator[tuple[str, int]]:
         raise ConnectionError(f"{host.name}: not connected over SSH")
 
     def forward(connection: socket.socket, peer: tuple[str, int]) -> None:
-        channel = transport.open_channel("direct-tcpip", ("127.0.0.1", port), peer)
-        back = gevent.spawn(_pump, channel, connection)
-        _pump(connection, channel)
-        back.join()
+        with closing(transport.open_channel("direct-tcpip", ("127.0.0.1", port), peer)) as channel:
+            back = gevent.spawn(_pump, channel, connection)
+            _pump(connection, channel)
+            back.join()
 
     server = StreamServer(("127.0.0.1", 0), forward)
     server.start()
