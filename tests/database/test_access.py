@@ -62,7 +62,7 @@ def findings(server: Server) -> list[str]:
 
 def globals_of(server: Server) -> str:
     """Every role, password, membership and setting of the cluster, as SQL."""
-    command = [server.bin / "pg_dumpall", "--globals-only", "-d", server.conninfo("postgres", "postgres")]
+    command = [str(server.bin / "pg_dumpall"), "--globals-only", "-d", server.conninfo("postgres", "postgres")]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return re.sub(r"^(--|\\(un)?restrict).*\n", "", told, flags=re.MULTILINE)
 

@@ -139,7 +139,7 @@ def test_a_setting_comes_back_from_the_server_as_it_was(postgres18: Server, valu
 def in_force(server: Server, path: Path, name: str) -> str:
     """The setting with this configuration file, by the server's own program, which refuses to be root."""
     identity = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.getuid() == 0 else []
-    asked = [server.bin / "postgres", "-D", server.home / "data", "-c", f"config_file={path}", "-C", name]
+    asked = [str(server.bin / "postgres"), "-D", str(server.home / "data"), "-c", f"config_file={path}", "-C", name]
     done = subprocess.run(["setpriv", *identity, "--", *asked], capture_output=True, text=True, cwd="/", check=True)
     return done.stdout.removesuffix("\n")
 
