@@ -33,10 +33,10 @@ def model_registered(berth: Berth, model: EmbeddingModel) -> Any:
         return
     berth.forget()
 
-    def work(connect: Connect, *_: object) -> None:
+    def work(connect: Connect) -> None:
         register(connect, model)
 
-    yield FunctionCommand(as_migrator, (berth, COMPONENT, work), {})
+    yield FunctionCommand(as_migrator, (berth, work), {})
 
 
 def _recorded(server: Server) -> Any:

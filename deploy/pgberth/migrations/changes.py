@@ -54,22 +54,22 @@ def reverted(berth: Berth, stamp: str) -> Any:
     place = f"{layout.directory(tenant.name)}/dumps"
     bindir = state.container.labels[layout.BINDIR_LABEL]
     yield berth.change(_DUMP, tenant.name, bindir, place, f"{stamp}-before-down.dump", timeout=3600)
-    # Newest first: a component may rest on those before it.
-    for component in reversed(above):
-        berth.forget()
-        yield FunctionCommand(as_migrator, (berth, component, _revert), {})
+    berth.forget()
+
+    def work(connect: Connect) -> None:
+        # The last applied goes first: a component may rest on those before it.
+        for component in reversed(above):
+            wanted = target(tenant, component)
+            if wanted is not None:
+                runner.revert(connect, component, wanted, tenant.parameters.get(component))
+
+    yield FunctionCommand(as_migrator, (berth, work), {})
 
 
 def _above(tenant: Tenant, component: str, server: Server) -> bool:
     wanted = target(tenant, component)
     heads = ledger.heads_of(server.ledger)
     return wanted is not None and bool(plan_down(component, heads, wanted, tenant.parameters.get(component)))
-
-
-def _revert(connect: Connect, tenant: Tenant, component: str) -> None:
-    wanted = target(tenant, component)
-    if wanted is not None:
-        runner.revert(connect, component, wanted, tenant.parameters.get(component))
 
 
 # The image's own clients, by their plain names, as the superuser on the socket.
@@ -131,9 +131,9 @@ def erased(berth: Berth, wanted: Erasure) -> Any:
         return
     berth.forget()
 
-    def work(connect: Connect, *_: object) -> None:
+    def work(connect: Connect) -> None:
         gone = erase(connect, wanted)
         told = ", ".join(f"{rows} of {table}" for table, rows in gone.items())
         host.log(f"{berth.tenant.name}: erased {wanted.subject}: {told}")
 
-    yield FunctionCommand(as_migrator, (berth, component, work), {})
+    yield FunctionCommand(as_migrator, (berth, work), {})

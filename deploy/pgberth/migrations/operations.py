@@ -15,7 +15,7 @@ from pgberth.database.probe import Server, probe_sql
 from pgberth.database.session import connect, reached
 from pgberth.migrations import ledger, repair, runner, source
 from pgberth.migrations.plan import Plan, plan_up
-from pgberth.migrations.session import Connect
+from pgberth.migrations.session import Connect, shared
 from pgberth.migrations.verify import REPAIRABLE, Finding, verify_sql
 from pgberth.model.load import did_you_mean
 from pgberth.model.problems import Problem, Refused
@@ -44,13 +44,26 @@ def at_targets(berth: Berth) -> Any:
     except Refused as refused:
         yield commands.refuse(*refused.problems)
         return
-    for ready in plans:
-        if ready.steps:
-            berth.forget()
-            yield FunctionCommand(as_migrator, (berth, ready.component, _apply), {})
-        elif any(finding.kind in REPAIRABLE for finding in findings(server, ready)):
-            berth.forget()
-            yield FunctionCommand(as_migrator, (berth, ready.component, _repair), {})
+    behind = [ready.component for ready in plans if ready.steps]
+    broken = [
+        ready.component
+        for ready in plans
+        if not ready.steps and any(finding.kind in REPAIRABLE for finding in findings(server, ready))
+    ]
+    if not behind and not broken:
+        return
+    berth.forget()
+
+    def work(connect: Connect) -> None:
+        # One session for all of them: a new one has to read the catalogue anew.
+        with shared(connect) as session:
+            for component in behind:
+                given = tenant.parameters.get(component)
+                runner.apply(session, component, given, to=target(tenant, component))
+            for component in broken:
+                _repair(session, tenant, component)
+
+    yield FunctionCommand(as_migrator, (berth, work), {})
 
 
 def plan(tenant: Tenant, component: str, server: Server) -> Plan:
@@ -122,13 +135,13 @@ def target(tenant: Tenant, component: str) -> int | str | None:
     return None if wanted == HEAD else wanted
 
 
-def as_migrator(state: Any, host: Any, berth: Berth, component: str, work: Callable[..., None]) -> bool:  # noqa: ARG001
+def as_migrator(state: Any, host: Any, berth: Berth, work: Callable[[Connect], None]) -> bool:  # noqa: ARG001
     """Do work with sessions of the migrator's; a refusal becomes the tenant's failure, in our own words."""
     password = berth.secret("migrator")
 
     def act() -> None:
         with reached(berth.port) as address:
-            work(lambda: connect(address, MIGRATOR, password), berth.tenant, component)
+            work(lambda: connect(address, MIGRATOR, password))
 
     done = told(host, berth.tenant, act)
     berth.forget()
@@ -152,10 +165,9 @@ def told(host: Any, tenant: Tenant, act: Callable[[], None]) -> bool:
     return False
 
 
-def _apply(connect: Connect, tenant: Tenant, component: str) -> None:
-    runner.apply(connect, component, tenant.parameters.get(component), to=target(tenant, component))
-
-
 def _repair(connect: Connect, tenant: Tenant, component: str) -> None:
-    for fixed in repair.repair(connect, component, tenant.parameters.get(component)).fixed:
+    done = repair.repair(connect, component, tenant.parameters.get(component))
+    for fixed in done.fixed:
         logger.info(f"{host.print_prefix}repaired: {fixed}")
+    for obstacle in done.obstacles:
+        logger.warning(f"{host.print_prefix}not repaired: {obstacle}")
