@@ -15,10 +15,10 @@ from pgberth.database.access import REPAIRABLE, access_sql
 from pgberth.database.probe import Server
 from pgberth.model import layout, scram
 from pgberth.model.problems import Problem
-from pgberth.model.roles import APP_LOGINS, DATABASE, SECRETS
+from pgberth.model.roles import APP_LOGINS, SECRETS
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
-from pgberth.model.url import tenant_url, variable
+from pgberth.model.url import passfile_line, tenant_url, variable
 
 # pg_reload_conf answers "true" to a file it cannot read, and keeps the old rules: so ask first.
 _RELOAD = """
@@ -119,12 +119,11 @@ def connection_files(tenant: Tenant, port: int, password: Secret) -> dict[str, s
     connection.env carries URLs with the password, for a client that reads its environment from a file; passfile is
     libpq's own form, so that a URL can do without.
     """
-    passfile = f"127.0.0.1:{port}:{DATABASE}:{APP_LOGINS[0]}:{password.reveal()}\n"
     urls = [
         f"{variable(component)}={tenant_url(port, component, password=password)}"
         for component in (None, *tenant.ordered_components)
     ]
-    return {"passfile": passfile, "connection.env": "\n".join(urls) + "\n"}
+    return {"passfile": passfile_line(port, password), "connection.env": "\n".join(urls) + "\n"}
 
 
 def _sha256(text: str) -> str:

@@ -42,6 +42,12 @@ def tenant_url(
     return f"postgresql://{login}@127.0.0.1:{port}/{DATABASE}{query}"
 
 
+def passfile_line(port: int, password: Secret, user: str = APP_LOGINS[0]) -> str:
+    """The line of a libpq passfile for that login on this port of loopback."""
+    escaped = password.reveal().replace("\\", "\\\\").replace(":", "\\:")
+    return f"127.0.0.1:{port}:{DATABASE}:{user}:{escaped}\n"
+
+
 def variable(component: str | None) -> str:
     """The environment variable a component's URL is published under."""
     return "DATABASE_URL" if component is None else f"{component.upper()}_DATABASE_URL"

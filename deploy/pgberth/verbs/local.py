@@ -27,7 +27,7 @@ from pgberth.model.problems import Refused
 from pgberth.model.roles import APP_LOGINS, DATABASE
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
-from pgberth.model.url import search_path, tenant_url
+from pgberth.model.url import passfile_line, search_path, tenant_url
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -123,7 +123,7 @@ def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
     password = _app_password(tenant, identity, _spec(tenant, identity))
-    line = f"127.0.0.1:5432:{DATABASE}:{APP_LOGINS[0]}:{password.reveal()}\n"
+    line = passfile_line(5432, password)
     path = search_path(options.component) if options.component else ()
     _become(identity)
     passfile = os.memfd_create("passfile")
