@@ -7,17 +7,19 @@ triggers enabled ALWAYS again and looked at. Whatever fails leaves everything as
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import LiteralString
 from uuid import UUID
 
-import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
+from pgberth.migrations.indexes import limit_table_locks
 from pgberth.migrations.ledger import Connection
 from pgberth.migrations.runner import running
-from pgberth.migrations.session import Connect, Patience
+from pgberth.migrations.session import Connect, Patience, retried
 from pgberth.model.problems import Problem, Refused
 
 TRIGGERS = ("append_only", "append_only_row")
@@ -29,27 +31,41 @@ class Kind:
     What belongs to a subject.
 
     + history: append-only (table, column that names the subject), children first
-    + derived: the same for tables that only repeat it, and may not be there
+    + derived: the same for tables that are no history, and may not be there
     + parent: the subject's own table, keyed by id; its row goes last
+    + kept_by: a query for other subjects whose history refers to it
     """
 
     component: str
     parent: str
     history: tuple[tuple[str, str], ...]
     derived: tuple[tuple[str, str], ...] = ()
+    kept_by: LiteralString = ""
 
 
 KINDS: Mapping[str, Kind] = {
     "task_run": Kind(
-        "control_plane", "task_run", (("memory_procedure_event", "task_run_id"), ("task_checkpoint", "task_run_id"))
+        "control_plane",
+        "task_run",
+        (("memory_procedure_event", "task_run_id"), ("task_checkpoint", "task_run_id")),
+        kept_by="SELECT DISTINCT 'memory_procedure:' || procedure_id FROM control_plane.memory_procedure_version"
+        " WHERE source_task_run_id = %(id)s ORDER BY 1",
     ),
     "memory_procedure": Kind(
         "control_plane",
         "memory_procedure",
         (("memory_procedure_event", "procedure_id"), ("memory_procedure_version", "procedure_id")),
         derived=(("memory_procedure_embedding", "procedure_id"),),
+        kept_by="SELECT DISTINCT 'memory_procedure:' || e.procedure_id FROM control_plane.memory_procedure_event AS e"
+        " JOIN control_plane.memory_procedure_version AS v ON v.id = e.procedure_version_id"
+        " WHERE v.procedure_id = %(id)s AND e.procedure_id <> v.procedure_id ORDER BY 1",
     ),
-    "knowledge_node": Kind("knowledge", "knowledge_nodes", (("review_events", "memory_id"),)),
+    "knowledge_node": Kind(
+        "knowledge",
+        "knowledge_nodes",
+        (("review_events", "memory_id"),),
+        derived=(("scheduling", "memory_id"), ("edges", "source_id"), ("edges", "target_id")),
+    ),
 }
 
 
@@ -96,22 +112,40 @@ def erase(connect: Connect, wanted: Erasure, patience: Patience = Patience()) ->
     """
     Erase the subject; rows deleted, by table.
 
-    Raises Refused where there is nothing of it, or where rows that stay refer to what would go.
+    Raises Refused where there is nothing of it, where rows that stay refer to what would go, where a trigger is not as
+    it should be, and where others hold the tables for too long.
     """
     kind = KINDS[wanted.kind]
     with running(connect, kind.component, patience) as connection:
-        try:
-            with connection.transaction():
-                connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{patience.table_lock_ms}ms"])
-                gone = dict(_delete(connection, kind, wanted.id))
-                if not any(gone.values()):
-                    raise Refused.because(f"{kind.component} has nothing of {wanted.subject}", "nothing was changed")
-                _refuse_open(connection, kind)
-                _bury(connection, kind, wanted, gone)
-        except psycopg.errors.IntegrityConstraintViolation as kept:
-            fact = f"{wanted.subject} is referred to by rows that stay: {kept.diag.constraint_name}"
-            raise Refused.because(fact, "nothing was changed; erase what refers to it first") from kept
-    return gone
+        return retried(connection, kind.component, lambda: _erase(connection, kind, wanted, patience), patience)
+
+
+def _erase(connection: Connection, kind: Kind, wanted: Erasure, patience: Patience) -> dict[str, int]:
+    try:
+        with connection.transaction():
+            limit_table_locks(connection, patience)
+            _refuse_open(connection, kind)
+            _refuse_kept(connection, kind, wanted)
+            gone: Counter[str] = Counter()
+            for table, rows in _delete(connection, kind, wanted.id):
+                gone[table] += rows
+            if not any(gone.values()):
+                raise Refused.because(f"{kind.component} has nothing of {wanted.subject}", "nothing was changed")
+            _refuse_open(connection, kind)
+            _bury(connection, kind, wanted, gone)
+    except (errors.ForeignKeyViolation, errors.RestrictViolation) as kept:
+        fact = f"{wanted.subject} is referred to by rows that stay: {kept.diag.message_primary}"
+        raise Refused.because(fact, "nothing was changed; erase what refers to it first") from kept
+    return dict(gone)
+
+
+def _refuse_kept(connection: Connection, kind: Kind, wanted: Erasure) -> None:
+    if not kind.kept_by:
+        return
+    others = [other for (other,) in connection.execute(kind.kept_by, {"id": wanted.id})]
+    if others:
+        fact = f"{wanted.subject} is referred to by the history of {', '.join(others)}"
+        raise Refused.because(fact, "nothing was changed; erase what refers to it first")
 
 
 def _delete(connection: Connection, kind: Kind, identity: UUID) -> Iterator[tuple[str, int]]:
@@ -144,9 +178,10 @@ def _refuse_open(connection: Connection, kind: Kind) -> None:
     """Both triggers of every table of the subject fire always, or nothing of this happened."""
     tables = [f"{kind.component}.{table}" for table, _ in kind.history]
     row = connection.execute(
-        "SELECT count(*) FROM pg_catalog.pg_trigger WHERE tgenabled = 'A' AND tgname = ANY (%s)"
-        " AND tgrelid = ANY (%s::text[]::regclass[])",
-        [list(TRIGGERS), tables],
+        "SELECT count(*) FROM unnest(%s::text[]) AS wanted (name)"
+        " JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = pg_catalog.to_regclass(wanted.name)"
+        " WHERE t.tgenabled = 'A' AND t.tgname = ANY (%s)",
+        [tables, list(TRIGGERS)],
     ).fetchone()
     if row != (len(TRIGGERS) * len(tables),):
         raise Refused.because(f"{kind.component}: a trigger of {', '.join(tables)} is not as it should be", _REPAIR)
@@ -155,8 +190,8 @@ def _refuse_open(connection: Connection, kind: Kind) -> None:
 _REPAIR = "nothing was changed; run deploy/provision.py, which puts triggers right, then try again"
 
 
-def _bury(connection: Connection, kind: Kind, wanted: Erasure, gone: dict[str, int]) -> None:
+def _bury(connection: Connection, kind: Kind, wanted: Erasure, gone: Mapping[str, int]) -> None:
     connection.execute(
         "INSERT INTO memory_ledger.tombstone (component, subject, deleted, reason) VALUES (%s, %s, %s, %s)",
-        [kind.component, wanted.subject, Jsonb(gone), wanted.reason],
+        [kind.component, wanted.subject, Jsonb(dict(gone)), wanted.reason],
     )
