@@ -41,7 +41,7 @@ def ordered(cluster: Server) -> Server:
 def run(server: Server, script: Secret) -> None:
     """As the product does: psql, as the superuser, connected to postgres, the script on stdin."""
     command = [
-        server.bin / "psql",
+        str(server.bin / "psql"),
         "-XAtq",
         "-v",
         "ON_ERROR_STOP=1",

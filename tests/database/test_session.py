@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,7 +151,3 @@ def test_the_way_over_ssh_is_closed_afterwards() -> None:
 def test_a_host_that_is_not_connected_is_said_to_be_so(transport: Any) -> None:
     with pytest.raises(ConnectionError, match="acme: not connected over SSH"), loopback(over_ssh(transport), 5501):
         pass
-
-
-def test_the_environment_of_the_tests_is_their_own() -> None:
-    assert "PGPASSWORD" not in os.environ

@@ -1,0 +1,242 @@
+"""Verbs of a tenant's database: what is sent in which state, and that passwords are on no command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.state import TenantState
+from pgberth.database import operations
+from pgberth.database.configuration import reload_files
+from pgberth.database.operations import connection_files
+from pgberth.model import layout
+from pgberth.model.secret import Secret
+from pgberth.model.tenant import Tenant
+from tests.fake_host import CANARY, Answer, FakeHost, Sent, password_in, sent, stored
+from tests.postgres import Server
+from tests.sample import ABSENT, ACME, IMAGE, container, server, spec_file, state
+
+FILES = reload_files(ACME)
+SECRETS = stored(["superuser-v1", "migrator-v1", "app-v1", "monitor-v1"])
+DIRECTORY = layout.directory("acme")
+
+Operation = Callable[..., Any]
+ROOMS: dict[str, tuple[Operation, dict[str, Any]]] = {
+    "configuration": (operations.configuration_current, {"files": FILES}),
+    "access": (operations.access_current, {}),
+    "connections": (operations.connection_files_published, {}),
+}
+
+
+def host(found: TenantState | None, secrets: tuple[str, Answer] = SECRETS) -> FakeHost:
+    return FakeHost(facts={TenantLook: lambda **_: found}, answers=[secrets])
+
+
+def do(room: str, at: FakeHost | TenantState | None, tenant: Tenant = ACME) -> list[Sent]:
+    operation, arguments = ROOMS[room]
+    here = at if isinstance(at, FakeHost) else host(at)
+    return sent(operation, here, berth=Berth(tenant, "SELECT 1"), **arguments)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_tenant_in_order_is_left_alone(room: str) -> None:
+    at = host(state())
+    assert do(room, at) == []
+    assert at.said == []
+
+
+NOT_UP = {
+    "could not be asked": None,
+    "on a machine that is not ready": state(ready=None, **ABSENT),
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("which", NOT_UP)
+def test_nothing_is_done_to_a_tenant_that_is_not_there(room: str, which: str) -> None:
+    assert do(room, NOT_UP[which]) == []
+
+
+STOPPED = state(container=container(status="exited", pid=0, process={}), marker={}, server=None)
+
+
+def test_roles_are_not_looked_at_while_the_server_is_stopped() -> None:
+    assert do("access", STOPPED) == do("access", state(**{**ABSENT, "container": None})) == []
+
+
+# pg_hba.conf and its fellow.
+
+
+def without(*paths: str) -> TenantState:
+    return state(files={path: digest for path, digest in state().files.items() if path not in paths})
+
+
+def test_a_file_that_is_missing_or_another_is_written_and_the_server_reloads() -> None:
+    for found in (without("etc/pg_hba.conf"), state(files={**state().files, "etc/pg_hba.conf": "0" * 64})):
+        write, reload = do("configuration", found)
+        assert write.arguments == [f"{layout.etc('acme')}/pg_hba.conf", "0600"]
+        assert write.stdin == FILES["pg_hba.conf"]
+        assert "pg_reload_conf" in reload.stdin
+        assert write.locked
+        assert reload.locked
+
+
+def test_the_server_is_asked_whether_it_understands_the_file_before_it_is_told_to_reload() -> None:
+    _, reload = do("configuration", without("etc/pg_hba.conf"))
+    assert reload.stdin.index("pg_hba_file_rules") < reload.stdin.index("pg_reload_conf")
+    assert "RAISE EXCEPTION" in reload.stdin
+
+
+def test_a_server_that_does_not_run_reads_its_files_when_it_starts() -> None:
+    stopped = replace(STOPPED, files={})
+    assert [command.arguments[0] for command in do("configuration", stopped)] == [
+        f"{layout.etc('acme')}/{name}" for name in FILES
+    ]
+
+
+def test_letting_the_superuser_in_over_tcp_is_a_reload_not_a_new_container() -> None:
+    opened = replace(ACME, superuser_tcp=True)
+    operation = operations.configuration_current
+    write, _ = sent(operation, host(state()), berth=Berth(opened, ""), files=reload_files(opened))
+    assert "host all postgres all scram-sha-256" in write.stdin
+
+
+# Roles and rights.
+
+
+def test_where_every_verifier_is_the_stored_passwords_nothing_is_sent() -> None:
+    at = host(state())
+    assert do("access", at) == []
+    assert len(at.asked) == 1  # the stored secrets, read once
+
+
+def test_the_script_goes_in_over_the_socket_as_the_superuser_on_stdin() -> None:
+    (script,) = do("access", state(server=None, server_said='database "memory" does not exist'))
+    assert script.locked
+    assert script.arguments == ["acme", IMAGE.bindir]
+    assert "podman exec -i" in script.script
+    assert "-h /run/postgresql -U postgres" in script.script
+    assert "ON_ERROR_STOP=1" in script.script
+    assert script.stdin.count(" PASSWORD 'SCRAM-SHA-256$") == 4
+
+
+@pytest.mark.parametrize("role", ["postgres", "memory_migrator", "memory_app_a", "memory_monitor"])
+def test_only_the_password_that_differs_is_sent_as_a_verifier(role: str) -> None:
+    verifiers = server()["verifiers"]
+    for changed in ({**verifiers[role], "digest": "0" * 64}, {**verifiers[role], "iterations": 1000}, None):
+        told = {name: changed if name == role else kept for name, kept in verifiers.items()}
+        found = state(server=server(verifiers={name: told[name] for name in told if told[name]}))
+        at = host(found)
+        (script,) = do("access", at)
+        assert script.stdin.count(" PASSWORD ") == 1
+        assert f"""ALTER ROLE "{role}" PASSWORD 'SCRAM-SHA-256$""" in script.stdin
+        assert at.said == [f"acme: repairing: password of {role} is not the stored one"]
+
+
+@pytest.mark.parametrize("kind", ["role", "member", "setting", "grant", "owner"])
+def test_what_holds_no_data_is_named_and_put_right(kind: str) -> None:
+    finding = {"kind": kind, "object": "memory_app", "problem": "is not wanted"}
+    at = host(state(server=server(access=[finding])))
+    (script,) = do("access", at)
+    assert " PASSWORD " not in script.stdin
+    assert f"acme: repairing: {kind} memory_app is not wanted" in at.said
+
+
+@pytest.mark.parametrize("kind", ["stray", "stranger", "schema", "extension"])
+def test_what_may_be_somebodys_is_left_to_the_checks(kind: str) -> None:
+    finding = {"kind": kind, "object": "public.notes", "problem": "does not belong in public"}
+    at = host(state(server=server(access=[finding])))
+    assert do("access", at) == []
+    assert at.said == []
+
+
+def test_a_database_without_pgvector_gets_it() -> None:
+    (script,) = do("access", state(server=server(vector="")))
+    assert "CREATE EXTENSION vector SCHEMA public" in script.stdin
+
+
+@pytest.mark.parametrize("missing", ["superuser-v1", "migrator-v1", "app-v1", "monitor-v1"])
+def test_a_password_that_is_not_stored_is_refused_and_none_is_set(missing: str) -> None:
+    names = [name for name in spec_file()["secrets"].values() if name != missing]
+    (refused,) = do("access", host(state(), stored(names)))
+    assert refused.refusal.startswith("acme: no stored password for ")
+    assert "HINT: is ~/" in refused.refusal
+
+
+@pytest.mark.parametrize("unreadable", [Answer(stderr="Permission denied", done=False), Answer(""), Answer("app-v1")])
+def test_passwords_that_cannot_be_read_are_refused_all_of_them_by_role(unreadable: Answer) -> None:
+    (refused,) = do("access", host(state(), (SECRETS[0], unreadable)))
+    assert "memory_app_a, memory_migrator, memory_monitor, postgres" in refused.refusal
+    (refused,) = do("connections", host(state(files={}), (SECRETS[0], unreadable)))
+    assert "no stored password for memory_app_a" in refused.refusal
+
+
+def test_the_passwords_of_the_spec_file_count_not_the_first_ones() -> None:
+    names = {**spec_file()["secrets"], "app": "app-v8"}
+    found = state(spec={**spec_file(), "secrets": names})
+    (script,) = do("access", host(found, stored([*names.values(), "app-v1"])))
+    assert """ALTER ROLE "memory_app_a" PASSWORD""" in script.stdin
+    assert script.stdin.count(" PASSWORD ") == 1
+
+
+# Connection files.
+
+
+def test_missing_connection_files_are_written_for_their_owner_only() -> None:
+    passfile, environment = do("connections", without("passfile", "connection.env"))
+    assert passfile.arguments == [f"{DIRECTORY}/passfile", "0600"]
+    assert environment.arguments == [f"{DIRECTORY}/connection.env", "0600"]
+    assert passfile.stdin == f"127.0.0.1:5501:memory:memory_app_a:{password_in('app-v1').reveal()}\n"
+    assert [line.split("=")[0] for line in environment.stdin.splitlines()] == [
+        "DATABASE_URL",
+        "MEMORY_PLUGIN_DATABASE_URL",
+    ]
+
+
+def test_only_the_file_that_differs_is_written() -> None:
+    (only,) = do("connections", without("passfile"))
+    assert only.arguments[0] == f"{DIRECTORY}/passfile"
+
+
+def test_the_files_name_the_port_the_server_listens_on_not_the_one_it_will() -> None:
+    # A port newly given in the inventory is taken up by a recycle.
+    assert do("connections", state(), replace(ACME, port=5599)) == []
+
+
+@pytest.mark.parametrize("text", ["plain", "p:w", "back\\slash", "\\:", "p@s s/w?o#r%d&=", "it's", "☃"])
+def test_an_odd_password_logs_in_by_either_file(postgres18: Server, tmp_path: Path, text: str) -> None:
+    with postgres18.connect() as session:
+        session.execute("DROP ROLE IF EXISTS odd")
+        session.execute(sql.SQL("CREATE ROLE odd LOGIN PASSWORD {}").format(sql.Literal(text)))
+    files = connection_files(ACME, postgres18.port, Secret(text))
+    passfile = tmp_path / "passfile"
+    passfile.write_text(files["passfile"].replace("memory_app_a", "odd").replace(":memory:", ":postgres:"))
+    passfile.chmod(0o600)
+    way = {"host": "127.0.0.1", "port": str(postgres18.port), "user": "odd", "dbname": "postgres"}
+    psycopg.connect(**way, passfile=str(passfile)).close()  # type: ignore[arg-type]
+    urls = dict(line.split("=", 1) for line in files["connection.env"].splitlines())
+    for url in urls.values():
+        assert conninfo_to_dict(url)["password"] == text
+    with postgres18.connect() as session:
+        session.execute("DROP ROLE odd")
+
+
+# Everything.
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_password_is_on_a_command_line_and_only_the_connection_files_hold_one(room: str) -> None:
+    at = host(state(files={}, server=server(verifiers={})))
+    commands_sent = do(room, at)
+    assert commands_sent
+    assert not [command for command in (*commands_sent, *at.asked) if CANARY in command.text]
+    assert all((CANARY in command.stdin) is (room == "connections") for command in commands_sent)
+    assert CANARY not in "\n".join(at.said)

@@ -1,0 +1,105 @@
+"""The one query that tells everything of a server: asked of a real one as the product asks, and read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from pgberth.container.state import TenantState
+from pgberth.database import probe
+from pgberth.database.access import access_sql
+from pgberth.database.probe import Finding, probe_sql
+from pgberth.database.probe import Server as Seen
+from pgberth.migrations.operations import tenant_probe
+from pgberth.model import scram
+from pgberth.model.roles import SECRETS
+from pgberth.model.tenant import COMPONENTS, HEAD
+from tests.fake_host import CANARY, password_in
+from tests.postgres import Server, running_server
+from tests.sample import ACME, look, server, state
+
+ALL_THREE = replace(ACME, components=dict.fromkeys(COMPONENTS, HEAD))
+
+
+def psql(server: Server, script: str, database: str) -> str:
+    """As look.sh asks: silent, unaligned, tuples only, as the superuser."""
+    options = ["-XAtq", "-v", "ON_ERROR_STOP=1", server.conninfo("postgres", database), "-f", "-"]
+    command = [str(server.bin / "psql"), *options]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def answer() -> Iterator[str]:
+    """What the probe says of a cluster whose access is in order and which has no schema yet."""
+    with running_server(18) as cluster:
+        verifiers = {role: scram.verifier(password_in(f"{kind}-v1")) for kind, role in SECRETS.items()}
+        assert psql(cluster, access_sql(ALL_THREE, verifiers).reveal(), "postgres") == ""
+        yield psql(cluster, tenant_probe(ALL_THREE), "memory")
+
+
+def seen(answer: str) -> Seen:
+    text = look(found=state(server=json.loads(answer)))
+    found = Seen.of(TenantState.parse(text.splitlines()))
+    assert found is not None
+    return found
+
+
+def test_the_answer_is_one_json_object_on_one_line(answer: str) -> None:
+    assert answer.count("\n") == 1
+    assert set(json.loads(answer)) == set(server())
+
+
+def test_the_answer_of_a_real_server_is_read(answer: str) -> None:
+    found = seen(answer)
+    assert found.version.startswith("18")
+    assert found.system_identifier.isdigit()
+    assert found.vector == found.vector_available != ""
+    assert (found.in_recovery, found.hba_errors, found.access, found.ledger) == (False, (), (), ())
+    assert len(found.hba_sha256) == 64
+
+
+def test_what_is_not_there_is_told_as_findings(answer: str) -> None:
+    missing = {(row["component"], row["problem"]) for row in seen(answer).findings}
+    assert {(component, "is missing") for component in COMPONENTS} <= missing
+
+
+def test_a_stored_password_is_recognised_and_no_verifier_is_told(answer: str) -> None:
+    found = seen(answer)
+    for kind, role in SECRETS.items():
+        stored = found.verifiers[role]
+        assert scram.matches(password_in(f"{kind}-v1"), stored.salt, stored.iterations, stored.digest)
+        assert not scram.matches(password_in("another"), stored.salt, stored.iterations, stored.digest)
+    assert "SCRAM-SHA-256" not in answer
+    assert CANARY not in answer
+
+
+def test_the_probe_writes_nothing_and_does_not_wait_for_ever() -> None:
+    text = tenant_probe(ACME)
+    assert text.startswith("BEGIN READ ONLY;")
+    assert "SET LOCAL statement_timeout = '20s'" in text
+    assert "SET LOCAL search_path = pg_catalog, pg_temp" in text
+    assert text.rstrip().endswith("COMMIT;")
+
+
+def test_no_place_in_the_probe_is_left_empty() -> None:
+    text = probe_sql(ACME, "SELECT 'the ledger'", "SELECT 'a finding'")
+    assert "SELECT 'the ledger'" in text
+    assert "SELECT 'a finding'" in text
+    for place in ("ACCESS", "LEDGER", "FINDINGS"):
+        assert f"\n{place}\n" in probe._PROBE
+        assert f"\n{place}\n" not in text
+
+
+def test_a_server_that_is_down_has_nothing_to_tell() -> None:
+    assert Seen.of(state(server=None)) is None
+
+
+def test_findings_read_as_facts() -> None:
+    found = seen(json.dumps(server(access=[{"kind": "role", "object": "x", "problem": "is missing"}])))
+    assert found.access == (Finding("role", "x", "is missing"),)
+    assert str(found.access[0]) == "role x is missing"
