@@ -22,8 +22,9 @@ from pgberth.database.session import connect, reached
 from pgberth.migrations.drift import Trait, differences, snapshot
 from pgberth.migrations.fresh import Action, rebuild
 from pgberth.migrations.ledger import heads_of
-from pgberth.migrations.operations import told
+from pgberth.migrations.operations import plan, told
 from pgberth.model import layout
+from pgberth.model.problems import Refused
 from pgberth.model.roles import APP_LOGINS, MIGRATOR, REHEARSAL
 from pgberth.model.tenant import Tenant
 
@@ -80,12 +81,24 @@ def baseline_known(berth: Berth, actions: Mapping[str, Action]) -> Any:
     server = Server.of(seen) if seen is not None else None
     if seen is None or seen.container is None or server is None or read(berth, server) is not None:
         return
+    if not _history_holds(berth.tenant, server):
+        return
     yield berth.superuser(_EMPTY)
     made: list[Trait] = []
     yield FunctionCommand(_make, (berth, server, actions, made), {})
     yield berth.superuser(_DROP)
     text = json.dumps({"key": key(server), "traits": [[t.kind, t.object, t.trait, t.value] for t in made]})
     yield berth.write(place(berth.tenant), text + "\n")
+
+
+def _history_holds(tenant: Tenant, server: Server) -> bool:
+    """Whether these files can be run afresh at all; where not, the ledger's own check says why."""
+    try:
+        for component in tenant.ordered_components:
+            plan(tenant, component, server)
+    except Refused:
+        return False
+    return True
 
 
 def _make(
