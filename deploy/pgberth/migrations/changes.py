@@ -22,13 +22,15 @@ from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import DATABASE, MIGRATOR
 from pgberth.model.tenant import Tenant
 
-# A logical dump of everything, proven readable before anything goes down; its name is the only thing that is told.
+# A logical dump of everything, read to its end before anything goes down: a list of contents is whole in a dump that is
+# cut short. Its name is the only thing that is told.
 _DUMP = """set -eu; umask 077
-container=$1 bindir=$2 place=$3 name=$4
+container=$1 bindir=$2 place=$3 name=$4 new=$3/.$4.new
 mkdir -p "$place"
-podman exec -i "$container" "$bindir/pg_dump" -h /run/postgresql -U postgres -d memory -Fc > "$place/.$name.new"
-podman exec -i "$container" "$bindir/pg_restore" --list < "$place/.$name.new" | grep -q 'TABLE DATA'
-sync "$place/.$name.new"; mv "$place/.$name.new" "$place/$name"
+trap 'rm -f "$new"' EXIT
+podman exec -i "$container" "$bindir/pg_dump" -h /run/postgresql -U postgres -d memory -Fc > "$new"
+podman exec -i "$container" "$bindir/pg_restore" -f /dev/null < "$new"
+sync "$new"; mv "$new" "$place/$name"; sync "$place"
 """
 
 
