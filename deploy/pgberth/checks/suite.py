@@ -43,9 +43,10 @@ def run(subject: Subject) -> tuple[Result, ...]:
 
 def _result(check: Check, subject: Subject) -> Result:
     began = time.monotonic()
+    problems: list[str] = []
     try:
-        problems = tuple(check.find(subject))
+        problems.extend(check.find(subject))
     except psycopg.Error as error:
-        # Not the DETAIL: of a failed CHECK it is the row.
-        problems = (f"could not be asked: {error.diag.message_primary or error}".strip(),)
-    return Result(check.id, problems, time.monotonic() - began)
+        # What was found before stays in the list. Not the DETAIL: of a failed CHECK it is the row.
+        problems.append(f"could not be asked: {error.diag.message_primary or error}".strip())
+    return Result(check.id, tuple(problems), time.monotonic() - began)
