@@ -57,7 +57,7 @@ def read(berth: Berth, server: Server) -> tuple[Trait, ...] | None:
     try:
         kept = json.loads(output.stdout) if done else {}
         return tuple(Trait(*row) for row in kept["traits"]) if kept.get("key") == key(server) else None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None  # another version's file, or half of one: made anew
 
 
