@@ -1,0 +1,177 @@
+"""The suite asked of a real server: green where all is well, and red by name where somebody spoilt it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pgberth.checks import suite
+from pgberth.checks.suite import run
+from pgberth.model.secret import Secret
+from pgberth.model.tenant import Tenant
+from tests.checks.conftest import HBA, LIVE, Live
+
+
+def red(live: Live, tenant: Tenant = LIVE) -> dict[str, str]:
+    """Red check -> its problems, one a line."""
+    results = run(live.subject(tenant))
+    return {result.id: "\n".join(result.problems) for result in results if not result.passed}
+
+
+def test_a_tenant_in_order_is_green_on_every_check(live: Live) -> None:
+    results = run(live.subject())
+    assert [result.id for result in results] == [check.id for check in suite.ALL if not check.needs_baseline]
+    assert {result.id: result.problems for result in results if not result.passed} == {}
+
+
+def test_the_suite_leaves_nothing_behind(live: Live) -> None:
+    before = live.dump()
+    run(live.subject())
+    assert live.dump() == before
+    assert "pgberth-smoke" not in before
+    with live.cluster.connect() as session:
+        left = session.execute("SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'memory%'").fetchone()
+    assert left == (0,)
+
+
+# What somebody did -> the checks that turn red, and what they say.
+SPOILT: dict[str, tuple[str, dict[str, str]]] = {
+    "an index dropped": (
+        "DROP INDEX memory_plugin.idx_memory_records_embedding",
+        {
+            "schema": "index memory_plugin.idx_memory_records_embedding is missing",
+            "memory-index": "does not serve a search by cosine distance",
+        },
+    ),
+    "anybody may make tables": (
+        "GRANT CREATE ON SCHEMA public TO PUBLIC",
+        {"rights": "grant schema public has CREATE for PUBLIC, not wanted"},
+    ),
+    "a role's setting": (
+        "ALTER ROLE memory_app_a IN DATABASE memory SET search_path = public",
+        {"rights": "search_path=public is not wanted", "search-path": "the app's default search_path is 'public'"},
+    ),
+    "a schema gone": (
+        "DROP SCHEMA memory_plugin CASCADE",
+        {
+            "schema": "schema memory_plugin is missing",
+            "search-path": "the memory_plugin URL lands in ['public'], wanted ['memory_plugin', 'public']",
+            "memory-round-trip": "could not be asked: relation",
+        },
+    ),
+    "a table in public": (
+        "CREATE TABLE public.stray (a int)",
+        {"public-clean": "stray public.stray does not belong in public"},
+    ),
+    "no right to write": (
+        "REVOKE INSERT ON memory_plugin.memory_records FROM memory_app",
+        {
+            "schema": "memory_records",
+            "memory-round-trip": "could not be asked: permission denied for table memory_records",
+            "memory-namespace": "was refused for another reason: 42501 permission denied",
+        },
+    ),
+    "no foreign key": (
+        "ALTER TABLE memory_plugin.memory_records DROP CONSTRAINT memory_records_namespace_fkey",
+        {
+            "schema": "memory_records_namespace_fkey is missing",
+            "memory-namespace": "a namespace never seen was accepted",
+        },
+    ),
+    "any dimension": (
+        "DROP INDEX memory_plugin.idx_memory_records_embedding;"
+        " ALTER TABLE memory_plugin.memory_records ALTER embedding TYPE public.vector",
+        {"schema": "embedding", "memory-dimension": "an embedding of 3 dimensions was accepted"},
+    ),
+    "metadata required": (
+        "ALTER TABLE memory_plugin.memory_namespaces ALTER metadata SET NOT NULL",
+        {"schema": "metadata", "memory-metadata": "could not be asked: null value in column"},
+    ),
+    "history may be rewritten": (
+        "GRANT UPDATE, DELETE, TRUNCATE ON control_plane.task_checkpoint TO memory_app;"
+        " ALTER TABLE control_plane.task_checkpoint DISABLE TRIGGER USER",
+        {"schema": "task_checkpoint", "task-history": "DELETE of task_checkpoint went through as the app"},
+    ),
+    "reviews may be rewritten": (
+        "GRANT UPDATE ON knowledge.review_events TO memory_app; DROP TRIGGER IF EXISTS append_only"
+        " ON knowledge.review_events; ALTER TABLE knowledge.review_events DISABLE TRIGGER USER",
+        {"knowledge-history": "UPDATE of review_events went through as the app"},
+    ),
+    "the app locked out": (
+        "ALTER ROLE memory_app_a NOLOGIN",
+        {
+            "ready": "could not be asked",
+            "rights": "role memory_app_a cannot log in",
+            "search-path": "could not be asked",
+        },
+    ),
+    "the ledger gone": (
+        "DROP SCHEMA memory_ledger CASCADE",
+        {"ledger": "memory_plugin 0000_schema_bootstrap is not applied"},
+    ),
+    "pgvector elsewhere": (
+        "CREATE SCHEMA elsewhere; ALTER EXTENSION vector SET SCHEMA elsewhere",
+        {"extension": "extension vector is in schema elsewhere, wanted public"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_what_somebody_spoilt_turns_its_own_checks_red_and_is_named(live: Live, what: str) -> None:
+    statements, wanted = SPOILT[what]
+    live.sql(statements)
+    found = red(live)
+    for check, says in wanted.items():
+        assert says in found.get(check, "is green"), (check, found)
+
+
+OPENED = {
+    "everybody is trusted": (
+        "host all all all trust\n",
+        {
+            "no-password": "memory_app_a was let into memory over TCP with no password",
+            "wrong-password": "memory_app_a was let into memory over TCP with a password",
+            "superuser-tcp": "postgres was let into postgres over TCP with a password",
+            "hba": "pg_hba.conf is not the wanted one",
+        },
+    ),
+    "the superuser may try passwords": (
+        "host all postgres all scram-sha-256\n",
+        {"superuser-tcp": "postgres with a password in memory was refused for another reason"},
+    ),
+    "nobody gets in": ("host all all all reject\n", {"ready": "could not be asked", "hba": "not the wanted one"}),
+    "a line nobody understands": ("host all all all scrum\n", {"hba": "pg_hba.conf line 2: invalid authentication"}),
+}
+
+
+@pytest.mark.parametrize("how", OPENED)
+def test_another_pg_hba_turns_its_own_checks_red(live: Live, how: str) -> None:
+    line, wanted = OPENED[how]
+    live.let_in(f"local all all trust\n{line}{HBA}")
+    found = red(live)
+    for check, says in wanted.items():
+        assert says in found.get(check, "is green"), (check, found)
+
+
+def test_a_wrong_stored_password_is_told_without_showing_it(live: Live) -> None:
+    results = run(live.subject(password=Secret("hunter2-hunter2")))
+    told = {result.id: result.problems for result in results}
+    assert any("password authentication failed" in problem for problem in told["ready"])
+    assert "hunter2" not in str(results)
+
+
+def test_a_server_that_is_gone_turns_red_what_needs_it_and_nothing_else(live: Live) -> None:
+    subject = live.subject(address=("127.0.0.1", 1))
+    told = {result.id: result.problems for result in run(subject)}
+    assert any("could not be asked: connection failed" in problem for problem in told["ready"])
+    assert told["no-password"][0].startswith("memory_app_a with no password in memory was refused for another reason")
+    assert told["rights"] == told["container-spec"] == told["ledger"] == ()
+
+
+def test_a_tenant_that_lets_the_superuser_in_is_held_to_its_password(live: Live) -> None:
+    opened = replace(LIVE, superuser_tcp=True)
+    assert "superuser-tcp" in red(live, opened)  # refused by the file, not for its password
+    live.let_in(HBA.replace("host all postgres all reject", "host all postgres all scram-sha-256"))
+    assert "superuser-tcp" not in red(live, opened)
+    assert "superuser-tcp" in red(live)

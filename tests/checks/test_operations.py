@@ -1,0 +1,253 @@
+"""The suite as an operation: it passes silently, fails with one line a problem, and its record is kept."""
+
+from __future__ import annotations
+
+import json
+import stat
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgberth.checks import baseline
+from pgberth.checks import operations as room
+from pgberth.checks.receipt import Receipt
+from pgberth.checks.suite import Result
+from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.state import TenantState
+from pgberth.database.probe import Server
+from pgberth.migrations.drift import Trait
+from pgberth.model import layout
+from pgberth.model.tenant import Tenant
+from tests.checks.conftest import HBA, LIVE, Live
+from tests.fake_host import CANARY, Answer, FakeHost, Sent, sent, stored
+from tests.fake_podman import FakePrograms
+from tests.sample import ABSENT, ACME, READY, container, ledger, server, spec_file, spec_of, state
+
+STARTED = datetime(2026, 11, 21, 14, 5, 6, tzinfo=UTC)
+SECRETS = stored(spec_file()["secrets"].values())
+
+
+def receipt(**changes: Any) -> Receipt:
+    return replace(Receipt("provision", "acme", ("canary",), 5501, STARTED), **changes)
+
+
+def smoke(found: TenantState | None, into: Receipt, tenant: Tenant = ACME, **more: Any) -> list[Sent]:
+    host = FakeHost(facts={TenantLook: lambda **_: found}, answers=[SECRETS])
+    arguments = {"receipt": into, "files": {"pg_hba.conf": HBA}, **more}
+    return sent(room.smoke, host, berth=Berth(tenant, ""), **arguments)
+
+
+def alive(live: Live) -> tuple[TenantState, Tenant]:
+    """The live tenant under the port at which it really listens."""
+    subject = live.subject()
+    spec = {**subject.state.spec, "port": live.cluster.port}
+    return replace(subject.state, spec=spec), LIVE
+
+
+def test_a_healthy_tenant_is_no_change_and_its_receipt_says_what_was_proven(live: Live) -> None:
+    into = receipt()
+    found, tenant = alive(live)
+    assert smoke(found, into, tenant) == []
+    assert into.results is not None
+    assert all(result.passed for result in into.results)
+    assert into.finished is not None
+    assert set(into.versions) == {"postgres", "pgvector", *LIVE.components}
+    assert into.versions["memory_plugin"] == "0001"
+    assert into.image == READY.images[LIVE.image.tag].id.removeprefix("sha256:")[:12]
+
+
+def test_an_unhealthy_tenant_fails_with_one_line_a_problem_and_a_hint(live: Live) -> None:
+    live.sql("CREATE TABLE public.stray (a int); CREATE TABLE public.other (a int)")
+    into = receipt()
+    found, tenant = alive(live)
+    (refused,) = smoke(found, into, tenant)
+    *problems, hint = refused.refusal.splitlines()
+    assert [line.split(" does")[0] for line in sorted(problems)] == [
+        "acme: public-clean: stray public.other",
+        "acme: public-clean: stray public.stray",
+    ]
+    assert hint.startswith("HINT: 1 of ")
+    assert hint.endswith("checks are red; runbooks/check-is-red.md")
+    assert [result.id for result in into.failed_checks] == ["public-clean"]
+
+
+def test_the_suite_shows_no_password(live: Live) -> None:
+    live.sql("ALTER ROLE memory_app_a NOLOGIN")
+    found, tenant = alive(live)
+    (refused,) = smoke(found, receipt(), tenant)
+    assert CANARY not in refused.text
+
+
+def test_nothing_is_asked_while_changes_are_detected() -> None:
+    host = FakeHost()
+    assert sent(room.smoke, host, executing=False, berth=Berth(ACME, ""), receipt=receipt(), files={}) == []
+    assert host.asked == []
+
+
+DOWN = container(status="exited", pid=0, exit_code=75, process={})
+NOT_ANSWERING: list[tuple[TenantState | None, str]] = [
+    (None, "acme: its machine is not ready for tenants"),
+    (state(ready=None, **ABSENT), "acme: its machine is not ready for tenants"),
+    (state(**ABSENT), "acme: it has no container"),
+    (state(container=DOWN, server=None, marker={}), "acme: its container is exited (exit code 75)"),
+    (state(server=None, server_said="starting up"), "acme: its server does not answer: starting up"),
+]
+
+
+@pytest.mark.parametrize(("found", "says"), NOT_ANSWERING, ids=[says for _, says in NOT_ANSWERING])
+def test_a_tenant_that_cannot_be_asked_fails_with_the_reason(found: TenantState | None, says: str) -> None:
+    into = receipt()
+    (refused,) = smoke(found, into)
+    assert refused.refusal.startswith(f"{says}\nHINT: ")
+    assert into.results is None
+
+
+PENDING: list[tuple[Tenant, dict[str, Any], str]] = [
+    (ACME, {}, ""),
+    (replace(ACME, port=5599), {}, "port 5501 -> 5599"),
+    (ACME, {"container": container(labels={"pgberth.tenant": "acme", "pgberth.spec": "old"})}, "flags or settings"),
+    (replace(ACME, port=5599), {"container": DOWN}, ""),
+    (replace(ACME, port=5599), {"container": None}, ""),
+]
+
+
+@pytest.mark.parametrize(("tenant", "changes", "says"), PENDING)
+def test_what_only_a_recycle_would_change_is_told_of_a_running_tenant(
+    tenant: Tenant, changes: dict[str, Any], says: str
+) -> None:
+    found = room.pending(state(**changes), spec_of(tenant))
+    assert found.startswith(says)
+    assert bool(found) is bool(says)
+
+
+def test_the_image_that_waits_is_named_beside_the_one_that_runs() -> None:
+    newer = replace(spec_of(), image=replace(spec_of().image, id="sha256:new"))
+    assert room.pending(state(), newer) == f"image {spec_of().image.id} -> sha256:new"
+
+
+def test_the_highest_applied_version_of_each_component_is_told() -> None:
+    rows = [
+        {**ledger()[0], "version": "0002", "state": "applied"},
+        {**ledger()[0], "version": "0010", "state": "applied"},
+        {**ledger()[0], "version": "0011", "state": "reverted"},
+        {**ledger()[0], "version": "R0_grants", "kind": "repeatable", "state": "applied"},
+    ]
+    into = receipt()
+    told = Server.of(state(server=server(ledger=rows)))
+    assert told is not None
+    room.tell(into, state(), told)
+    assert into.versions == {"postgres": "18.6", "pgvector": "0.8.7", "memory_plugin": "0010"}
+
+
+# The receipt.
+
+
+def kept(changed: bool, into: Receipt) -> list[Sent]:
+    berth = Berth(ACME, "")
+    berth.changed = changed
+    return sent(room.receipt_kept, FakeHost(), berth=berth, receipt=into)
+
+
+def test_a_run_that_changed_nothing_leaves_no_receipt() -> None:
+    into = receipt()
+    assert kept(False, into) == []
+    assert into.changed is False
+
+
+def test_a_run_that_changed_something_leaves_one_beside_the_spec_file() -> None:
+    into = receipt()
+    into.finished = STARTED + timedelta(seconds=2)
+    (keep,) = kept(True, into)
+    assert keep.locked
+    assert keep.arguments == [layout.receipts("acme"), "20261121T140506Z-provision.json"]
+    assert json.loads(keep.stdin) == json.loads(into.to_json())
+    assert into.changed is True
+
+
+def test_the_last_fifty_receipts_are_kept(tmp_path: Path) -> None:
+    account = FakePrograms(tmp_path)
+    for second in range(53):
+        (keep,) = kept(True, receipt(started=STARTED + timedelta(seconds=second)))
+        if second in (0, 1, 51, 52):
+            assert account.run(keep).returncode == 0
+        else:
+            (tmp_path / layout.receipts("acme") / keep.arguments[1]).write_text("{}")
+    place = tmp_path / layout.receipts("acme")
+    names = sorted(path.name for path in place.iterdir())
+    assert len(names) == 50
+    assert names[0] == "20261121T140509Z-provision.json"
+    assert names[-1] == "20261121T140558Z-provision.json"
+    assert stat.S_IMODE((place / names[-1]).stat().st_mode) == 0o600
+
+
+def test_a_receipt_says_what_was_done_proven_and_not() -> None:
+    results = (Result("ready", (), 0.01), Result("hba", ("line 2: x", "not the wanted one"), 0.02))
+    into = receipt(
+        finished=STARTED + timedelta(seconds=2.345),
+        image="4b644deb6126",
+        versions={"postgres": "18.6"},
+        pending="port 5501 -> 5599",
+        results=results,
+    )
+    assert json.loads(into.to_json()) == {
+        "verb": "provision",
+        "tenant": "acme",
+        "started": "2026-11-21T14:05:06+00:00",
+        "seconds": 2.35,
+        "image": "4b644deb6126",
+        "versions": {"postgres": "18.6"},
+        "pending": "port 5501 -> 5599",
+        "checks": {"ready": "passed", "hba": ["line 2: x", "not the wanted one"]},
+    }
+
+
+def test_a_run_still_under_way_has_its_seconds_so_far() -> None:
+    assert 0 <= receipt(started=datetime.now(UTC)).seconds < 5
+
+
+# The baseline.
+
+
+def read(text: str, done: bool = True) -> Any:
+    host = FakeHost(answers=[("catalogue.json", Answer(text, done=done))])
+    told = Server.of(state())
+    found: list[Any] = []
+
+    def ask(berth: Berth) -> Any:
+        assert told is not None
+        found.append(baseline.read(berth, told))
+        yield from ()
+
+    ask._inner = ask  # type: ignore[attr-defined]
+    sent(ask, host, berth=Berth(ACME, ""))
+    return found[0]
+
+
+def key(**changes: Any) -> str:
+    told = Server.of(state(server=server(**changes)))
+    assert told is not None
+    return baseline.key(told)
+
+
+def test_a_kept_baseline_of_the_same_versions_is_read() -> None:
+    rows = [["table", "memory_plugin.memory_records", "owner", "memory_owner"]]
+    assert read(json.dumps({"key": key(), "traits": rows})) == (Trait(*rows[0]),)
+
+
+OF_THESE_VERSIONS = [{"key": key()}, {"key": key(), "traits": 5}, {"key": key(), "traits": [["short"]]}]
+OTHERS = ["", "{", "[]", "null", "5", '"x"', '{"key": 1}', '{"traits": []}', '{"key": "x", "traits": []}']
+
+
+@pytest.mark.parametrize("text", [*OTHERS, *map(json.dumps, OF_THESE_VERSIONS)])
+def test_any_other_file_counts_as_none_and_is_made_anew(text: str) -> None:
+    assert read(text) is None
+    assert read("", done=False) is None
+
+
+def test_a_baseline_is_of_its_versions_server_and_pgvector() -> None:
+    others = [key(ledger=ledger()[:-1]), key(version="18.7"), key(vector="0.8.8")]
+    assert len({key(), *others}) == 4
+    assert key(hba_sha256="x") == key()
