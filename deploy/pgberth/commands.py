@@ -38,6 +38,23 @@ def shell(text: str, *arguments: str, timeout: int) -> StringCommand:
     return StringCommand(f"timeout -k 5 {timeout:d} /bin/sh -c", QuoteString(text), "pgberth", *quoted)
 
 
+# The account may be made in the middle of a run, so that who it is is asked on the spot.
+_BECOME = """entry=$(getent passwd "$1") || { echo "account '$1' does not exist on this machine" >&2; exit 1; }
+IFS=: read -r name _ uid gid _ home _ <<-END
+$entry
+END
+cd "$home" && umask 077 || exit 1
+if [ "$(id -u)" -eq "$uid" ]; then become=; else become="setpriv --reuid=$uid --regid=$gid --init-groups"; fi
+exec $become env -i LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \\
+  "HOME=$home" "USER=$name" "LOGNAME=$name" "XDG_RUNTIME_DIR=/run/user/$uid" /bin/sh -c "$2"
+"""
+
+
+def as_account(account: str, command: StringCommand) -> StringCommand:
+    """A command as another account, in its home, with umask 077 and an environment of its own."""
+    return StringCommand("/bin/sh -c", QuoteString(_BECOME), "pgberth", QuoteString(account), QuoteString(command))
+
+
 def locked(tenant: str, text: str, *arguments: str, timeout: int = 120, stdin: str = "") -> StringCommand:
     """
     Run a script that changes a tenant, under the tenant's command lock.

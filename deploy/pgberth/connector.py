@@ -1,4 +1,8 @@
-"""`@tenant/<name>`: a tenant on this machine. Every command runs as the service account, whoever runs pyinfra."""
+"""
+`@tenant/<name>`: a tenant on this machine; `@tenant-ssh/<name>`: one on another.
+
+Every command runs as the service account, whoever runs pyinfra or logs in.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,11 @@ from pyinfra import logger
 from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import InventoryError
 from pyinfra.connectors.local import LocalConnector
+from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine, read_output_buffers, write_stdin
 
 import pgberth.closing as closing
+from pgberth.commands import as_account
 
 # pyinfra imports the connectors of every entry point at start-up, so this is where every run passes.
 closing.install()
@@ -112,6 +118,31 @@ class TenantConnector(LocalConnector):
             )
             code = process.wait()
         return code in (arguments.get("_success_exit_codes") or [0]), output
+
+
+class RemoteTenantConnector(SSHConnector):
+    """
+    One tenant on another machine, under the bare name.
+
+    It logs in as the machine's own operator, root or one with sudo, and every command becomes the service account: the
+    account needs no key of its own, and need not exist yet when the run begins.
+    """
+
+    handles_execution = True
+
+    @staticmethod
+    def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        if not name:
+            raise InventoryError("@tenant-ssh needs a name: @tenant-ssh/acme")
+        yield name, {}, ["@tenant-ssh"]
+
+    def run_shell_command(
+        self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
+    ) -> tuple[bool, CommandOutput]:
+        """Run one command as the service account, in its home, with umask 077 and an environment of its own."""
+        account = self.host.data.get("pgberth_account") or ""
+        become = as_account(str(account), command)
+        return super().run_shell_command(become, print_output, print_input, **arguments)
 
 
 def _feed(process: Any, stdin: Any) -> None:

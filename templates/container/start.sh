@@ -1,8 +1,10 @@
 # Bring a tenant's server up, whatever a killed deploy left behind, and wait until it answers on its socket.
 # Arguments: container, bindir, port in hex, seconds to wait, log to keep, then the arguments of podman run.
+# Where the account's systemd supervises, the text of the container's unit comes on stdin; nothing otherwise.
 set -u
 name=$1 bindir=$2 port=$3 seconds=$4 kept=$5
 shift 5
+unit=$(cat)
 say() { printf '%s\n' "$*" >&2; }
 
 # A port taken by a stranger makes podman leave a container that never started: look first.
@@ -18,6 +20,11 @@ if [ -n "$listener" ]; then
   exit 1
 fi
 
+# A unit that is failing and trying again would race with us.
+if [ -n "$unit" ]; then
+  systemctl --user stop "$name.service" 2>/dev/null
+  systemctl --user reset-failed "$name.service" 2>/dev/null
+fi
 # Made anew, never started again: podman 4 gives a container's tmpfs another mode at its second start, so that the
 # server cannot make its socket. What the old one said last is kept.
 if podman container exists "$name"; then
@@ -28,7 +35,14 @@ fi
 for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $name "); do
   pkill -KILL -P "$pid"; kill -KILL "$pid"
 done 2>/dev/null
-podman run "$@" >/dev/null || exit 1
+if [ -n "$unit" ]; then
+  units=$HOME/.config/containers/systemd
+  mkdir -p "$units"
+  printf '%s\n' "$unit" > "$units/.$name.new" && mv -f "$units/.$name.new" "$units/$name.container"
+  systemctl --user daemon-reload && systemctl --user start "$name.service" || exit 1
+else
+  podman run "$@" >/dev/null || exit 1
+fi
 
 deadline=$(($(date +%s) + seconds))
 answer=

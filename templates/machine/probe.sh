@@ -9,6 +9,7 @@ for runtime in '' crun runc; do
       --userns="keep-id:uid=$uid,gid=$gid" --user "$uid:$gid" --cap-drop=all --security-opt=no-new-privileges \
       --read-only --read-only-tmpfs=false --tmpfs /tmp:mode=1777 --entrypoint /bin/true "$image" 2>&1); then
     printf 'runtime=%s\n' "$runtime"
+    if systemctl --user show-environment >/dev/null 2>&1; then echo user_systemd=yes; else echo user_systemd=no; fi
     podman info --format 'podman={{.Version.Version}}
 driver={{.Store.GraphDriverName}}
 controllers={{.Host.CgroupControllers}}'

@@ -24,6 +24,9 @@ from tests.machine.states import (
     USER_WITHOUT_PODMAN,
 )
 
+# Lingering takes effect a moment later, when the account's own systemd is there.
+LINGER = 'loginctl enable-linger WHO && timeout 20 sh -c "until [ -S /run/user/$(id -u WHO)/bus ]; do sleep 0.1; done"'
+
 INSTALL = "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends"
 MAKE_ACCOUNT = "useradd --create-home --shell /bin/sh --comment 'pgberth tenants' pgberth"
 RUNDIR = 'install -d -m 0700 -o {0} -g "$(id -g {0})" "/run/user/$(id -u {0})"'
@@ -107,7 +110,7 @@ TABLE: dict[str, tuple[MachineFacts, list[str]]] = {
         [
             f"{INSTALL} crun mmdebstrap passt podman runc slirp4netns uidmap",
             MAKE_ACCOUNT,
-            "loginctl enable-linger pgberth",
+            LINGER.replace("WHO", "pgberth"),
         ],
     ),
     "a plain user without podman": (
@@ -116,7 +119,7 @@ TABLE: dict[str, tuple[MachineFacts, list[str]]] = {
             f"{INSTALL} crun mmdebstrap passt podman runc slirp4netns uidmap",
             "usermod --add-subuids 100000-165535 ada",
             "usermod --add-subgids 100000-165535 ada",
-            "loginctl enable-linger ada",
+            LINGER.replace("WHO", "ada"),
             "chmod 0666 /dev/net/tun",
         ],
     ),
@@ -139,7 +142,7 @@ TABLE: dict[str, tuple[MachineFacts, list[str]]] = {
     "another's runtime directory": (replace(READY_AS_ROOT, rundir="0 700"), [RUNDIR.format("pgberth")]),
     "an open runtime directory": (replace(READY_AS_ROOT, rundir="1003 755"), [RUNDIR.format("pgberth")]),
     "no runtime directory, but systemd makes it": (replace(READY_WITH_SYSTEMD, rundir=""), []),
-    "no linger": (replace(READY_WITH_SYSTEMD, linger=False), ["loginctl enable-linger pgberth"]),
+    "no linger": (replace(READY_WITH_SYSTEMD, linger=False), [LINGER.replace("WHO", "pgberth")]),
     "one runtime is enough": (replace(READY_AS_ROOT, programs=PROGRAMS - {"crun"}), []),
     "no OCI runtime": (replace(READY_AS_ROOT, programs=PROGRAMS - {"crun", "runc"}), [f"{INSTALL} crun runc"]),
     "one rootless network is enough": (replace(READY_AS_ROOT, programs=PROGRAMS - {"slirp4netns"} | {"pasta"}), []),

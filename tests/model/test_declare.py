@@ -32,9 +32,22 @@ def test_a_tenant_of_this_machine_is_a_host_of_our_own_connector() -> None:
     assert data["pgberth_account"] == "svc"
 
 
-def test_a_tenant_of_another_machine_is_a_host_of_its_bare_name() -> None:
-    name, _ = tenant("acme", on=machine("db1"), port=5501)
-    assert name == "acme"
+def test_a_tenant_of_another_machine_is_reached_over_ssh_the_machines_way() -> None:
+    there = machine("db1", ssh_user="ada", ssh_port=2222, sudo=True)
+    name, data = tenant("acme", on=there, port=5501)
+    assert name == "@tenant-ssh/acme"
+    assert {key: value for key, value in data.items() if key.startswith(("ssh_", "_sudo"))} == {
+        "ssh_hostname": "db1",
+        "ssh_user": "ada",
+        "ssh_port": 2222,
+        "ssh_strict_host_key_checking": "yes",
+        "_sudo": True,
+    }
+
+
+def test_this_machine_is_not_reached_over_ssh() -> None:
+    _, data = tenant("acme", on=machine("@local"), port=5501)
+    assert not [key for key in data if key.startswith(("ssh_", "_sudo"))]
 
 
 def test_a_line_knows_its_file_and_number() -> None:

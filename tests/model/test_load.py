@@ -176,7 +176,10 @@ def test_a_bad_name_is_refused_naming_its_line(name: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (Line("machine", "db1", "x.py:1", {"account": "pgberth"}), "machines over SSH are not supported yet"),
+        (Line("machine", "-oProxyCommand=id", "x.py:1", {"account": "pgberth"}), "a host name or address"),
+        (Line("machine", "db1", "x.py:1", {"account": "pgberth", "ssh_port": "22"}), "a whole number from 1 to 65535"),
+        (Line("machine", "db1", "x.py:1", {"account": "pgberth", "ssh_user": "-l"}), "not starting with -"),
+        (Line("machine", "db1", "x.py:1", {"account": "pgberth", "sudo": "yes"}), "True or False"),
         (Line("machine", ["@local"], "x.py:1", {"account": "pgberth"}), "name must be '@local'"),
         (Line("machine", "@local", "x.py:1", {"account": "root"}), "account 'root'"),
         (Line("machine", "@local", "x.py:1", {"account": "a;id"}), "account 'a;id' must be"),

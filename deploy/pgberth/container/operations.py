@@ -12,6 +12,7 @@ from pyinfra.api import operation
 
 from pgberth import commands
 from pgberth.commands import Commands
+from pgberth.container import quadlet
 from pgberth.container.facts import Berth
 from pgberth.container.spec import ContainerSpec, hardening
 from pgberth.container.state import TenantState
@@ -209,8 +210,9 @@ def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
     if state.spec.get("hash") != wanted.hash:
         yield berth.write(layout.spec_file(tenant.name), _running_spec_text(state, wanted))
     log = f"{layout.directory(tenant.name)}/previous.log"
+    unit = quadlet.unit(wanted) if wanted.units else ""
     start = [tenant.name, wanted.image.bindir, f"{tenant.port:04X}", "60", log, *wanted.arguments()]
-    yield berth.change(_script("start.sh"), *start, timeout=150)
+    yield berth.change(_script("start.sh"), *start, timeout=150, stdin=unit)
 
 
 def wanted_spec(tenant: Tenant, state: TenantState, files: Mapping[str, str]) -> ContainerSpec | Problem:
@@ -218,8 +220,9 @@ def wanted_spec(tenant: Tenant, state: TenantState, files: Mapping[str, str]) ->
     image = usable_image(tenant, state)
     if isinstance(image, Problem) or state.ready is None:
         return image if isinstance(image, Problem) else not_ready(tenant)
-    generation = state.generation or 1
-    return ContainerSpec(tenant, image, generation, state.ready.home, state.ready.podman, state.ready.limits, files)
+    ready = state.ready
+    units = quadlet.usable(ready.podman, ready.units)
+    return ContainerSpec(tenant, image, state.generation or 1, ready.home, ready.podman, ready.limits, files, units)
 
 
 def usable_image(tenant: Tenant, state: TenantState) -> BuiltImage | Problem:

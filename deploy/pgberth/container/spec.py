@@ -24,6 +24,7 @@ class ContainerSpec:
 
     + home: absolute home of the service account, which carries the mounted configuration
     + limits: whether this machine enforces memory and pids limits
+    + units: whether the account's systemd carries the container, as a Quadlet unit
     + files: name -> text of the configuration that only a recreated container takes up
     """
 
@@ -34,23 +35,25 @@ class ContainerSpec:
     podman: str
     limits: bool
     files: Mapping[str, str]
+    units: bool = False
 
     @property
     def hash(self) -> str:
         """Fingerprint of everything that needs a new container to change."""
-        body = json.dumps([self._core(), sorted(self.files.items())])
+        body = json.dumps([self._core_options(), self.image.id, self.command(), self.units, sorted(self.files.items())])
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
     def arguments(self) -> list[str]:
         """Arguments of `podman run`, image and command included; every supervisor renders these and no others."""
-        return [*self._core_options(), f"--label={layout.SPEC_LABEL}={self.hash}", *self._command()]
+        return [*self.options(), self.image.id, *self.command()]
 
-    def _core(self) -> list[str]:
-        return [*self._core_options(), *self._command()]
+    def options(self) -> list[str]:
+        """Everything before the image."""
+        return [*self._core_options(), f"--label={layout.SPEC_LABEL}={self.hash}"]
 
-    def _command(self) -> list[str]:
-        data = layout.data_directory(self.image.major)
-        return [self.image.id, self.image.bindir, data, layout.ETC_MOUNT]
+    def command(self) -> list[str]:
+        """What the guard is told."""
+        return [self.image.bindir, layout.data_directory(self.image.major), layout.ETC_MOUNT]
 
     def _core_options(self) -> list[str]:
         name, profile = self.tenant.name, self.tenant.profile

@@ -42,6 +42,7 @@ class Ready:
     What machine work found out, kept on the machine for the tenants: templates/machine/probe.sh's answer.
 
     + runtime: the OCI runtime chosen, "" for podman's own choice
+    + units: whether the account's own systemd answers
     + limits: whether memory and pids limits are enforced
     + images: tag -> image
     """
@@ -52,6 +53,7 @@ class Ready:
     limits: bool
     home: str
     images: dict[str, BuiltImage]
+    units: bool = False
 
     def to_json(self) -> str:
         body = {**vars(self), "images": {tag: vars(image) for tag, image in self.images.items()}}

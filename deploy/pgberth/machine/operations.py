@@ -142,7 +142,8 @@ def runtime_chosen(survey: Survey) -> Commands:
         return
     said = dict(line.split("=", 1) for line in output.stdout_lines if "=" in line)
     limits = {"memory", "pids"} <= set(said["controllers"].strip("[]").split())
-    ready = Ready(facts.podman, said["runtime"], said["driver"], limits, facts.home, have.images)
+    units = said.get("user_systemd") == "yes"
+    ready = Ready(facts.podman, said["runtime"], said["driver"], limits, facts.home, have.images, units)
     if said["runtime"] and not facts.root:
         fact = f"{machine.name}: only the OCI runtime {said['runtime']} works for {facts.account}"
         hint = f'write runtime = "{said["runtime"]}" under [engine] in ~/.config/containers/containers.conf'

@@ -141,7 +141,10 @@ def _account_steps(facts: MachineFacts) -> Iterator[Step]:
             name = f"give {facts.account} 65536 subordinate {kind}"
             yield Step(name, f"usermod --add-sub{kind} {first}-{last} {account}")
     if facts.systemd and not facts.linger:
-        yield Step(f"let {facts.account}'s services outlive its sessions", f"loginctl enable-linger {account}")
+        # Its runtime directory and its own systemd appear a moment later.
+        appeared = f'timeout 20 sh -c "until [ -S /run/user/$(id -u {account})/bus ]; do sleep 0.1; done"'
+        name = f"let {facts.account}'s services outlive its sessions"
+        yield Step(name, f"loginctl enable-linger {account} && {appeared}")
 
 
 def _device_steps(facts: MachineFacts) -> Iterator[Step]:

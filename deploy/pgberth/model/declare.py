@@ -13,6 +13,8 @@ from pgberth.model.tenant import COMPONENTS, DEFAULT_ACCOUNT
 # A frozenset, since pyinfra takes every list and tuple at an inventory's top level for a group of hosts.
 ALL = frozenset(COMPONENTS)
 
+LOCAL = "@local"
+
 HostLine = tuple[str, dict[str, Any]]
 DECLARED = "pgberth_declared:"  # + file:line; one key a line, so that two lines for one host are both seen
 _DECLARED_AT: Counter[tuple[str, str]] = Counter()
@@ -28,14 +30,24 @@ class MachineLine:
 
     @property
     def host(self) -> HostLine:
-        return str(self.name), {f"{DECLARED}{self.where}": ("machine", self.name, self.fields)}
+        return str(self.name), {f"{DECLARED}{self.where}": ("machine", self.name, self.fields), **self.ssh_data()}
+
+    def ssh_data(self) -> dict[str, Any]:
+        """How pyinfra gets to the machine; nothing for this one. An unknown host key is never accepted."""
+        if self.name == LOCAL:
+            return {}
+        given = {name: value for name, value in self.fields.items() if name.startswith("ssh_")}
+        data = {"ssh_hostname": self.name, "ssh_strict_host_key_checking": "yes", **given}
+        return {**data, "_sudo": True} if self.fields.get("sudo") is True else data
 
 
 def machine(name: Any, **fields: Any) -> MachineLine:
     """
-    A machine. `machine("@local")` is this one.
+    A machine. `machine("@local")` is this one; any other name is reached over SSH.
 
     + account: the service account, default "pgberth"
+    + ssh_hostname, ssh_port, ssh_user, ssh_key, ssh_known_hosts_file: where they differ from SSH's own configuration
+    + sudo: become root through sudo, where ssh_user is not root
     """
     return MachineLine(name, {"account": DEFAULT_ACCOUNT, **fields}, _caller())
 
@@ -48,8 +60,9 @@ def tenant(name: Any, *, on: MachineLine | Any = None, **fields: Any) -> HostLin
     + port, components, profile, image, superuser_tcp, allow_old_pgvector: see model.Tenant
     """
     machine_name = on.name if isinstance(on, MachineLine) else on
-    host = f"@tenant/{name}" if machine_name == "@local" else str(name)
+    host = f"@tenant/{name}" if machine_name == LOCAL else f"@tenant-ssh/{name}"
     data = {
+        **(on.ssh_data() if isinstance(on, MachineLine) else {}),
         f"{DECLARED}{_told_apart(_caller(), str(name))}": ("tenant", name, {**fields, "on": machine_name}),
         # What the connector needs before anything is checked.
         "pgberth_account": on.fields.get("account") if isinstance(on, MachineLine) else None,

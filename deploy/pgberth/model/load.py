@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pgberth.model.declare import LOCAL
 from pgberth.model.image import Image, image_fault
 from pgberth.model.names import account_fault, port_fault, tenant_name_fault
 from pgberth.model.problems import Problem, Refused
@@ -15,6 +17,7 @@ from pgberth.model.profile import PROFILES
 from pgberth.model.tenant import COMPONENTS, HEAD, Machine, Tenant
 
 _UNSET = object()
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,20 @@ def _flag_fault(value: Any) -> str | None:
 
 
 def _machine_name_fault(value: Any) -> str | None:
-    return None if value == "@local" else "'@local': machines over SSH are not supported yet"
+    if value == LOCAL or (isinstance(value, str) and _HOST.fullmatch(value)):
+        return None
+    return f"{LOCAL!r}, or a host name or address"
+
+
+def _text_fault(value: Any) -> str | None:
+    # A leading dash would be an option to whoever gets it as an argument.
+    fine = isinstance(value, str) and value and not value.startswith("-") and value.isprintable()
+    return None if fine else "text, not empty, not starting with -"
+
+
+def _ssh_port_fault(value: Any) -> str | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return None if whole and 1 <= value <= 65535 else "a whole number from 1 to 65535"
 
 
 TENANT_RULES: Mapping[str, Callable[[Any], str | None]] = {
@@ -126,7 +142,16 @@ _TENANT_DEFAULTS = {
     "superuser_tcp": False,
     "allow_old_pgvector": False,
 }
-MACHINE_RULES: Mapping[str, Callable[[Any], str | None]] = {"account": account_fault}
+MACHINE_RULES: Mapping[str, Callable[[Any], str | None]] = {
+    "account": account_fault,
+    "ssh_hostname": _machine_name_fault,
+    "ssh_port": _ssh_port_fault,
+    "ssh_user": _text_fault,
+    "ssh_key": _text_fault,
+    "ssh_known_hosts_file": _text_fault,
+    "sudo": _flag_fault,
+}
+_OPTIONAL = frozenset(MACHINE_RULES) - {"account"}
 _NOT_BY_GROUP = frozenset({"port"})  # a ring's tenants cannot share one
 
 
@@ -153,6 +178,8 @@ def _faults(lines: list[Line]) -> Iterable[Problem]:
             )
         for name, rule in (TENANT_RULES if line.kind == "tenant" else MACHINE_RULES).items():
             value = _value(line, name)
+            if value is _UNSET and line.kind == "machine" and name in _OPTIONAL:
+                continue
             if value is _UNSET:
                 yield Problem(f"{line.where}: {line.kind} {line.name!r}: {name} is missing", _edit(line))
             elif wanted := rule(value):
