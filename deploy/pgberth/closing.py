@@ -66,9 +66,8 @@ def _close(verb: str) -> None:
         host.name for host in hosts if state.results.get(host) and state.results[host].error_ops
     }
     if not matched:
-        click.echo(
-            f"{verb}: no host of the inventory matches --limit\nHINT: nothing was done; see its tenants", err=True
-        )
+        known = ", ".join(host.name for host in state.inventory) or "no host at all"
+        click.echo(f"{verb}: no host of the inventory matches --limit\nHINT: nothing was done; it has {known}", err=True)
     write(verb, list(RECEIPTS.values()), NOTES, failed, verbose=state.print_noop_info)
     if _INTERRUPTED:
         sys.exit(130)

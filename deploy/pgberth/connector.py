@@ -19,7 +19,13 @@ from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import InventoryError
 from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.ssh import SSHConnector
-from pyinfra.connectors.util import CommandOutput, OutputLine, read_output_buffers, write_stdin
+from pyinfra.connectors.util import (
+    CommandOutput,
+    OutputLine,
+    make_unix_command_for_host,
+    read_output_buffers,
+    write_stdin,
+)
 
 import pgberth.closing as closing
 from pgberth.commands import as_account
@@ -68,6 +74,20 @@ class Identity:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": os.getgrouplist(self.name, self.gid)}
 
+    def start(self, command: StringCommand) -> Any:
+        """The command as a process of this account, in its home, in a session of its own, with pipes."""
+        return Popen(
+            ["/bin/sh", "-c", command.get_raw_value()],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=self.home,
+            env=self.environment(),
+            umask=0o077,
+            start_new_session=True,  # a Ctrl-C at the terminal must not tear a command apart half-way
+            **self.popen_arguments(),
+        )
+
 
 class TenantConnector(LocalConnector):
     """
@@ -94,17 +114,7 @@ class TenantConnector(LocalConnector):
         logger.debug("--> Running command as %s: %s", identity.name, command)
         if print_input:
             logger.info("%s>>> %s", self.host.print_prefix, command)
-        process = Popen(
-            ["/bin/sh", "-c", command.get_raw_value()],
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            cwd=identity.home,
-            env=identity.environment(),
-            umask=0o077,
-            start_new_session=True,  # a Ctrl-C at the terminal must not tear a command apart half-way
-            **identity.popen_arguments(),
-        )
+        process = identity.start(command)
         with process:
             assert process.stdout is not None  # noqa: S101  (PIPE above)
             assert process.stderr is not None  # noqa: S101
@@ -118,6 +128,16 @@ class TenantConnector(LocalConnector):
             )
             code = process.wait()
         return code in (arguments.get("_success_exit_codes") or [0]), output
+
+    def hold(self, command: StringCommand) -> tuple[Any, str]:
+        """
+        A command that lives until this process ends, or the first value is let go of; and the first line it says.
+        """
+        try:
+            process = Identity.of(self.host.data.get("pgberth_account")).start(command)
+        except LookupError as missing:
+            return None, str(missing)
+        return process, process.stdout.readline().decode().strip()
 
 
 class RemoteTenantConnector(SSHConnector):
@@ -143,6 +163,20 @@ class RemoteTenantConnector(SSHConnector):
         account = self.host.data.get("pgberth_account") or ""
         become = as_account(str(account), command)
         return super().run_shell_command(become, print_output, print_input, **arguments)
+
+    def hold(self, command: StringCommand) -> tuple[Any, str]:
+        """A command that lives until this side's end of its channel closes; and the first line it says."""
+        become = as_account(str(self.host.data.get("pgberth_account") or ""), command)
+        unix_command = make_unix_command_for_host(
+            self.state, self.host, become, _sudo=bool(self.host.data.get("_sudo"))
+        )
+        transport = self.client.get_transport() if self.client is not None else None
+        if transport is None:
+            return None, "not connected over SSH"
+        channel = transport.open_session()
+        channel.set_combine_stderr(True)
+        channel.exec_command(unix_command.get_raw_value())
+        return channel, channel.makefile("r").readline().strip()
 
 
 def _feed(process: Any, stdin: Any) -> None:

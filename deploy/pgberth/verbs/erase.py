@@ -6,6 +6,7 @@ from pyinfra.api.exceptions import DeployError
 
 from pgberth import closing
 from pgberth.checks import operations as checks_room
+from pgberth.container.lock import ours
 from pgberth.database.configuration import reload_files
 from pgberth.migrations import changes
 from pgberth.migrations.erase import erasure_from
@@ -31,6 +32,7 @@ def erase() -> None:
     if tenant is None or tenant.name != typed["tenant"]:
         return
     berth, receipt = tenants.begin("erase", tenant)
+    ours(name="tenant is ours", berth=berth, verb="erase")
     changes.erased(name="subject is erased", berth=berth, wanted=wanted)
     checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
     checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgberth.checks import operations as checks_room
+from pgberth.container.lock import ours
 from pgberth.database import operations as database_room
 from pgberth.database.configuration import reload_files
 from pgberth.migrations import changes
@@ -22,6 +23,7 @@ def migrate() -> None:
     if tenant is None:
         return
     berth, receipt = tenants.begin("migrate", tenant)
+    ours(name="tenant is ours", berth=berth, verb="migrate")
     if rehearse:
         changes.rehearsed(name="migration is rehearsed on a copy", berth=berth)
         return

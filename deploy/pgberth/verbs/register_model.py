@@ -6,6 +6,7 @@ from pyinfra.api.exceptions import DeployError
 
 from pgberth import closing
 from pgberth.checks import operations as checks_room
+from pgberth.container.lock import ours
 from pgberth.database.configuration import reload_files
 from pgberth.knowledge import operations as knowledge_room
 from pgberth.knowledge.model import model_from
@@ -27,6 +28,7 @@ def register_model() -> None:
     if tenant is None:
         return
     berth, receipt = tenants.begin("register_model", tenant)
+    ours(name="tenant is ours", berth=berth, verb="register_model")
     knowledge_room.model_registered(name="model is registered", berth=berth, model=model)
     migrations_room.at_targets(name="schemas are at their versions", berth=berth)
     checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))

@@ -13,6 +13,7 @@ from pgberth.checks.receipt import RECEIPTS, Receipt
 from pgberth.commands import Commands
 from pgberth.container import operations as container_room
 from pgberth.container.facts import Berth
+from pgberth.container.lock import ours
 from pgberth.container.spec import ContainerSpec
 from pgberth.database import operations as database_room
 from pgberth.database.configuration import reload_files, restart_files
@@ -38,6 +39,7 @@ def provision(verb: str, tenant: Tenant, *, smoke: bool) -> None:
     """Bring one tenant to the inventory's state, and prove that it works."""
     berth, receipt = begin(verb, tenant)
     restart, reload = restart_files(tenant), reload_files(tenant)
+    ours(name="tenant is ours", berth=berth, verb=verb)
     container_room.secrets_exist(name="passwords exist", berth=berth)
     container_room.volume_initialised(name="volume is initialised", berth=berth)
     database_room.configuration_current(name="pg_hba.conf is ours", berth=berth, files=reload)
