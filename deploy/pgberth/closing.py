@@ -67,7 +67,8 @@ def _close(verb: str) -> None:
     }
     if not matched:
         known = ", ".join(host.name for host in state.inventory) or "no host at all"
-        click.echo(f"{verb}: no host of the inventory matches --limit\nHINT: nothing was done; it has {known}", err=True)
+        fact = f"{verb}: no host of the inventory matches --limit"
+        click.echo(f"{fact}\nHINT: nothing was done; it has {known}", err=True)
     write(verb, list(RECEIPTS.values()), NOTES, failed, verbose=state.print_noop_info)
     if _INTERRUPTED:
         sys.exit(130)
