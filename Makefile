@@ -4,30 +4,31 @@ INVENTORY ?= inventories/local.py
 PYTHON    ?= python3
 BIN       := .venv/bin
 PYINFRA   := $(BIN)/pyinfra $(INVENTORY)
+SOURCES   := $(shell find deploy/pgberth -name '*.py')
 LOCAL     := $(BIN)/python -m pgberth.verbs.local
 LIMIT_TO   = $(if $(LIMIT),--limit $(LIMIT))
 
 .PHONY: deploy verify status url psql logs clean test test-fast bench lint
 
-deploy: .venv/bundle           ## tenants of the local inventory, made or brought up to date
+deploy: .venv/compiled          ## tenants of the local inventory, made or brought up to date
 	@$(PYINFRA) deploy/provision.py -y $(LIMIT_TO)
 
-verify: .venv/bundle           ## the smoke suite alone
+verify: .venv/compiled          ## the smoke suite alone
 	@$(PYINFRA) deploy/verify.py -y $(LIMIT_TO)
 
-status: .venv/bundle           ## what is there
+status: .venv/compiled          ## what is there
 	@$(PYINFRA) deploy/status.py -y $(LIMIT_TO)
 
-url: .venv/bundle              ## TENANT=x [COMPONENT=y] [SHOW_PASSWORD=1]: a connection URL
+url: .venv/compiled             ## TENANT=x [COMPONENT=y] [SHOW_PASSWORD=1]: a connection URL
 	@$(LOCAL) url --inventory "$(INVENTORY)" --tenant "$(TENANT)" --component "$(COMPONENT)" $(if $(SHOW_PASSWORD),--show-password)
 
-psql: .venv/bundle             ## TENANT=x [COMPONENT=y]: psql as the app, no password typed
+psql: .venv/compiled            ## TENANT=x [COMPONENT=y]: psql as the app, no password typed
 	@$(LOCAL) psql --inventory "$(INVENTORY)" --tenant "$(TENANT)" --component "$(COMPONENT)"
 
-logs: .venv/bundle             ## TENANT=x: the server's log
+logs: .venv/compiled            ## TENANT=x: the server's log
 	@$(LOCAL) logs --inventory "$(INVENTORY)" --tenant "$(TENANT)"
 
-clean: .venv/bundle            ## remove what the local inventory made, data included; asks unless YES=1
+clean: .venv/compiled           ## remove what the local inventory made, data included; asks unless YES=1
 	@$(LOCAL) clean --inventory "$(INVENTORY)" $(if $(YES),--yes)
 
 test: .venv/tools lint         ## everything, on real containers
@@ -52,6 +53,11 @@ lint: .venv/tools              ## ruff, mypy, yamllint
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-.venv/tools: .venv/bundle
+# pyinfra writes no bytecode, so that without this each run would compile the bundle anew.
+.venv/compiled: .venv/bundle $(SOURCES)
+	@$(BIN)/python -m compileall -q deploy/pgberth
+	@touch $@
+
+.venv/tools: .venv/compiled
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
