@@ -132,7 +132,8 @@ def test_an_account_that_does_not_exist_is_said_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     host: Any = SimpleNamespace(name="acme", data={"pgberth_account": "no-such-account"}, print_prefix="")
     done, _, stderr = run(TenantConnector(SimpleNamespace(), host), "true")  # type: ignore[arg-type]
-    assert (done, stderr) == (False, ["account 'no-such-account' does not exist on this machine"])
+    assert (done, stderr[0]) == (False, "account 'no-such-account' does not exist on this machine")
+    assert stderr[1].startswith("HINT: run the deploy once without --limit")
 
 
 def test_a_caller_who_is_not_root_is_the_account_whatever_the_inventory_says(monkeypatch: pytest.MonkeyPatch) -> None:

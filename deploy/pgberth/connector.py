@@ -110,7 +110,8 @@ class TenantConnector(LocalConnector):
         try:
             identity = Identity.of(self.host.data.get("pgberth_account"))
         except LookupError as missing:
-            return False, CommandOutput([OutputLine("stderr", str(missing))])
+            hint = "HINT: run the deploy once without --limit; it prepares the machine"
+            return False, CommandOutput([OutputLine("stderr", str(missing)), OutputLine("stderr", hint)])
         logger.debug("--> Running command as %s: %s", identity.name, command)
         if print_input:
             logger.info("%s>>> %s", self.host.print_prefix, command)

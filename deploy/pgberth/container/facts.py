@@ -6,7 +6,7 @@ from io import StringIO
 
 from pyinfra import host, state
 from pyinfra.api import StringCommand
-from pyinfra.api.exceptions import FactProcessError
+from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.facts import FactBase
 
 from pgberth import commands
@@ -69,13 +69,17 @@ class Berth:
         # What was seen while changes were detected is old by the time they are made.
         if self._seen is None or self._seen_executing != state.is_executing:
             self._seen_executing = state.is_executing
-            self._seen = host.get_fact(
-                TenantLook,
-                tenant=self.tenant.name,
-                _stdin=StringIO(self.probe),
-                # In the prepare phase of a fresh machine there is nothing to ask yet.
-                _ignore_errors=not state.is_executing,
-            )
+            try:
+                self._seen = host.get_fact(
+                    TenantLook,
+                    tenant=self.tenant.name,
+                    _stdin=StringIO(self.probe),
+                    # In the prepare phase of a fresh machine there is nothing to ask yet.
+                    _ignore_errors=not state.is_executing,
+                )
+            except PyinfraError:
+                # pyinfra has told what went wrong, and that this was the run's last host: as a stack trace, from here.
+                self._seen = None
         return self._seen
 
     @property
