@@ -9,7 +9,7 @@ import pytest
 
 from pgberth.checks.suite import ALL
 from tests.deploy.conftest import Deployed
-from tests.deploy.faults import LEFT_ALONE, REPAIRED, Fault
+from tests.deploy.planted import LEFT_ALONE, REPAIRED, Fault
 from tests.deploy.product import Inventory, Run
 from tests.deploy.site import Site
 from tests.deploy.tenant import Tenant
