@@ -33,7 +33,7 @@ clean: .venv/compiled           ## remove what the local inventory made, data in
 
 test: .venv/tools lint         ## everything, on real containers
 	@sh .ci/prepare
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --ignore=tests/bench $(ARGS)
 
 test-fast: .venv/tools         ## what needs no container
 	@$(BIN)/pytest --ignore=tests/deploy --ignore=tests/bench $(ARGS)
