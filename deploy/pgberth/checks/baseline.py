@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 from pyinfra import host, logger, state
 from pyinfra.api import FunctionCommand, operation
 
@@ -66,8 +67,12 @@ def drift(berth: Berth, server: Server) -> list[str]:
     kept, password = read(berth, server), berth.secret("app")
     if kept is None or password is None:
         return []
-    with reached(berth.port) as address, connect(address, APP_LOGINS[0], password) as session:
-        return [str(found) for found in differences(kept, snapshot(session, berth.tenant.ordered_components))]
+    try:
+        with reached(berth.port) as address, connect(address, APP_LOGINS[0], password) as session:
+            return [str(found) for found in differences(kept, snapshot(session, berth.tenant.ordered_components))]
+    except psycopg.Error as error:
+        # An exception inside an operation would end the run for every tenant.
+        return [f"the catalogue could not be compared: {error.diag.message_primary or error}".strip()]
 
 
 @operation(is_idempotent=False)

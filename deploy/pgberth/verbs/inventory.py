@@ -75,8 +75,10 @@ def _declared_groups(groups: Iterable[str]) -> list[str]:
 
 
 def _defaults(groups: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for group in groups:
-        data = inventory.get_group_data(group).get(DEFAULTS)
+    # group_data/all.py holds for every host, and is no group of theirs to pyinfra.
+    told = [("all", inventory.get_data()), *((group, inventory.get_group_data(group)) for group in groups)]
+    for group, fields in told:
+        data = fields.get(DEFAULTS)
         if data is not None:
             yield group, data if isinstance(data, dict) else {DEFAULTS: data}
 
