@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from pgberth.connector import Identity
 from pgberth.machine.preparation import GECOS
 from pgberth.model import layout
-from pgberth.model.declare import DECLARED
+from pgberth.model.declare import DECLARED, LOCAL
 from pgberth.model.load import Fleet, Line, load
 from pgberth.model.problems import Refused
 from pgberth.model.roles import APP_LOGINS, DATABASE
@@ -71,6 +71,9 @@ def _tenant(fleet: Fleet, options: argparse.Namespace) -> Tenant:
     if options.tenant not in fleet.tenants:
         raise Refused.because(f"{options.tenant}: no such tenant in {options.inventory}", f"it has {names}")
     tenant = fleet.tenants[options.tenant]
+    if tenant.machine.name != LOCAL:
+        fact = f"{tenant.name}: it is on machine {tenant.machine.name}, and this command is for tenants of this one"
+        raise Refused.because(fact, f"run it on {tenant.machine.name}")
     if options.component and options.component not in tenant.components:
         fact = f"{tenant.name}: it has no component {options.component!r}"
         raise Refused.because(fact, f"it has {', '.join(tenant.ordered_components)}")
@@ -160,7 +163,9 @@ def _become(identity: Identity) -> None:
 
 def clean(fleet: Fleet, options: argparse.Namespace) -> None:
     """Remove what this inventory made here: containers, volumes, secrets, images, and the account where it is ours."""
-    accounts = {machine.account for machine in fleet.machines.values()}
+    accounts = {machine.account for machine in fleet.machines.values() if machine.name == LOCAL}
+    if not accounts:
+        raise Refused.because(f"{options.inventory}: none of its machines is this one", "nothing was removed")
     for account in accounts:
         try:
             identity = Identity.of(account)
@@ -174,10 +179,14 @@ def clean(fleet: Fleet, options: argparse.Namespace) -> None:
 
 def _agreed(fleet: Fleet, identity: Identity) -> bool:
     print(f"This deletes the data of {', '.join(fleet.tenants)} and every other tenant of {identity.name}, for good.")
-    return input("Type yes to go on: ").strip() == "yes"
+    try:
+        return input("Type yes to go on: ").strip() == "yes"
+    except EOFError:
+        return False  # nobody is there to be asked
 
 
-_REMOVE = """
+# Secrets go last: without them a volume that could not be removed would be of no use to anybody.
+_REMOVE = """set -eu
 podman ps --all --quiet --filter label=LABEL | xargs -r podman rm --force --time 10 >/dev/null
 podman volume ls --quiet --filter label=LABEL | xargs -r podman volume rm --force >/dev/null
 podman image ls --quiet --filter label=pgberth.recipe | sort -u | xargs -r podman image rm --force >/dev/null
@@ -187,13 +196,15 @@ rm -rf -- "$HOME/PLACE"
 
 def _remove(identity: Identity) -> None:
     if shutil.which("podman"):
-        subprocess.run(
+        done = subprocess.run(
             ["/bin/sh", "-c", _REMOVE],
-            check=True,
+            check=False,
             cwd=identity.home,
             env=identity.environment(),
             **identity.popen_arguments(),
         )
+        if done.returncode:
+            sys.exit(f"{identity.name}: not all could be removed, so its secrets are kept\nHINT: run make clean again")
     print(f"removed: containers, volumes, images and secrets of {identity.name}")
     if os.geteuid() == 0 and _made_by_us(identity.name):
         subprocess.run(["pkill", "-KILL", "-U", str(identity.uid)], check=False)
