@@ -1,0 +1,298 @@
+"""The everyday commands of a local inventory: a URL, psql, logs, and cleaning up."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from pgberth.connector import Identity
+from pgberth.model import layout
+from pgberth.verbs import local
+from tests.fake_host import CANARY, password_in
+from tests.fake_podman import FakePrograms
+from tests.sample import ACME, spec_file
+
+INVENTORY = """\
+from pgberth.model import machine, tenant
+
+_here = machine("@local", account="svc")
+_far = machine("db1.example.net")
+
+machines = [_here.host, _far.host]
+canary = [tenant("acme", on=_here, port=5501, components={"memory_plugin"})]
+production = [tenant("globex", on=_far, port=5501, components={"memory_plugin"})]
+"""
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    path = tmp_path / "prod.py"
+    path.write_text(INVENTORY)
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The service account's home, as provision leaves it: acme listens at 5599, not yet at its inventory's port."""
+    place = tmp_path / "home" / layout.directory("acme")
+    (place / "secrets").mkdir(parents=True)
+    (place / "spec.json").write_text(json.dumps({**spec_file(ACME), "port": 5599}))
+    (place / "secrets/app-v1").write_text(password_in("app-v1").reveal() + "\n")
+    me = Identity("svc", os.geteuid(), os.getegid(), str(tmp_path / "home"))
+    monkeypatch.setattr(Identity, "of", classmethod(lambda *_: me))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+Main = Callable[..., str]
+
+
+@pytest.fixture
+def run(inventory: Path, capsys: pytest.CaptureFixture[str]) -> Main:
+    """The command with its arguments: what it prints."""
+
+    def main(*arguments: str) -> str:
+        local.main([*arguments, "--inventory", str(inventory)])
+        return capsys.readouterr().out
+
+    return main
+
+
+def refusal(run: Main, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as refused:
+        run(*arguments)
+    assert isinstance(refused.value.code, str)  # printed on stderr, and exit code 1
+    return refused.value.code
+
+
+def test_a_url_leads_to_the_port_that_is_listened_at_and_holds_no_password(run: Main, home: Path) -> None:
+    told = conninfo_to_dict(run("url", "--tenant", "acme").strip())
+    assert told == {
+        "host": "127.0.0.1",
+        "port": "5599",
+        "user": "memory_app_a",
+        "dbname": "memory",
+        "passfile": f"{home}/{layout.passfile('acme')}",
+    }
+
+
+def test_a_components_url_carries_its_search_path(run: Main, home: Path) -> None:
+    told = conninfo_to_dict(run("url", "--tenant", "acme", "--component", "memory_plugin").strip())
+    assert told["options"] == "-csearch_path=memory_plugin,public"
+
+
+def test_the_password_is_shown_where_it_is_asked_for_by_name(run: Main, home: Path) -> None:
+    told = conninfo_to_dict(run("url", "--tenant", "acme", "--show-password").strip())
+    assert told["password"] == password_in("app-v1").reveal()
+    assert "passfile" not in told
+
+
+REFUSED: list[tuple[tuple[str, ...], str]] = [
+    (("url",), "no tenant given\nHINT: TENANT=one of acme, globex"),
+    (("psql",), "no tenant given"),
+    (("logs", "--tenant", "initech"), "initech: no such tenant in "),
+    (
+        ("url", "--tenant", "acme", "--component", "knowledge"),
+        "acme: it has no component 'knowledge'\nHINT: it has memory",
+    ),
+    (("url", "--tenant", "acme", "--component", "x; id"), "acme: it has no component 'x; id'"),
+    (("url", "--tenant", "globex"), "globex: it is on machine db1.example.net"),
+    (("psql", "--tenant", "globex"), "globex: it is on machine db1.example.net"),
+    (("logs", "--tenant", "globex"), "globex: it is on machine db1.example.net"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), REFUSED)
+def test_what_cannot_be_told_is_refused_with_what_there_is(
+    run: Main, home: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    assert refusal(run, *arguments).startswith(says)
+
+
+def test_a_tenant_that_was_never_deployed_is_said_to_be_so(run: Main, home: Path) -> None:
+    (home / layout.spec_file("acme")).unlink()
+    assert "spec.json is not there\nHINT: run make deploy first" in refusal(run, "url", "--tenant", "acme")
+
+
+def test_an_account_that_was_never_made_is_said_to_be_so(run: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(pwd, "getpwnam", dict[str, Any]().__getitem__)
+    said = refusal(run, "url", "--tenant", "acme")
+    assert said == "acme: account 'svc' does not exist on this machine\nHINT: run make deploy first"
+
+
+def test_an_inventory_that_is_not_there_is_refused(home: Path) -> None:
+    with pytest.raises(SystemExit) as refused:
+        local.main(["url", "--inventory", "nosuch.py", "--tenant", "acme"])
+    assert str(refused.value.code).startswith("inventory nosuch.py is not a file\nHINT: ")
+
+
+def test_a_bad_inventory_is_refused_with_every_problem(inventory: Path, run: Main) -> None:
+    inventory.write_text(INVENTORY.replace("5501", "80"))
+    assert refusal(run, "url", "--tenant", "acme").count("port 80 must be") == 2
+
+
+def test_psql_is_the_images_own_as_the_app_and_its_password_is_a_file_in_memory(
+    run: Main, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[list[str], dict[str, str], str]] = []
+
+    def execute(_: str, command: list[str], environment: dict[str, str]) -> None:
+        with open(3, closefd=False) as passfile:
+            passfile.seek(0)
+            started.append((command, environment, passfile.read()))
+
+    monkeypatch.setattr(os, "execvpe", execute)
+    kept = os.dup(3) if Path("/proc/self/fd/3").exists() else None
+    try:
+        run("psql", "--tenant", "acme", "--component", "memory_plugin")
+    finally:
+        if kept is not None:
+            os.dup2(kept, 3)
+            os.close(kept)
+    ((command, environment, passfile),) = started
+    assert command[:2] == ["podman", "exec"]
+    assert command[command.index("acme") :] == [
+        "acme",
+        "psql",
+        "-h",
+        "127.0.0.1",
+        "-U",
+        "memory_app_a",
+        "-d",
+        "memory",
+        "-w",
+    ]
+    assert "--preserve-fds=1" in command
+    assert "--env=PGOPTIONS=-csearch_path=memory_plugin,public" in command
+    assert passfile == f"127.0.0.1:5432:memory:memory_app_a:{password_in('app-v1').reveal()}\n"
+    assert CANARY not in " ".join(command)
+    assert CANARY not in str(environment)
+
+
+def test_logs_are_the_containers_whole(run: Main, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execvpe", lambda _, command, __: started.append(command))
+    run("logs", "--tenant", "acme")
+    assert started == [["podman", "logs", "--timestamps", "acme"]]
+
+
+@pytest.fixture
+def removals(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What is run instead of being run, while nothing fails."""
+    ran: list[list[str]] = []
+
+    def pretend(command: list[str], **_: Any) -> SimpleNamespace:
+        ran.append(command)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", pretend)
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/podman")
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: ran.append(["rmtree", path]))
+    monkeypatch.setattr(local, "_made_by_us", lambda _: False)
+    return ran
+
+
+def test_cleaning_asks_first_and_names_whose_data_goes(
+    run: Main, home: Path, removals: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: "yes")
+    said = run("clean")
+    assert "deletes the data of acme, globex and every other tenant of svc, for good" in said
+    assert [command[0] for command in removals] == ["/bin/sh"]
+
+
+@pytest.mark.parametrize("answer", ["", "y", "no", "YES"])
+def test_any_other_answer_than_yes_removes_nothing(
+    run: Main, home: Path, removals: list[list[str]], monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    assert refusal(run, "clean") == "nothing was removed"
+    assert removals == []
+
+
+def test_where_nobody_can_be_asked_nothing_is_removed(
+    run: Main, home: Path, removals: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", nobody)
+    assert refusal(run, "clean") == "nothing was removed"
+    assert removals == []
+
+
+def test_cleaning_touches_this_machine_only(inventory: Path, run: Main, home: Path, removals: list[list[str]]) -> None:
+    inventory.write_text(INVENTORY.replace('machine("@local", account="svc")', 'machine("db2.example.net")'))
+    assert "none of its machines is this one\nHINT: nothing was removed" in refusal(run, "clean", "--yes")
+    assert removals == []
+
+
+def test_an_account_is_removed_only_where_it_was_made_by_us(
+    run: Main, home: Path, removals: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    run("clean", "--yes")
+    assert [command[0] for command in removals] == ["/bin/sh"]
+    monkeypatch.setattr(local, "_made_by_us", lambda _: True)
+    assert "removed: account svc" in run("clean", "--yes")
+    assert [command[0] for command in removals[1:]] == ["/bin/sh", "pkill", "loginctl", "userdel", "rmtree"]
+
+
+@pytest.mark.parametrize(("gecos", "ours"), [("pgberth tenants", True), ("pgberth tenants,,,", True), ("", False)])
+def test_an_account_made_by_us_says_so(monkeypatch: pytest.MonkeyPatch, gecos: str, ours: bool) -> None:
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: SimpleNamespace(pw_gecos=gecos))
+    assert local._made_by_us("svc") is ours
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> FakePrograms:
+    """A home with a tenant's files and files that are nobody's business, beside a podman that only pretends."""
+    made = FakePrograms(tmp_path / "account")
+    (made.home / layout.directory("acme") / "secrets").mkdir(parents=True)
+    (made.home / ".local/share/other").mkdir()
+    return made
+
+
+def test_only_what_carries_our_labels_is_removed(account: FakePrograms) -> None:
+    account.answer("podman", ("ps *", "c1\nc2", 0), ("volume ls *", "acme-data-g1", 0), ("image ls *", "i1\ni1", 0))
+    assert account.run(local._REMOVE).returncode == 0
+    lists = [call for call in account.asked() if "--filter" in call]
+    assert [call[call.index("--filter") + 1] for call in lists] == [
+        "label=pgberth.tenant",
+        "label=pgberth.tenant",
+        "label=pgberth.recipe",
+    ]
+    assert ["rm", "--force", "--time", "10", "c1", "c2"] in account.asked()
+    assert ["volume", "rm", "--force", "acme-data-g1"] in account.asked()
+    assert ["image", "rm", "--force", "i1"] in account.asked()
+    assert not (account.home / layout.HOME).exists()
+    assert (account.home / ".local/share/other").exists()
+
+
+def test_nothing_there_is_nothing_to_remove(account: FakePrograms) -> None:
+    account.answer("podman", ("*", "", 0))
+    assert account.run(local._REMOVE).returncode == 0
+    assert not [call for call in account.asked() if "rm" in call]
+
+
+def test_secrets_are_kept_where_a_volume_could_not_be_removed(account: FakePrograms) -> None:
+    account.answer("podman", ("volume ls *", "acme-data-g1", 0), ("volume rm *", "", 2), ("*", "", 0))
+    assert account.run(local._REMOVE).returncode != 0
+    assert (account.home / layout.directory("acme") / "secrets").exists()
+
+
+def test_the_commands_are_there_for_the_makefile() -> None:
+    done = subprocess.run([sys.executable, "-m", "pgberth.verbs.local", "--help"], capture_output=True, check=True)
+    assert b"{clean,logs,psql,url}" in done.stdout
