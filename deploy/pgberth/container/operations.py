@@ -204,6 +204,8 @@ def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
     if found is not None and found.running:
         if found.spec_hash != wanted.hash:
             host.noop(f"pending: recycle (spec {found.spec_hash or 'unknown'} runs, {wanted.hash} is wanted)")
+        elif state.spec.get("hash") != wanted.hash:  # the file was lost, and made anew from the volume's marker
+            yield berth.write(layout.spec_file(tenant.name), _running_spec_text(state, wanted))
         return
     for name, text in files.items():
         yield berth.write(f"{layout.etc(tenant.name)}/{name}", text, "0700" if name.endswith(".sh") else "0600")

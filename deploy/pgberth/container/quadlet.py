@@ -49,5 +49,8 @@ def unit(spec: ContainerSpec) -> str:
 
 
 def _escaped(word: str) -> str:
-    """One word for systemd: % begins a specifier there."""
-    return word.replace("%", "%%")
+    """One word for systemd: % begins a specifier there, and blanks, quotes and backslashes need quotes."""
+    word = word.replace("%", "%%")
+    if not any(special in word for special in " \t\"'\\"):
+        return word
+    return '"' + word.replace("\\", r"\\").replace('"', r"\"") + '"'
