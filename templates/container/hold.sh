@@ -6,6 +6,7 @@ umask 077
 mkdir -p "$1" || exit 1
 run=$1/$2.run
 # The command lock in passing: what a killed operator left running must have ended, too.
+# shellcheck disable=SC2016  # a script of its own, under the lock
 flock -w "$4" -E 75 "$run" /bin/sh -c '
   flock -w 60 -E 76 "$1" true || exit $?
   printf "%s\n" "$2" > "$0.who"
