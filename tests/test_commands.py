@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -73,6 +74,8 @@ BUILDERS: dict[str, Callable[[str], StringCommand]] = {
     "as_account, script": lambda text: as_account(FACTS, text, timeout=1),
     "as_account, argument": lambda text: as_account(FACTS, "true", text, timeout=1),
     "as_account, home": lambda text: as_account(facts(home=text), "true", timeout=1),
+    "as another account, account": lambda text: commands.as_account(text, StringCommand("true")),
+    "as another account, command": lambda text: commands.as_account("x", StringCommand(text)),
     "machine facts, account": lambda text: MachineState().command(account=text),
     "account facts, tag": lambda text: AccountState().command(facts=FACTS, tags=("x", text)),
 }
@@ -130,6 +133,30 @@ def test_a_refusal_prints_every_problem_with_its_hint_and_exits_1(tmp_path: Path
     assert done.stderr == "acme: no\nHINT: look\nglobex: neither\n"
     assert done.stdout == ""
     assert done.returncode == 1
+
+
+def test_a_command_as_another_account_is_its_own_in_everything(tmp_path: Path) -> None:
+    me = pwd.getpwuid(os.geteuid())
+    show = commands.shell('printf "%s\\n" "$(id -u)" "$PWD" "$(umask)" "$1"; env', "$(touch injected)", timeout=5)
+    done = run(commands.as_account(me.pw_name, show), tmp_path, PGPASSWORD="hunter2")
+    uid, place, umask, argument, *environment = done.stdout.splitlines()
+    assert (uid, place, umask, argument) == (str(me.pw_uid), me.pw_dir, "0077", "$(touch injected)")
+    assert {f"HOME={me.pw_dir}", f"USER={me.pw_name}", f"XDG_RUNTIME_DIR=/run/user/{uid}"} <= set(environment)
+    assert "hunter2" not in done.stdout
+
+
+@pytest.mark.parametrize("account", ["no-such-account", "", "x; id", "$(id)"])
+def test_another_account_that_does_not_exist_is_said_so(tmp_path: Path, account: str) -> None:
+    done = run(commands.as_account(account, StringCommand("echo ran")), tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"account '{account}' does not exist on this machine\n"
+
+
+def test_a_command_as_another_account_gets_its_standard_input_and_tells_its_exit_code(tmp_path: Path) -> None:
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    asked = as_sent(commands.as_account(me, StringCommand("cat; exit 3")))
+    done = subprocess.run(["/bin/sh", "-c", asked.text], input="said", capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("said", 3)
 
 
 def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:

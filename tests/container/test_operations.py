@@ -12,6 +12,7 @@ import pytest
 from pgberth import commands
 from pgberth.container import operations
 from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.quadlet import unit
 from pgberth.container.state import TenantState
 from pgberth.database.configuration import restart_files
 from pgberth.model import layout
@@ -199,6 +200,21 @@ def test_the_guard_may_be_run_and_the_settings_only_read_each_by_its_owner_alone
     modes = {command.arguments[0]: command.arguments[1] for command in do("container", INITIALISED)[:-1]}
     assert modes[f"{layout.etc('acme')}/guard.sh"] == "0700"
     assert modes[f"{layout.etc('acme')}/postgresql.conf"] == "0600"
+
+
+def test_a_lost_spec_file_is_written_again_and_the_running_container_left_alone() -> None:
+    named, *more = do("volume", host(state(spec={}), listed(("acme-data-g1", MARKER))))
+    assert more == []
+    (completed,) = do("container", state(spec=written(named)))
+    assert written(completed) == spec_file()
+
+
+def test_a_machine_with_units_gets_one_and_any_other_gets_none() -> None:
+    *_, start = do("container", replace(INITIALISED, ready=replace(READY, podman="5.4.2", units=True)))
+    assert start.stdin == unit(replace(spec_of(), podman="5.4.2", units=True))
+    for ready in (READY, replace(READY, units=True), replace(READY, podman="5.4.2")):
+        *_, start = do("container", replace(INITIALISED, ready=ready))
+        assert start.stdin == ""
 
 
 DOWN = ["created", "exited", "stopped", "dead"]

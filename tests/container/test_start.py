@@ -19,11 +19,11 @@ START = commands.script("container/start.sh")
 DIRECTORY = layout.directory("acme")
 
 
-def start(machine: FakePrograms, port: int, seconds: int = 3) -> subprocess.CompletedProcess[str]:
+def start(machine: FakePrograms, port: int, seconds: int = 3, unit: str = "") -> subprocess.CompletedProcess[str]:
     place = machine.home / DIRECTORY
     place.mkdir(parents=True, exist_ok=True)
     arguments = ["acme", IMAGE.bindir, f"{port:04X}", str(seconds), f"{DIRECTORY}/previous.log", "--detach", IMAGE.id]
-    return machine.run(START, *arguments)
+    return machine.run(START, *arguments, stdin=unit)
 
 
 @pytest.fixture
@@ -115,3 +115,34 @@ def test_a_server_is_asked_through_podman_where_the_namespaces_are_closed(
     containers(machine, ("exec acme *", "1", 0))
     machine.answer("nsenter", ("*", "nsenter: Permission denied", 1))
     assert start(machine, free_port).returncode == 0
+
+
+UNIT = "[Container]\nContainerName=acme\nPodmanArgs=--label=x=50%%\n"
+
+
+def test_where_systemd_supervises_the_unit_is_written_and_started_instead(
+    machine: FakePrograms, free_port: int
+) -> None:
+    containers(machine)
+    machine.answer("nsenter", ("*", "1", 0))
+    machine.answer("systemctl")
+    assert start(machine, free_port, unit=UNIT).returncode == 0
+    place = machine.home / ".config/containers/systemd"
+    assert (place / "acme.container").read_text() == UNIT
+    assert [path.name for path in place.iterdir()] == ["acme.container"]
+    assert [call[1] for call in machine.asked("systemctl")] == ["stop", "reset-failed", "daemon-reload", "start"]
+    assert not [call for call in machine.asked() if call[0] == "run"]
+
+
+def test_a_unit_that_does_not_start_is_a_failure(machine: FakePrograms, free_port: int) -> None:
+    containers(machine)
+    machine.answer("systemctl", ("--user start *", "", 1), ("*", "", 0))
+    assert start(machine, free_port, unit=UNIT).returncode == 1
+
+
+def test_systemd_is_not_asked_where_it_does_not_supervise(machine: FakePrograms, free_port: int) -> None:
+    containers(machine)
+    machine.answer("nsenter", ("*", "1", 0))
+    machine.answer("systemctl", ("*", "", 1))
+    assert start(machine, free_port).returncode == 0
+    assert machine.asked("systemctl") == []
