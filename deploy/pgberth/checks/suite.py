@@ -35,7 +35,7 @@ def checks_for(components: tuple[str, ...], *, baseline: bool = False) -> tuple[
 def run(subject: Subject) -> tuple[Result, ...]:
     """Every check that applies, in order."""
     try:
-        checks = checks_for(subject.tenant.ordered_components, baseline=subject.baseline is not None)
+        checks = checks_for(subject.tenant.tabled_components, baseline=subject.baseline is not None)
         return tuple(_result(check, subject) for check in checks)
     finally:
         subject.close()

@@ -60,6 +60,11 @@ class Tenant:
         return tuple(component for component in COMPONENTS if component in self.components)
 
     @property
+    def tabled_components(self) -> tuple[str, ...]:
+        """Those whose target includes their tables: version 0 of a component is its empty schema."""
+        return tuple(name for name in self.ordered_components if self.components[name] != 0)
+
+    @property
     def first_component(self) -> str:
         """The first in the inventory's order: a URL without a search_path of its own lands in its schema."""
         return next(iter(self.components))
