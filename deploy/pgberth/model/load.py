@@ -169,6 +169,8 @@ def _faults(lines: list[Line]) -> Iterable[Problem]:
     machines = [line.name for line in lines if line.kind == "machine"]  # a list, since a wrong name may be unhashable
     for line in lines:
         name_rule = tenant_name_fault(line.name) if line.kind == "tenant" else _machine_name_fault(line.name)
+        if line.kind == "tenant" and line.name in machines:
+            name_rule = "another: a machine of this inventory has it, and both are hosts to pyinfra"
         if name_rule:
             yield Problem(f"{line.where}: {line.kind} {line.name!r}: name must be {name_rule}", _edit(line))
         if line.kind == "tenant" and line.fields.get("on") not in machines:
