@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from pyinfra.api import Inventory, QuoteString, StringCommand
 from pyinfra.api.exceptions import InventoryError
+from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput
 
-from pgberth.connector import Identity, TenantConnector
+from pgberth.commands import as_account
+from pgberth.connector import Identity, RemoteTenantConnector, TenantConnector
 from pgberth.model import machine, tenant
 from tests.postgres import NOBODY
 
@@ -160,6 +162,46 @@ def test_the_host_has_the_tenants_bare_name() -> None:
 def test_a_tenant_without_a_name_is_refused() -> None:
     with pytest.raises(InventoryError, match="@tenant needs a name"):
         Inventory((["@tenant"], {}))
+
+
+def test_a_tenant_of_another_machine_has_its_bare_name_too() -> None:
+    name, data = tenant("acme", on=machine("db1", ssh_user="ada"), port=5501)
+    inventory = Inventory(([(name, data)], {}))
+    assert list(inventory.hosts) == ["acme"]
+    assert inventory.hosts["acme"].connector_cls is RemoteTenantConnector
+    assert inventory.hosts["acme"].data.ssh_hostname == "db1"
+    assert inventory.hosts["acme"].data.ssh_strict_host_key_checking == "yes"
+    with pytest.raises(InventoryError, match="@tenant-ssh needs a name"):
+        Inventory((["@tenant-ssh"], {}))
+
+
+def test_over_ssh_a_command_becomes_the_service_account_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(SSHConnector, "run_shell_command", lambda _, *given, **more: sent.append((*given, more)))
+    host: Any = SimpleNamespace(name="acme", data={"pgberth_account": "svc"}, print_prefix="")
+    remote: Any = object.__new__(RemoteTenantConnector)
+    remote.host = host
+    remote.run_shell_command(StringCommand("echo $HOME"), _stdin="text")
+    ((command, *_, arguments),) = sent
+    assert command.get_raw_value() == as_account("svc", StringCommand("echo $HOME")).get_raw_value()
+    assert arguments == {"_stdin": "text"}
+
+
+def test_what_is_held_lives_until_it_is_let_go_of_and_has_said_its_first_line(acme: TenantConnector) -> None:
+    held, said = acme.hold(StringCommand("echo held; exec cat"))
+    assert said == "held"
+    assert held.poll() is None
+    held.stdin.close()
+    assert held.wait(timeout=5) == 0
+    held.stdout.close()
+    held.stderr.close()
+
+
+def test_nothing_is_held_where_there_is_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    host: Any = SimpleNamespace(name="acme", data={"pgberth_account": "no-such-account"}, print_prefix="")
+    connector = TenantConnector(SimpleNamespace(), host)  # type: ignore[arg-type]
+    assert connector.hold(StringCommand("true")) == (None, "account 'no-such-account' does not exist on this machine")
 
 
 def test_no_run_but_ours_is_hooked_into() -> None:

@@ -220,6 +220,56 @@ def test_a_machine_that_stands_twice_is_refused_naming_both_lines() -> None:
     assert facts(again) == ["machine '@local' stands twice: inventories/prod.py:3 and inventories/prod.py:4"]
 
 
+def test_a_tenant_with_a_machines_name_is_refused_since_one_would_replace_the_other() -> None:
+    db1 = Line("machine", "db1", "inventories/prod.py:4", {"account": "pgberth"})
+    (told,) = facts(db1, tenant("db1", on="db1"))
+    assert told.startswith("inventories/prod.py:8: tenant 'db1': name must be another: a machine")
+
+
+def test_tenants_of_two_machines_may_have_one_port() -> None:
+    db1 = Line("machine", "db1", "inventories/prod.py:4", {"account": "pgberth"})
+    found = loaded(db1, tenant(port=5500), tenant("globex", line=9, on="db1", port=5500))
+    assert {name: found.tenants[name].machine.name for name in found.tenants} == {"acme": "@local", "globex": "db1"}
+
+
+MACHINE_FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
+    "ssh_hostname": (
+        ["db1", "db1.example.net", "192.0.2.7", "2001:db8::7"],
+        ["", "-oX", "a b", "a;id", "db1\n", 5, None],
+    ),
+    "ssh_port": ([1, 22, 65535], [0, 65536, "22", True, 22.0, None]),
+    "ssh_user": (["root", "ada"], ["", "-l", "a\nb", 5, None]),
+    "ssh_key": (["~/.ssh/id", "/etc/key"], ["", "-i", 5, None]),
+    "ssh_known_hosts_file": (["/etc/ssh/known_hosts"], ["", "-f", 5]),
+    "sudo": ([True, False], ["yes", 1, None]),
+}
+
+
+@pytest.mark.parametrize("field", MACHINE_FIELDS)
+def test_each_way_to_a_machine_is_taken_or_refused_by_its_rule(field: str) -> None:
+    good, bad = MACHINE_FIELDS[field]
+    for value in good:
+        assert load([Line("machine", "db1", "x.py:1", {"account": "pgberth", field: value})]).machines
+    for value in bad:
+        with pytest.raises(Refused) as refused:
+            load([Line("machine", "db1", "x.py:1", {"account": "pgberth", field: value})])
+        (problem,) = refused.value.problems
+        assert problem.fact.startswith(f"x.py:1: machine 'db1': {field} {value!r} must be ")
+
+
+@pytest.mark.parametrize("name", ["db1", "db1.example.net", "192.0.2.7", "2001:db8::7", "DB1"])
+def test_a_host_name_or_address_is_a_machine(name: str) -> None:
+    assert load([Line("machine", name, "x.py:1", {"account": "pgberth"})]).machines[name].name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-oProxyCommand=id", "a b", "a;id", "$(id)", "db1\n", "@tenant/x", "@docker/x", 5]
+)
+def test_anything_else_is_none(name: Any) -> None:
+    with pytest.raises(Refused, match="name must be '@local', or a host name or address"):
+        load([Line("machine", name, "x.py:1", {"account": "pgberth"})])
+
+
 def test_a_port_that_two_tenants_ask_for_is_refused_naming_both() -> None:
     told = facts(tenant(line=8, port=5500), tenant("globex", line=9, port=5500), tenant("initech", line=10))
     assert told == [
