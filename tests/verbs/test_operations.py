@@ -1,0 +1,158 @@
+"""What the verbs add of their own: the barrier between machines and tenants, and what a run writes down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pgberth.checks.receipt import NOTES, RECEIPTS, Receipt
+from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.state import TenantState
+from pgberth.database.configuration import restart_files
+from pgberth.database.probe import Server
+from pgberth.machine.facts import Carried, MachineState
+from pgberth.model.load import Fleet
+from pgberth.model.tenant import HEAD, Machine, Tenant
+from pgberth.verbs import machines, status, tenants
+from tests.fake_host import FakeHost, Sent, sent
+from tests.machine.states import FRESH, READY_AS_ROOT
+from tests.sample import ABSENT, ACME, IMAGE, READY, container, ledger, server, state
+
+
+@pytest.fixture(autouse=True)
+def nothing_told() -> Iterator[None]:
+    RECEIPTS.clear()
+    NOTES.clear()
+    yield
+    RECEIPTS.clear()
+    NOTES.clear()
+
+
+def barrier(tenant: Tenant | None, *, failed: bool) -> list[Sent]:
+    here = object()
+    inventory = SimpleNamespace(get_host=lambda _: here)
+    return sent(machines.barrier, FakeHost(), inventory=inventory, failed=[here] if failed else [], tenant=tenant)
+
+
+def test_a_tenant_passes_where_its_machine_is_well_and_is_no_change() -> None:
+    assert barrier(ACME, failed=False) == []
+
+
+def test_a_machine_passes_whatever_it_is() -> None:
+    assert barrier(None, failed=True) == barrier(None, failed=False) == []
+
+
+def test_a_tenant_of_a_failed_machine_stops_with_the_reason() -> None:
+    (refused,) = barrier(ACME, failed=True)
+    assert refused.refusal.startswith("acme: its machine @local failed; see above\nHINT: ")
+
+
+def receipt() -> Receipt:
+    return Receipt("provision", "acme", ("canary",), 5501)
+
+
+def noted(found: TenantState | None, tenant: Tenant = ACME, *, executing: bool = True) -> Receipt:
+    into = receipt()
+    host = FakeHost(facts={TenantLook: lambda **_: found})
+    arguments: dict[str, Any] = {"berth": Berth(tenant, ""), "receipt": into, "files": restart_files(tenant)}
+    assert sent(tenants.noted, host, executing=executing, **arguments) == []
+    return into
+
+
+def test_a_run_writes_down_what_it_saw() -> None:
+    into = noted(state())
+    assert into.versions == {"postgres": "18.6", "pgvector": "0.8.7", "memory_plugin": "0001"}
+    assert into.image == IMAGE.id.removeprefix("sha256:")[:12]
+    assert (into.pending, into.notes) == ("", [])
+
+
+def test_a_run_writes_down_what_only_a_recycle_would_change() -> None:
+    assert noted(state(), replace(ACME, port=5599)).pending == "port 5501 -> 5599"
+
+
+@pytest.mark.parametrize("found", [None, state(ready=None, **ABSENT), state(**ABSENT)])
+def test_of_a_tenant_that_is_not_there_nothing_is_written_down(found: TenantState | None) -> None:
+    into = noted(found)
+    assert (into.versions, into.image, into.pending) == ({}, "", "")
+
+
+def test_nothing_is_written_down_while_changes_are_detected() -> None:
+    assert noted(state(), executing=False).versions == {}
+
+
+def test_a_version_that_waits_for_the_operator_is_told_and_no_failure() -> None:
+    store = replace(ACME, components={"control_plane": HEAD})
+    rows = ledger(store)
+    told = Server.of(state(store, server=server(store, ledger=rows)))
+    assert told is not None
+    (line,) = tenants.waiting(store, told)
+    assert line.startswith("control_plane 0002")
+    for name in ("embedding_model", "embedding_model_version", "embedding_dimension"):
+        assert name in line
+
+
+def test_nothing_waits_where_history_is_refused_since_a_check_says_that() -> None:
+    edited = [{**row, "template_sha256": "0" * 64, "rendered_sha256": "0" * 64} for row in ledger()]
+    told = Server.of(state(server=server(ledger=edited)))
+    assert told is not None
+    assert tenants.waiting(ACME, told) == []
+
+
+def test_a_tenant_has_one_receipt_a_run() -> None:
+    _, first = tenants.begin("provision", ACME)
+    _, second = tenants.begin("provision", ACME)
+    assert first is second is RECEIPTS["acme"]
+    assert (first.verb, first.rings, first.port) == ("provision", ("canary",), 5501)
+
+
+STATES: list[tuple[TenantState | None, str]] = [
+    (None, "machine not ready"),
+    (state(ready=None, **ABSENT), "machine not ready"),
+    (state(**ABSENT), "absent"),
+    (state(container=None, server=None), "no container, data kept (g1)"),
+    (state(container=container(status="exited", pid=0), server=None), "exited g1"),
+    (state(server=None, server_said="starting up"), "its server does not answer: starting up"),
+]
+
+
+@pytest.mark.parametrize(("found", "says"), STATES, ids=[says for _, says in STATES])
+def test_status_says_in_a_few_words_how_a_tenant_stands(found: TenantState | None, says: str) -> None:
+    into = receipt()
+    host = FakeHost(facts={TenantLook: lambda **_: found})
+    assert sent(status.described, host, berth=Berth(ACME, ""), receipt=into) == []
+    assert into.state == says
+
+
+def test_status_says_where_limits_are_not_enforced() -> None:
+    for limits in (True, False):
+        into = receipt()
+        found = state(ready=replace(READY, limits=limits), server=None)
+        host = FakeHost(facts={TenantLook: lambda found=found, **_: found})
+        sent(status.described, host, berth=Berth(ACME, ""), receipt=into)
+        assert any("limits are not enforced" in note for note in into.notes) is not limits
+
+
+def leftovers(carried: dict[str, set[str]], facts: Any = READY_AS_ROOT) -> list[str]:
+    host = FakeHost(facts={MachineState: lambda **_: facts, Carried: lambda **_: carried})
+    here = Machine("@local")
+    assert sent(status.leftovers, host, machine=here, found=Fleet({"@local": here}, {"acme": ACME})) == []
+    return NOTES
+
+
+def test_a_tenant_that_the_inventory_does_not_name_is_told_with_all_that_is_left_of_it() -> None:
+    assert leftovers({"acme": {"container"}, "gone": {"volume:gone-data-g2", "directory"}}) == [
+        "@local: unmanaged tenant 'gone': directory, volume:gone-data-g2; kept as it is"
+    ]
+
+
+def test_where_all_is_known_nothing_is_told() -> None:
+    assert leftovers({"acme": {"container", "directory"}}) == []
+    assert leftovers({}) == []
+
+
+def test_a_machine_without_the_account_has_no_leftovers() -> None:
+    assert leftovers({}, FRESH) == ["@local: the account pgberth does not exist yet"]
