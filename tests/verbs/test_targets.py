@@ -1,0 +1,157 @@
+"""The room of schemas as the verbs use it: what is applied, repaired or refused, from one look at the server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+from pyinfra.api import FunctionCommand
+
+from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.state import TenantState
+from pgberth.migrations import operations, runner
+from pgberth.migrations.verify import REPAIRABLE
+from pgberth.model.problems import Problem, Refused
+from pgberth.model.tenant import COMPONENTS, HEAD, Tenant
+from tests.fake_host import FakeHost, Sent, sent
+from tests.sample import ABSENT, ACME, container, ledger, server, state
+
+ALL_THREE = replace(ACME, components=dict.fromkeys(COMPONENTS, HEAD))
+
+
+def do(found: TenantState | None, tenant: Tenant = ACME) -> list[Any]:
+    host = FakeHost(facts={TenantLook: lambda **_: found})
+    return sent(operations.at_targets, host, berth=Berth(tenant, ""))
+
+
+WorkedOn = Callable[[list[Any]], list[tuple[str, str]]]
+
+
+@pytest.fixture
+def worked_on(monkeypatch: pytest.MonkeyPatch) -> WorkedOn:
+    """What a session of the migrator's does for the commands: ("apply" or "repair", component), in order."""
+    done: list[tuple[str, str]] = []
+
+    @contextmanager
+    def shared(connect: Any) -> Iterator[Any]:
+        yield connect
+
+    monkeypatch.setattr(operations, "shared", shared)
+    monkeypatch.setattr(runner, "apply", lambda _, name, *__, **___: done.append(("apply", name)))
+    monkeypatch.setattr(operations, "_repair", lambda _, __, name: done.append(("repair", name)))
+
+    def carried_out(yielded: list[Any]) -> list[tuple[str, str]]:
+        for command in yielded:
+            assert isinstance(command, FunctionCommand)
+            _, work = command.args
+            work(None)
+        return done
+
+    return carried_out
+
+
+def having(tenant: Tenant = ACME, **told: Any) -> TenantState:
+    return state(tenant, server=server(tenant, **told))
+
+
+def test_schemas_at_their_targets_are_left_alone() -> None:
+    assert do(state()) == []
+    assert do(state(ALL_THREE), ALL_THREE) == []
+
+
+@pytest.mark.parametrize("found", [None, state(ready=None, **ABSENT), state(**ABSENT)])
+def test_nothing_is_done_to_a_tenant_that_is_not_there(found: TenantState | None) -> None:
+    assert do(found) == []
+
+
+def test_a_server_that_does_not_answer_is_refused_in_its_own_words() -> None:
+    (refused,) = do(state(server=None, server_said="starting up"))
+    assert isinstance(refused, Sent)
+    assert refused.refusal == "acme: the server does not answer: starting up\nHINT: runbooks/server-does-not-start.md"
+
+
+def test_components_behind_are_taken_up_in_the_order_in_which_they_rest_on_each_other(worked_on: WorkedOn) -> None:
+    behind = do(having(ALL_THREE, ledger=[]), ALL_THREE)
+    assert worked_on(behind) == [("apply", component) for component in COMPONENTS]
+
+
+def test_only_the_component_that_is_behind_is_touched(worked_on: WorkedOn) -> None:
+    rows = [row for row in ledger(ALL_THREE) if row["component"] != "knowledge"]
+    assert worked_on(do(having(ALL_THREE, ledger=rows), ALL_THREE)) == [("apply", "knowledge")]
+
+
+def test_a_component_stays_at_the_version_that_the_inventory_names(worked_on: WorkedOn) -> None:
+    bootstrapped = having(ledger=[row for row in ledger() if row["version"] == "0000"])
+    assert do(bootstrapped, replace(ACME, components={"memory_plugin": 0})) == []
+    assert worked_on(do(bootstrapped, replace(ACME, components={"memory_plugin": 1}))) == [("apply", "memory_plugin")]
+
+
+def found_wrong(kind: str) -> TenantState:
+    row = {"component": "memory_plugin", "version": "0001", "kind": kind, "object": "x", "problem": "is missing"}
+    return having(findings=[row])
+
+
+@pytest.mark.parametrize("kind", sorted(REPAIRABLE))
+def test_what_holds_no_data_is_made_again(worked_on: WorkedOn, kind: str) -> None:
+    assert worked_on(do(found_wrong(kind))) == [("repair", "memory_plugin")]
+
+
+@pytest.mark.parametrize("kind", ["schema", "table", "column", "constraint", "type"])
+def test_what_may_hold_data_is_left_to_the_operator(kind: str) -> None:
+    assert do(found_wrong(kind)) == []
+
+
+HISTORY = {
+    "an edited file": [{**ledger()[1], "template_sha256": "0" * 64, "rendered_sha256": "0" * 64}],
+    "a version nobody knows": [{**ledger()[0], "version": "0099", "name": "from_tomorrow"}],
+}
+
+
+@pytest.mark.parametrize("what", HISTORY)
+def test_history_that_differs_from_the_files_stops_the_tenant_before_anything_is_done(what: str) -> None:
+    others = [row for row in ledger() if row["version"] not in {changed["version"] for changed in HISTORY[what]}]
+    (refused,) = do(having(ledger=[*others, *HISTORY[what]]))
+    assert isinstance(refused, Sent)
+    assert refused.refusal.startswith("acme: ")
+    assert HISTORY[what][0]["version"] in refused.refusal
+
+
+def told(failure: Exception | None, caplog: pytest.LogCaptureFixture) -> tuple[bool, str]:
+    def act() -> None:
+        if failure is not None:
+            raise failure
+
+    with caplog.at_level(logging.ERROR, logger="pyinfra"):
+        logging.getLogger("pyinfra").propagate = True
+        done = operations.told(FakeHost(), ACME, act)
+    return done, caplog.text
+
+
+def test_work_that_was_done_is_done(caplog: pytest.LogCaptureFixture) -> None:
+    assert told(None, caplog) == (True, "")
+
+
+def test_a_refusal_is_the_tenants_failure_with_every_problem_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    done, said = told(Refused([Problem("one", "look"), Problem("two")]), caplog)
+    assert done is False
+    assert "acme: one\nHINT: look" in said
+    assert "acme: two" in said
+
+
+def test_a_server_that_refuses_is_the_tenants_failure_and_no_stack_trace(caplog: pytest.LogCaptureFixture) -> None:
+    done, said = told(psycopg.OperationalError("connection refused\n"), caplog)
+    assert done is False
+    assert "acme: the server refused: connection refused\nHINT: " in said
+    assert "Traceback" not in said
+
+
+def test_a_stopped_container_is_not_asked() -> None:
+    down = state(container=container(status="exited", pid=0), server=None, server_said="")
+    (refused,) = do(down)
+    assert isinstance(refused, Sent)
+    assert "the server does not answer" in refused.refusal
