@@ -15,7 +15,7 @@ from pgberth.database.probe import Server, probe_sql
 from pgberth.database.session import connect, reached
 from pgberth.migrations import ledger, repair, runner, source
 from pgberth.migrations.plan import Plan, plan_up
-from pgberth.migrations.session import Connect, shared
+from pgberth.migrations.session import Connect, Patience, shared
 from pgberth.migrations.verify import REPAIRABLE, Finding, verify_sql
 from pgberth.model.load import did_you_mean
 from pgberth.model.problems import Problem, Refused
@@ -41,8 +41,9 @@ def at_targets(berth: Berth) -> Any:
         return
     try:
         plans = [plan(tenant, component, server) for component in tenant.ordered_components]
-    except Refused as refused:
-        yield commands.refuse(*refused.problems)
+    except Refused:
+        # Said again by the runner, which has the ledger's bodies at hand and shows the difference; it changes nothing.
+        yield FunctionCommand(as_migrator, (berth, _refused_in_full(tenant)), {})
         return
     behind = [ready.component for ready in plans if ready.steps]
     broken = [
@@ -146,6 +147,22 @@ def as_migrator(state: Any, host: Any, berth: Berth, work: Callable[[Connect], N
     done = told(host, berth.tenant, act)
     berth.forget()
     return done
+
+
+def _refused_in_full(tenant: Tenant) -> Callable[[Connect], None]:
+    def work(connect: Connect) -> None:
+        problems: list[Problem] = []
+        with shared(connect) as session:
+            for component in tenant.ordered_components:
+                try:
+                    with runner.running(session, component, Patience()) as connection:
+                        heads = ledger.heads(connection, component)
+                    plan_up(component, heads, tenant.parameters.get(component), to=target(tenant, component))
+                except Refused as refused:
+                    problems += refused.problems
+        raise Refused(problems or [Problem("what was refused a moment ago holds now", "run the deploy again")])
+
+    return work
 
 
 def told(host: Any, tenant: Tenant, act: Callable[[], None]) -> bool:
