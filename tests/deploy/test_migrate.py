@@ -78,6 +78,7 @@ def test_up_and_down_are_asked_for_by_name_and_a_readable_dump_comes_first(site:
     assert dump.read_bytes()[:5] == b"PGDMP"
 
     wider.verb("migrate").went_well()
+    wider.provision().went_well()  # publishes the wider set of URLs
     wider.provision().changed_nothing()
 
 
