@@ -48,7 +48,7 @@ def host(module_hosts: Boot, measured: dict[str, float]) -> Host:
 
 
 def test_a_host_boots_in_seconds_and_lets_the_run_s_key_in(host: Host) -> None:
-    assert host.booted_in < 20
+    assert host.booted_in < 30  # 2 where nothing else runs
     assert host.ssh("hostname; id -un; echo $XDG_RUNTIME_DIR").out.split() == ["alpha", "root", "/run/user/0"]
     assert host.ssh("systemctl is-system-running").out == "running\n"
     assert host.ssh("cat; exit 3", stdin="over the line", check=False).said == "over the line"
@@ -94,17 +94,18 @@ def test_a_powered_off_host_answers_nobody_until_it_is_on_again(host: Host, meas
 
 
 def test_a_cut_network_is_silent_and_heals(host: Host) -> None:
-    slow = host.ssh_command("sleep 1; echo through")
-    with subprocess.Popen(slow, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as open_connection:
-        wait_for("the connection", lambda: "" if host.run("pgrep sleep", check=False).out else "not there yet", 10)
+    waits = host.ssh_command("touch /run/waits; until test -e /run/told; do sleep 0.1; done; echo through")
+    with subprocess.Popen(waits, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as open_connection:
+        wait_for("the connection", lambda: host.run("find /run/waits", check=False).err, 20)
         with _cut(host):
             started = time.monotonic()
             with pytest.raises(Failed, match="Connection timed out"):
                 host.ssh("true", timeout=2)
-            assert 1.5 < time.monotonic() - started < 5
-            assert host.run("hostname").out == "alpha\n"
+            assert 1.5 < time.monotonic() - started < 7
+            host.run("touch /run/told")
+            time.sleep(0.5)
             assert open_connection.poll() is None
-        assert open_connection.communicate(timeout=30)[0] == "through\n"
+        assert open_connection.communicate(timeout=60)[0] == "through\n"
     assert host.ssh("echo back").out == "back\n"
 
 
