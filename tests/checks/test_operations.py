@@ -168,14 +168,12 @@ def test_a_run_that_changed_something_leaves_one_beside_the_spec_file() -> None:
 
 
 def test_the_last_fifty_receipts_are_kept(tmp_path: Path) -> None:
-    account = FakePrograms(tmp_path)
-    for second in range(53):
-        (keep,) = kept(True, receipt(started=STARTED + timedelta(seconds=second)))
-        if second in (0, 1, 51, 52):
-            assert account.run(keep).returncode == 0
-        else:
-            (tmp_path / layout.receipts("acme") / keep.arguments[1]).write_text("{}")
-    place = tmp_path / layout.receipts("acme")
+    account, place = FakePrograms(tmp_path), tmp_path / layout.receipts("acme")
+    place.mkdir(parents=True)
+    for second in range(52):
+        (place / f"{STARTED + timedelta(seconds=second):%Y%m%dT%H%M%SZ}-provision.json").write_text("{}")
+    (keep,) = kept(True, receipt(started=STARTED + timedelta(seconds=52)))
+    assert account.run(keep).returncode == 0
     names = sorted(path.name for path in place.iterdir())
     assert len(names) == 50
     assert names[0] == "20261121T140509Z-provision.json"
