@@ -8,7 +8,7 @@ SOURCES   := $(shell find deploy/pgberth -name '*.py')
 LOCAL     := $(BIN)/python -m pgberth.verbs.local
 LIMIT_TO   = $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: deploy verify status url psql logs clean test test-fast bench lint
+.PHONY: deploy verify status url psql logs clean test test-fast test-hosts bench lint
 
 deploy: .venv/compiled          ## tenants of the local inventory, made or brought up to date
 	@$(PYINFRA) deploy/provision.py -y $(LIMIT_TO)
@@ -31,12 +31,15 @@ logs: .venv/compiled            ## TENANT=x: the server's log
 clean: .venv/compiled           ## remove what the local inventory made, data included; asks unless YES=1
 	@$(LOCAL) clean --inventory "$(INVENTORY)" $(if $(YES),--yes)
 
-test: .venv/tools lint         ## everything, on real containers
+test: .venv/tools lint         ## everything on this machine, on real containers
 	@sh .ci/prepare
-	@$(BIN)/pytest --ignore=tests/bench $(ARGS)
+	@$(BIN)/pytest --ignore=tests/bench --ignore=tests/hosts $(ARGS)
 
 test-fast: .venv/tools         ## what needs no container
-	@$(BIN)/pytest --ignore=tests/deploy --ignore=tests/bench $(ARGS)
+	@$(BIN)/pytest --ignore=tests/deploy --ignore=tests/bench --ignore=tests/hosts $(ARGS)
+
+test-hosts: .venv/tools        ## throwaway hosts with systemd and sshd; needs root
+	@$(BIN)/pytest tests/hosts $(ARGS)
 
 bench: .venv/tools             ## speed, each figure as a ratio to a floor measured beside it
 	@sh .ci/prepare
