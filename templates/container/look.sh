@@ -21,6 +21,10 @@ field() { printf '%s' "$inspected" | sed -n 's/^ *"'"$1"'": "\{0,1\}\([^",]*\).*
 pid=$(field Pid)
 [ "${pid:-0}" -gt 0 ] || exit 0
 section process; grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$pid/status"
+# podman calls a server running whose monitor, or the process that publishes its port, died: nobody can reach it.
+listening() { awk -v a="0100007F:$1" '$4 == "0A" && $2 == a { found = 1 } END { exit !found }' /proc/net/tcp; }
+port=$(printf %04X "$(field HostPort)")
+section attended; [ -d "/proc/$(field ConmonPid)" ] && { listening "$port" || { sleep 1; listening "$port"; }; } && echo yes
 bindir=$(field pgberth.bindir)
 [ -n "$bindir" ] || exit 0
 section marker; timeout 10 nsenter -t "$pid" -U -m --preserve-credentials cat "$marker" 2>/dev/null

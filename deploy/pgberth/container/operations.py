@@ -73,6 +73,10 @@ done"""
 _INITIALISE = """set -eu
 init=$1 volume=$2 tenant=$3 generation=$4; shift 4
 podman rm --force --time 5 "$init" >/dev/null 2>&1 || true
+# podman 4 forgets a container killed while it was being created, but its monitor and runtime live on.
+for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $init "); do
+  pkill -KILL -P "$pid" || true; kill -KILL "$pid" || true
+done
 if podman volume exists "$volume"; then
   owner=$(podman volume inspect --format '{{ index .Labels "pgberth.tenant" }}' "$volume")
   place=$(podman volume inspect --format '{{ .Mountpoint }}' "$volume")
@@ -187,7 +191,7 @@ def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
     + files: name -> text of the server's configuration
 
     A running container is never interrupted: where its spec differs, that is `pending: recycle`. One that does
-    not run is made anew, whatever state a killed podman left it in; the volume is never touched.
+    not run, or runs for nobody, is made anew, whatever state a killed podman left it in; the volume is never touched.
     """
     state = berth.look()
     if state is None or state.ready is None:
@@ -201,7 +205,7 @@ def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
     if problem := _foreign(tenant, state):
         yield commands.refuse(problem)
         return
-    if found is not None and found.running:
+    if found is not None and found.running and found.attended:
         if found.spec_hash != wanted.hash:
             host.noop(f"pending: recycle (spec {found.spec_hash or 'unknown'} runs, {wanted.hash} is wanted)")
         elif state.spec.get("hash") != wanted.hash:  # the file was lost, and made anew from the volume's marker

@@ -18,6 +18,7 @@ class ContainerState:
 
     + status: podman's word: created, running, exited, ...
     + process: Cap*, NoNewPrivs and Seccomp of the running server, as /proc tells them
+    + attended: whether its monitor lives and its port is published; without them it runs for nobody
     """
 
     status: str
@@ -29,6 +30,7 @@ class ContainerState:
     read_only: bool
     privileged: bool
     process: Mapping[str, str] = field(default_factory=dict)
+    attended: bool = True
 
     @property
     def running(self) -> bool:
@@ -84,7 +86,7 @@ class TenantState:
             spec=_spec(sections["spec"]),
             secrets=frozenset(sections["secrets"].split()),
             files=_digests(sections["files"]),
-            container=_container(told, sections.get("process", "")) if told.startswith("[") else None,
+            container=_container(told, sections) if told.startswith("[") else None,
             unknown=told.removeprefix("unknown ") if told.startswith("unknown") else "",
             marker=_json_object(sections.get("marker", "")),
             server=server,
@@ -120,7 +122,7 @@ def _digests(text: str) -> dict[str, str]:
     return {path: digest for digest, path in (line.split(maxsplit=1) for line in text.splitlines())}
 
 
-def _container(text: str, process: str) -> ContainerState:
+def _container(text: str, sections: Mapping[str, str]) -> ContainerState:
     told = json.loads(text)[0]
     state, labels = told["State"], told["Config"]["Labels"] or {}
     return ContainerState(
@@ -132,7 +134,8 @@ def _container(text: str, process: str) -> ContainerState:
         mounts=tuple(told["Mounts"] or ()),
         read_only=told["HostConfig"]["ReadonlyRootfs"],
         privileged=told["HostConfig"]["Privileged"],
-        process=dict(line.replace(":", "", 1).split(maxsplit=1) for line in process.splitlines()),
+        process=dict(line.replace(":", "", 1).split(maxsplit=1) for line in sections.get("process", "").splitlines()),
+        attended=bool(sections.get("attended", "yes")),
     )
 
 
