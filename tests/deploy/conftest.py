@@ -20,6 +20,7 @@ import pytest
 
 from tests.deploy.account import ROOT, Account, throwaway
 from tests.deploy.product import BUILDING, Inventory, Run
+from tests.deploy.seed import SEED, VARIABLE
 from tests.deploy.site import Site
 from tests.deploy.tenant import Tenant
 
@@ -42,6 +43,10 @@ class Deployed:
     @property
     def tenants(self) -> tuple[Tenant, Tenant]:
         return self.one, self.two
+
+
+def pytest_report_header() -> str:
+    return f"deploys are killed at moments drawn from {VARIABLE}={SEED}"
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
 from collections import Counter
@@ -52,8 +53,9 @@ class Site:
 
     def containers(self, tenant: Tenant) -> list[str]:
         """ "name state" of every container under the tenant's name, its one-shot ones included."""
-        told = self.account.podman("ps", "--all", "--format", "{{.Names}} {{.State}}").out.splitlines()
-        return [line for line in told if line.split()[0] in (tenant.name, f"{tenant.name}-init")]
+        told = json.loads(self.account.podman("ps", "--all", "--format=json").out)
+        names = (tenant.name, f"{tenant.name}-init")
+        return [f"{one['Names'][0]} {one['State']}" for one in told if one["Names"][0] in names]
 
     def volumes(self, tenant: Tenant) -> list[str]:
         told = self.account.podman("volume", "ls", "--format", "{{.Name}}").out.split()
