@@ -221,3 +221,4 @@ def test_a_command_is_fitted_to_another_tenant_and_nothing_else_in_it() -> None:
         "runuser -l me -c 'cat .local/share/pgberth/tenants/t1/passfile' # 7, pgberth.tenant=t1"
     )
     assert fitted("chown -R pgberth: /home/pgberth/x", tenant="t1", port=7, account="me") == "chown -R me: /home/me/x"
+    assert fitted("runuser -l pgberth -c 'ls acme'", tenant="t1", port=7, account="me", root=False) == "(cd && ls t1)"
