@@ -177,9 +177,12 @@ ABSENT: Mapping[str, Any] = {
 }
 
 
-def inspected(tenant: Tenant = ACME, found: ContainerState | None = None, pid: int | None = None) -> str:
+def inspected(
+    tenant: Tenant = ACME, found: ContainerState | None = None, pid: int | None = None, monitor: int = 4710
+) -> str:
     """`podman container inspect` of the tenant's container, cut to what is short."""
     shown = found or container(tenant)
+    published = {"5432/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(tenant.port)}]}
     body = {
         "Id": "754e0ae52abba97771354908d11d8d9620ba1dcc2a1581912eecd92520523f31",
         "Path": "/etc/pgberth/guard.sh",
@@ -189,6 +192,7 @@ def inspected(tenant: Tenant = ACME, found: ContainerState | None = None, pid: i
             "Status": shown.status,
             "Running": shown.running,
             "Pid": shown.pid if pid is None else pid,
+            "ConmonPid": monitor,
             "ExitCode": shown.exit_code,
             "Health": {"Status": "", "FailingStreak": 0, "Log": None},
         },
@@ -198,6 +202,7 @@ def inspected(tenant: Tenant = ACME, found: ContainerState | None = None, pid: i
         "EffectiveCaps": None,
         "BoundingCaps": None,
         "Mounts": [dict(mount) for mount in shown.mounts],
+        "NetworkSettings": {"Bridge": "", "Ports": published},
         "Config": {"User": "101:101", "Env": ["PATH=/usr/bin:/bin"], "Labels": dict(shown.labels), "StopSignal": 2},
         "HostConfig": {"Privileged": shown.privileged, "ReadonlyRootfs": shown.read_only, "PidsLimit": 0},
     }

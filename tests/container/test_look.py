@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +14,7 @@ from pgberth.container.state import TenantState
 from pgberth.model import layout
 from tests.fake_host import Sent, as_sent
 from tests.fake_podman import FakePrograms
-from tests.sample import ABSENT, MARKER, PROCESS, READY, container, inspected, server, spec_file, state
+from tests.sample import ABSENT, ACME, MARKER, PROCESS, READY, container, inspected, server, spec_file, state
 
 DIRECTORY = layout.directory("acme")
 
@@ -91,3 +93,25 @@ def test_a_look_at_a_stopped_container_does_not_ask_a_server(machine: FakeProgra
     machine.answer("nsenter", ("*", "asked", 0))
     assert looked(machine).container == container(status="exited", pid=0, process={})
     assert machine.asked("nsenter") == []
+
+
+ALIVE = os.getpid()
+NOBODY_THERE = 2**22 + 1  # above what any kernel counts processes to
+
+
+@pytest.mark.parametrize(
+    ("monitor", "listening", "attended"),
+    [(ALIVE, True, True), (NOBODY_THERE, True, False), (ALIVE, False, False), (NOBODY_THERE, False, False)],
+)
+def test_a_container_whose_monitor_or_published_port_is_gone_runs_for_nobody(
+    machine: FakePrograms, monitor: int, listening: bool, attended: bool
+) -> None:
+    machine.answer("nsenter", ("*", json.dumps(server()), 0))
+    with socket.create_server(("127.0.0.1", 0)) as published:
+        tenant = replace(ACME, port=published.getsockname()[1])
+        if not listening:
+            published.close()
+        machine.answer("podman", ("*", inspected(tenant, pid=os.getpid(), monitor=monitor), 0))
+        found = looked(machine).container
+    assert found is not None
+    assert (found.running, found.attended) == (True, attended)

@@ -217,6 +217,11 @@ def test_a_machine_with_units_gets_one_and_any_other_gets_none() -> None:
         assert start.stdin == ""
 
 
+def test_a_container_that_runs_for_nobody_is_made_anew() -> None:
+    commands_sent = do("container", state(container=container(attended=False)))
+    assert started(commands_sent)[5:] == spec_of().arguments()
+
+
 DOWN = ["created", "exited", "stopped", "dead"]
 
 
