@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from pgberth.commands import as_account
 
 # pyinfra imports the connectors of every entry point at start-up, so this is where every run passes.
 closing.install()
+# pyinfra keeps Python from writing bytecode beside deploy files, which would have all of this package compiled in every
+# run; who asked Python for the same is obeyed.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
