@@ -100,9 +100,14 @@ def volume_initialised(berth: Berth) -> Commands:
     A volume with the marker is adopted and never initialised again; one without it never held data and is redone.
     """
     state = berth.look()
-    if state is None or state.ready is None or state.generation is not None:
+    if state is None or state.ready is None:
         return
     tenant = berth.tenant
+    if problem := _foreign(tenant, state):  # before anything is sent to a container of that name
+        yield commands.refuse(problem)
+        return
+    if state.generation is not None:
+        return
     done, output = host.run_shell_command(commands.shell(_VOLUMES, tenant.name, layout.MARKER, timeout=60))
     if not done:
         yield commands.refuse(Problem(f"{tenant.name}: podman does not list volumes: {output.stderr}"))
