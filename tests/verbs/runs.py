@@ -86,7 +86,7 @@ class Run:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(place),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}/deploy:{ROOT}",
             "PGBERTH_FAKE_LOG": str(log),
             "PGBERTH_FAKE_ANSWERS": str(place / "answers.json"),
         }
