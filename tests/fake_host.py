@@ -134,7 +134,7 @@ def sent(
             context.set(module)
     found = [as_sent(command) if isinstance(command, StringCommand) else command for command in yielded]
     for command in found:
-        assert not isinstance(command, Sent) or all(map(understood, (command.text, command.script))), command
+        assert not isinstance(command, Sent) or understood(command.script or command.text), command
     return found
 
 
