@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pgberth.checks.receipt import Receipt
+from pgberth.model.problems import visible
 
 COLUMNS = ("tenant", "ring", "port", "image", "versions", "checks", "seconds")
 
@@ -23,7 +24,7 @@ def write(verb: str, receipts: list[Receipt], notes: list[str], failed: set[str]
         click.echo(note, err=True)
     for receipt in receipts:
         for line in lines(receipt, named=verbose or verb == "verify"):
-            click.echo(line, err=True)
+            click.echo(visible(line, one_line=True), err=True)
 
 
 def row(receipt: Receipt, failed: set[str]) -> dict[str, str]:

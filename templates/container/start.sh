@@ -20,6 +20,14 @@ if [ -n "$listener" ]; then
   exit 1
 fi
 
+# Nothing is taken away that cannot be put back.
+for image in "$@"; do
+  case $image in sha256:*) podman image exists "$image" && continue ;; *) continue ;; esac
+  say "$name: image $image is not in podman's store any more"
+  say "HINT: run the deploy without --limit; it builds the image anew"
+  exit 1
+done
+
 # A unit that is failing and trying again would race with us.
 if [ -n "$unit" ]; then
   systemctl --user stop "$name.service" 2>/dev/null

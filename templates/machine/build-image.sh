@@ -2,16 +2,26 @@
 # Arguments: suite, tag, recipe, major, mirror (may be empty), packages joined by commas.
 set -eu
 suite=$1 tag=$2 recipe=$3 major=$4 mirror=$5 packages=$6
+# The orphan of a killed deploy may still be building: one at a time, and not twice. podman leaves a process behind
+# that must not inherit the lock.
+mkdir -p "$HOME/.local/share/pgberth"
+exec 9>>"$HOME/.local/share/pgberth/build.lock"
+flock 9
+built=$(podman image inspect --format '{{ index .Labels "pgberth.recipe" }}' "$tag" 2>/dev/null 9>&-) || built=
+[ "$built" != "$recipe" ] || exit 0
 umask 022
+# A tree that was left half built is partly another user's to this account's eyes, and its own to podman's.
+remove() { rm -rf "$1" 2>/dev/null || podman unshare rm -rf "$1" 9>&-; }
+for left in "${TMPDIR:-/tmp}"/pgberth-image.*; do [ ! -O "$left" ] || remove "$left"; done
 work=$(mktemp -d "${TMPDIR:-/tmp}/pgberth-image.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+trap 'remove "$work"' EXIT
 chmod 0755 "$work"
 # APT refuses an expired Release file; where this machine's policy allows old mirrors, so may the image's build.
 valid=$(apt-config dump Acquire::Check-Valid-Until 2>/dev/null || true)
 # No cluster of the package's own, nothing but code in the image: its /var/lib/postgresql would be copied into
 # every new volume. Manuals and translations are dead weight in a server.
 # shellcheck disable=SC2016  # the hooks are scripts of their own
-mmdebstrap --quiet --variant=minbase --include="$packages" ${valid:+--aptopt="$valid"} \
+TMPDIR=$work mmdebstrap --quiet --variant=minbase --include="$packages" ${valid:+--aptopt="$valid"} \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/i18n/*' \
   --customize-hook='chroot "$1" dpkg-query -W -f "\${Package} \${Version}\n" > "$1/etc/pgberth-packages"' \
@@ -29,4 +39,4 @@ podman import --quiet \
   --change "LABEL pgberth.gid=$(number 4)" \
   --change "LABEL pgberth.bindir=/usr/lib/postgresql/$major/bin" \
   --change "USER postgres" --change "STOPSIGNAL SIGINT" \
-  "$work/root.tar" "$tag"
+  "$work/root.tar" "$tag" 9>&-

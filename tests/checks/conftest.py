@@ -84,7 +84,8 @@ class Live:
 
     def server(self) -> dict[str, Any]:
         """The probe's answer, as if the data lay in a container's volume."""
-        told: dict[str, Any] = json.loads(self.psql(tenant_probe(LIVE), "memory"))
+        answers = self.psql(tenant_probe(LIVE), "memory").splitlines()
+        told: dict[str, Any] = {name: value for line in answers for name, value in json.loads(line).items()}
         return {**told, "data_directory": "/var/lib/postgresql/18/data"}
 
     def subject(self, tenant: Tenant = LIVE, **changes: Any) -> Subject:

@@ -107,7 +107,7 @@ def test_a_new_volume_is_made_with_its_owner_and_generation_on_it(machine: FakeP
 def test_a_killed_deploys_container_goes_before_the_volume_it_writes_to(machine: FakePrograms) -> None:
     volumes(machine, "acme-data-g1")
     assert initialise(machine, "acme").returncode == 0
-    assert machine.asked()[0] == ["rm", "--force", "--time", "5", "acme-init"]
+    assert machine.asked()[:2] == [["image", "exists", IMAGE.id], ["rm", "--force", "--time", "5", "acme-init"]]
     assert verbs(machine)[-3:] == ["volume rm", "volume create", "run --rm"]
 
 

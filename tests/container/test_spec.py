@@ -35,7 +35,7 @@ GOLDEN = [
     "--read-only-tmpfs=false",
     "--tmpfs=/tmp:mode=1777,nosuid,nodev,noexec,size=64m",
     "--tmpfs=/run/postgresql:mode=1777,nosuid,nodev,noexec,size=1m",
-    "--shm-size=128m",
+    "--tmpfs=/dev/shm:mode=1777,nosuid,nodev,noexec,size=128m",
     "--volume=acme-data-g1:/var/lib/postgresql:Z",
     "--volume=/home/pgberth/.local/share/pgberth/tenants/acme/etc:/etc/pgberth:ro,Z",
     "--publish=127.0.0.1:5501:5432",

@@ -23,6 +23,8 @@ LOGINS = "memory_app_a,memory_app_b,memory_migrator,memory_monitor"
 GOLDEN = f"""\
 # Written by pgberth; edits are undone by the next deploy.
 local all postgres peer
+local memory memory_monitor peer map=inside
+local memory_rehearsal memory_migrator peer map=inside
 host memory {LOGINS} all scram-sha-256
 host memory_rehearsal memory_migrator all scram-sha-256
 host all postgres all reject
@@ -103,7 +105,7 @@ def test_the_refusal_of_the_superuser_stands_before_any_line_that_would_let_it_i
 
 @pytest.mark.parametrize("text", [pg_hba_conf(ACME), pg_hba_conf(OPEN)])
 def test_nobody_is_trusted_and_the_last_word_to_everybody_is_no(text: str) -> None:
-    assert {rule[-1] for rule in rules(text)} == {"peer", "scram-sha-256", "reject"}
+    assert {rule[-1] for rule in rules(text)} == {"peer", "map=inside", "scram-sha-256", "reject"}
     assert rules(text)[-2:] == [["host", "all", "all", "all", "reject"], ["local", "all", "all", "reject"]]
     assert "include" not in text
     assert "@" not in text

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -43,15 +44,21 @@ def answer() -> Iterator[str]:
 
 
 def seen(answer: str) -> Seen:
-    text = look(found=state(server=json.loads(answer)))
+    text = look(found=state(server=whole(answer)))
     found = Seen.of(TenantState.parse(text.splitlines()))
     assert found is not None
     return found
 
 
-def test_the_answer_is_one_json_object_on_one_line(answer: str) -> None:
-    assert answer.count("\n") == 1
-    assert set(json.loads(answer)) == set(server())
+def whole(answer: str) -> dict[str, Any]:
+    return {name: value for line in answer.splitlines() for name, value in json.loads(line).items()}
+
+
+def test_the_answer_is_a_json_object_on_a_line_from_each_of_two_roles(answer: str) -> None:
+    of_superuser, of_monitor = map(json.loads, answer.splitlines())
+    assert set(of_monitor) == {"ledger"}
+    assert set(whole(answer)) == set(server())
+    assert "ledger" not in of_superuser
 
 
 def test_the_answer_of_a_real_server_is_read(answer: str) -> None:

@@ -53,7 +53,7 @@ def _superuser(subject: Subject) -> Iterator[str]:
         yield from _refused(subject, SUPERUSER, Secret("not-the-password"), _WRONG_PASSWORD)
         return
     for database in ("memory", "postgres"):
-        yield from _refused(subject, SUPERUSER, subject.password, _REJECTED, database=database)
+        yield from _refused(subject, SUPERUSER, Secret("not-the-password"), _REJECTED, database=database)
 
 
 def _refused(
@@ -61,7 +61,8 @@ def _refused(
 ) -> Iterator[str]:
     what = "no password" if password is None else "a password"
     try:
-        connect(subject.address, user, password, database=database).close()
+        # No secret is sent here, and a server that asks for none is just what is looked for.
+        connect(subject.address, user, password, database=database, require_auth=None).close()
     except psycopg.OperationalError as error:
         if not any(reason in str(error) for reason in reasons):
             yield f"{user} with {what} in {database} was refused for another reason: {error}"

@@ -22,7 +22,7 @@ from pgberth.database.probe import Server
 from pgberth.database.session import connect, reached
 from pgberth.migrations.drift import Trait, differences, snapshot
 from pgberth.migrations.fresh import Action, rebuild
-from pgberth.migrations.ledger import heads_of
+from pgberth.migrations.ledger import SCHEMA, heads_of
 from pgberth.migrations.operations import plan, told
 from pgberth.model import layout
 from pgberth.model.problems import Refused
@@ -30,7 +30,8 @@ from pgberth.model.roles import APP_LOGINS, MIGRATOR, REHEARSAL
 from pgberth.model.tenant import Tenant
 
 # As the superuser on the socket; the database is empty but for pgvector, like a tenant's before its first migration.
-_EMPTY = f"""DROP DATABASE IF EXISTS {REHEARSAL} WITH (FORCE);
+_EMPTY = f"""SET search_path = pg_catalog, pg_temp;
+DROP DATABASE IF EXISTS {REHEARSAL} WITH (FORCE);
 CREATE DATABASE {REHEARSAL} TEMPLATE template0 OWNER memory_owner;
 REVOKE ALL ON DATABASE {REHEARSAL} FROM PUBLIC;
 GRANT CONNECT ON DATABASE {REHEARSAL} TO memory_migrator;
@@ -44,6 +45,11 @@ _DROP = f"DROP DATABASE IF EXISTS {REHEARSAL} WITH (FORCE);\n"
 
 def place(tenant: Tenant) -> str:
     return f"{layout.directory(tenant.name)}/catalogue.json"
+
+
+def compared(tenant: Tenant) -> tuple[str, ...]:
+    """The schemas drift is looked for in: the tenant's components', and the ledger's."""
+    return (*tenant.ordered_components, SCHEMA)
 
 
 def key(server: Server) -> str:
@@ -69,7 +75,7 @@ def drift(berth: Berth, server: Server) -> list[str]:
         return []
     try:
         with reached(berth.port) as address, connect(address, APP_LOGINS[0], password) as session:
-            return [str(found) for found in differences(kept, snapshot(session, berth.tenant.ordered_components))]
+            return [str(found) for found in differences(kept, snapshot(session, compared(berth.tenant)))]
     except psycopg.Error as error:
         # An exception inside an operation would end the run for every tenant.
         return [f"the catalogue could not be compared: {error.diag.message_primary or error}".strip()]
@@ -126,7 +132,7 @@ def _make(
                     actions=actions,
                 )
             with connect(address, MIGRATOR, password, database=REHEARSAL) as session:
-                made.extend(snapshot(session, tenant.ordered_components))
+                made.extend(snapshot(session, compared(tenant)))
         logger.debug("%s: %d traits in the baseline", tenant.name, len(made))
 
     return told(host, tenant, act)

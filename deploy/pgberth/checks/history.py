@@ -10,7 +10,7 @@ from psycopg import errors
 from pgberth.checks.subject import Check, Connection, Subject, one, rolled_back
 
 _RUN = """INSERT INTO task_run (task_key, cousin, objective)
-          VALUES ('pgberth-smoke', 'smoke', 'prove that history holds') RETURNING id"""
+          VALUES ('pgberth-' || gen_random_uuid(), 'smoke', 'prove that history holds') RETURNING id"""
 _CHECKPOINT = """INSERT INTO task_checkpoint (task_run_id, checkpoint_kind, sequence_no, summary, created_by)
                  VALUES (%s, 'task_start', %s, %s, 'smoke') RETURNING id"""
 _NODE = """INSERT INTO knowledge_nodes (content, tags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from secrets import token_hex
 from typing import Any
 
 import psycopg
@@ -12,7 +13,7 @@ from pgberth.checks.subject import Check, Connection, Subject, one, rolled_back
 from pgberth.migrations.source import DEFAULTS
 
 COMPONENT = "memory_plugin"
-_NAMESPACE = "workspace:pgberth-smoke"
+_NAMESPACE = f"workspace:pgberth-{token_hex(6)}"  # nobody else's, or one row of theirs would make it red
 _TEXT = "The harbour master keeps a berth for every ship."
 
 _PUT = """INSERT INTO memory_namespaces (name, kind) VALUES (%s, 'workspace')
@@ -61,10 +62,10 @@ def _metadata(subject: Subject) -> Iterator[str]:
         for name, value, wanted in cases:
             cursor.execute(
                 "INSERT INTO memory_namespaces (name, kind, metadata) VALUES (%s, 'custom', %s::jsonb)",
-                [f"custom:pgberth-{name}", value],
+                [f"{_NAMESPACE}-{name}", value],
             )
             query = "SELECT jsonb_typeof(metadata) FROM memory_namespaces WHERE name = %s"
-            found = one(cursor, query, [f"custom:pgberth-{name}"])
+            found = one(cursor, query, [f"{_NAMESPACE}-{name}"])
             if found != wanted:
                 yield f"metadata {name} came back as {found}"
 

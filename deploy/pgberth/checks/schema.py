@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pgberth.checks.baseline import compared
 from pgberth.checks.subject import Check, Subject
 from pgberth.migrations.drift import differences, snapshot
 from pgberth.migrations.operations import findings, plan
@@ -45,7 +46,7 @@ def _objects(subject: Subject) -> Iterator[str]:
 
 
 def _drift(subject: Subject) -> Iterator[str]:
-    live = snapshot(subject.app(), subject.tenant.ordered_components)
+    live = snapshot(subject.app(), compared(subject.tenant))
     yield from (str(difference) for difference in differences(subject.baseline or (), live))
 
 

@@ -47,7 +47,9 @@ class Subject:
         """The app's session for a component's URL; one each, kept open for the next check."""
         key = component or ""
         if key not in self._sessions:
-            options = f"-csearch_path={','.join(search_path(component))}" if component else ""
+            # In the connection, since it wins over whatever the app has set for its own role.
+            options = "-cstatement_timeout=10s -clock_timeout=3s -cidle_in_transaction_session_timeout=30s"
+            options += f" -csearch_path={','.join(search_path(component))}" if component else ""
             session = connect(self.address, APP_LOGINS[0], self.password, options=options)
             self._sessions[key] = self._open.enter_context(session)
         return self._sessions[key]

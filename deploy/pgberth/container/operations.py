@@ -72,6 +72,12 @@ done"""
 # A killed deploy's one-shot container goes first: it may still be writing to the volume that is scrapped.
 _INITIALISE = """set -eu
 init=$1 volume=$2 tenant=$3 generation=$4; shift 4
+for image in "$@"; do
+  case $image in sha256:*) podman image exists "$image" && continue ;; *) continue ;; esac
+  echo "$tenant: image $image is not in podman's store any more" >&2
+  echo "HINT: run the deploy without --limit; it builds the image anew" >&2
+  exit 1
+done
 podman rm --force --time 5 "$init" >/dev/null 2>&1 || true
 # podman 4 forgets a container killed while it was being created, but its monitor and runtime live on.
 for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $init "); do

@@ -73,7 +73,8 @@ class ContainerSpec:
             "--log-opt=max-size=10mb",
             *hardening(self.image),
             "--tmpfs=/run/postgresql:mode=1777,nosuid,nodev,noexec,size=1m",
-            f"--shm-size={profile.shm}",
+            # Not --shm-size: podman 5 mounts its own /dev/shm read-only beside --read-only-tmpfs=false.
+            f"--tmpfs=/dev/shm:mode=1777,nosuid,nodev,noexec,size={profile.shm}",
             f"--volume={layout.volume(name, self.generation)}:{layout.VOLUME_MOUNT}:Z",
             f"--volume={self.home}/{layout.etc(name)}:{layout.ETC_MOUNT}:ro,Z",
             f"--publish=127.0.0.1:{self.tenant.port}:5432",

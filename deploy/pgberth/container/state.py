@@ -115,7 +115,7 @@ def _json_object(text: str) -> Mapping[str, Any]:
 
 def _spec(text: str) -> Mapping[str, Any]:
     found = _json_object(text)
-    return found if all(isinstance(found.get(number), int) for number in ("generation", "port")) else {}
+    return found if all(type(found.get(number)) is int for number in ("generation", "port")) else {}
 
 
 def _digests(text: str) -> dict[str, str]:
@@ -140,7 +140,9 @@ def _container(text: str, sections: Mapping[str, str]) -> ContainerState:
 
 
 def _server(text: str) -> tuple[Mapping[str, Any] | None, str]:
-    for line in text.splitlines():
-        if line.startswith("{"):
-            return json.loads(line), ""
-    return None, text
+    # Answers of two roles, on a line each; with one of them alone there is none.
+    answers = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    found = {name: value for answer in answers for name, value in answer.items()}
+    if "ledger" in found and "version" in found:
+        return found, ""
+    return None, "\n".join(line for line in text.splitlines() if not line.startswith("{"))

@@ -10,6 +10,9 @@ from pgberth.model.resources import TEMPLATES
 from pgberth.model.roles import APP_LOGINS, DATABASE, MIGRATOR, MONITOR, REHEARSAL, SUPERUSER
 from pgberth.model.tenant import Tenant
 
+# Who has the run of the container's socket may be less than the superuser there, without a password.
+_PG_IDENT = f"# Written by pgberth.\ninside postgres {MONITOR}\ninside postgres {MIGRATOR}\n"
+
 
 def restart_files(tenant: Tenant) -> dict[str, str]:
     """Files that only a new container takes up: they are part of the spec's fingerprint."""
@@ -21,7 +24,7 @@ def restart_files(tenant: Tenant) -> dict[str, str]:
 
 def reload_files(tenant: Tenant) -> dict[str, str]:
     """Files that the running server takes up on reload."""
-    return {"pg_hba.conf": pg_hba_conf(tenant), "pg_ident.conf": "# Written by pgberth; no maps.\n"}
+    return {"pg_hba.conf": pg_hba_conf(tenant), "pg_ident.conf": _PG_IDENT}
 
 
 def postgresql_conf(settings: Mapping[str, str]) -> str:
@@ -49,5 +52,6 @@ def pg_hba_conf(tenant: Tenant) -> str:
         logins=(*APP_LOGINS, MIGRATOR, MONITOR),
         rehearsal=REHEARSAL,
         migrator=MIGRATOR,
+        monitor=MONITOR,
         superuser_tcp=tenant.superuser_tcp,
     )

@@ -11,6 +11,7 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.container.facts import Berth
+from pgberth.container.state import TenantState
 from pgberth.database.access import REPAIRABLE, access_sql
 from pgberth.database.probe import Server
 from pgberth.model import layout, scram
@@ -60,6 +61,10 @@ def access_current(berth: Berth) -> Commands:
         return
     tenant = berth.tenant
     server = Server.of(state)
+    if server is None and not _is_new(state):
+        fact = f"{tenant.name}: its server does not answer: {state.server_said}"
+        yield commands.refuse(Problem(fact, "a lock or a crowd? runbooks/server-does-not-start.md"))
+        return
     passwords = {role: berth.secret(kind) for kind, role in SECRETS.items()}
     missing = sorted(role for role, secret in passwords.items() if secret is None)
     if missing:
@@ -79,6 +84,12 @@ def access_current(berth: Berth) -> Commands:
         _say(tenant, [str(finding) for finding in wrong], verifiers)
     script = access_sql(tenant, verifiers)
     yield berth.superuser(script.reveal())
+
+
+def _is_new(state: TenantState) -> bool:
+    """The database, or the role that reads the ledger, is not there or not yet as it should be."""
+    words = ("does not exist", "authentication failed", "is not permitted to log in", "no pg_hba.conf entry", "rejects")
+    return any(word in state.server_said for word in words)
 
 
 def _say(tenant: Tenant, wrong: list[str], verifiers: Mapping[str, Secret]) -> None:

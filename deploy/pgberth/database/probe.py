@@ -8,6 +8,8 @@ from typing import Any
 
 from pgberth.container.state import TenantState
 from pgberth.database.access import access_verify_sql
+from pgberth.model.problems import visible
+from pgberth.model.roles import MONITOR
 from pgberth.model.tenant import Tenant
 
 
@@ -20,7 +22,7 @@ class Finding:
     problem: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.object} {self.problem}"
+        return visible(f"{self.kind} {self.object} {self.problem}", one_line=True)
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,12 @@ class Server:
 
 
 # One JSON object on one line. A role's verifier is never told, only its salt and digest: -vvv prints answers.
-_PROBE = """BEGIN READ ONLY;
+_PROBE = r"""BEGIN READ ONLY;
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL statement_timeout = '20s';
+SET LOCAL lock_timeout = '3s';
+-- No view of the owner's making is read as the superuser.
+SET LOCAL restrict_nonsystem_relation_kind = 'view, foreign-table';
 SELECT jsonb_build_object(
   'version', split_part(current_setting('server_version'), ' ', 1),
   'system_identifier', (SELECT system_identifier::text FROM pg_control_system()),
@@ -95,9 +100,6 @@ SELECT jsonb_build_object(
   'access', (SELECT coalesce(jsonb_agg(found), '[]') FROM (
 ACCESS
   ) AS found),
-  'ledger', (
-LEDGER
-  ),
   'findings', (SELECT coalesce(jsonb_agg(found), '[]') FROM (
 FINDINGS
   ) AS found),
@@ -105,6 +107,16 @@ FINDINGS
                    FROM pg_hba_file_rules WHERE error IS NOT NULL),
   'hba_sha256', encode(sha256(pg_read_binary_file(current_setting('hba_file'))), 'hex')
 )::text;
+COMMIT;
+-- The ledger belongs to the owner: whoever reads it runs what the owner has hung on it. So not as the superuser.
+\connect - MONITOR
+BEGIN READ ONLY;
+SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL statement_timeout = '20s';
+SET LOCAL lock_timeout = '3s';
+SELECT jsonb_build_object('ledger', (
+LEDGER
+))::text;
 COMMIT;
 """
 
@@ -117,7 +129,7 @@ def probe_sql(tenant: Tenant, ledger_sql: str, findings_sql: str) -> str:
     + findings_sql: one SELECT; each row becomes an object
     """
     parts = {"ACCESS": access_verify_sql(tenant), "LEDGER": ledger_sql, "FINDINGS": findings_sql}
-    text = _PROBE
+    text = _PROBE.replace("MONITOR", MONITOR)
     for place, part in parts.items():
         text = text.replace(f"\n{place}\n", f"\n{part}\n", 1)
     return text

@@ -36,7 +36,8 @@ def connect(
         connect_timeout=CONNECT_TIMEOUT,
         application_name="pgberth",
         autocommit=True,
-        **parameters,
+        # Whoever sits on the port in the server's place could ask for the password in clear.
+        **{"require_auth": "scram-sha-256", **parameters},
     )
 
 

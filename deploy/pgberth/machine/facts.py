@@ -64,7 +64,9 @@ class Ready:
         """None where there is no such file yet, or it is another version's: machine work makes it anew."""
         try:
             body = json.loads(text)
-            return cls(**{**body, "images": {tag: BuiltImage(**image) for tag, image in body["images"].items()}})
+            images = {tag: BuiltImage(**image) for tag, image in body["images"].items()}
+            words = all(isinstance(body[name], str) for name in ("podman", "runtime", "driver", "home"))
+            return cls(**{**body, "images": images}) if words else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 

@@ -33,14 +33,21 @@ DROP_SCRIPT = f"psql -X -q -v ON_ERROR_STOP=1 -d postgres -c 'DROP DATABASE IF E
 SCRATCH_SCRIPT = f"""set -eu
 dump=$(mktemp)
 trap 'rm -f "$dump"' EXIT
-pg_dump --schema-only --file="$dump" "${{1:-memory}}"
+pg_dump --schema-only --no-owner --file="$dump" "${{1:-memory}}"
+# The superuser's: made below, since the owner cannot.
+sed -i '/^\\(CREATE\\|COMMENT ON\\) EXTENSION /d; 1i SET ROLE memory_owner;' "$dump"
 {DROP_SCRIPT}psql -X -q -v ON_ERROR_STOP=1 -d postgres <<'SQL'
 CREATE DATABASE {SCRATCH} TEMPLATE template0 OWNER memory_owner;
 REVOKE ALL ON DATABASE {SCRATCH} FROM PUBLIC;
 GRANT CONNECT ON DATABASE {SCRATCH} TO memory_migrator;
+\\connect {SCRATCH}
+SELECT 'CREATE EXTENSION vector SCHEMA public'
+ WHERE EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = 'vector') \\gexec
+ALTER DEFAULT PRIVILEGES FOR ROLE memory_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 SQL
-psql -X -q -v ON_ERROR_STOP=1 --single-transaction -d {SCRATCH} -f "$dump" >/dev/null
-"""
+# As the owner, not as the superuser: restoring runs what the owner has written.
+psql -X -q -v ON_ERROR_STOP=1 --single-transaction -U memory_migrator -d {SCRATCH} -f "$dump" >/dev/null
+"""  # noqa: S608 - names of ours
 
 
 @dataclass(frozen=True, order=True)

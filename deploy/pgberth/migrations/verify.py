@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 
 from pgberth.migrations.ledger import Connection
 from pgberth.migrations.source import Migration
+from pgberth.model.problems import visible
 
 REPAIRABLE = frozenset({"index", "function", "trigger", "grant"})
 
@@ -31,7 +32,8 @@ class Finding:
     problem: str
 
     def __str__(self) -> str:
-        return f"{self.component} {self.version}: {self.kind} {self.object} {self.problem}"
+        said = f"{self.component} {self.version}: {self.kind} {self.object} {self.problem}"
+        return visible(said, one_line=True)
 
 
 def verify_sql(migrations: Iterable[Migration]) -> str:

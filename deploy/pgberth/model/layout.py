@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from pgberth.model.roles import SECRETS
@@ -65,7 +66,13 @@ def init_container(tenant: str) -> str:
 def secret_names(spec: Mapping[str, object]) -> dict[str, str]:
     """Secret kind -> file name, as the tenant's spec file has it; version 1 where there is none yet."""
     told = spec.get("secrets")
-    return {kind: (told.get(kind) if isinstance(told, dict) else None) or secret(kind, 1) for kind in SECRETS}
+    named = told if isinstance(told, dict) else {}
+    return {kind: _secret_name(named.get(kind)) or secret(kind, 1) for kind in SECRETS}
+
+
+def _secret_name(told: object) -> str | None:
+    # Nothing that could lead out of the directory: root reads by these names, and the account wrote them.
+    return told if isinstance(told, str) and re.fullmatch(r"[a-z]+-v[0-9]+", told) else None
 
 
 def volume(tenant: str, generation: int) -> str:

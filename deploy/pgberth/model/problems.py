@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+
+def visible(text: str, *, one_line: bool = False) -> str:
+    """Text that others may have written, with what could steer a terminal made visible; line breaks stay if wanted."""
+    kept = "\t" if one_line else "\t\n"
+    steering = {c for c in text if unicodedata.category(c) == "Cc" and c not in kept}
+    return "".join(c.encode("unicode_escape").decode() if c in steering else c for c in text)
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,8 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"{self.fact}\nHINT: {self.hint}" if self.hint else self.fact
+        fact = visible(self.fact)
+        return f"{fact}\nHINT: {self.hint}" if self.hint else fact
 
 
 class Refused(Exception):

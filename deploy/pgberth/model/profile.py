@@ -25,6 +25,9 @@ COMMON: Mapping[str, str] = {
     "logging_collector": "off",
     "log_lock_waits": "on",
     "log_statement": "ddl",
+    # The text of a statement that a CHECK refused may be the very secret it refused.
+    "log_min_error_statement": "panic",
+    "authentication_timeout": "5s",  # connections that never log in count against max_connections
     "log_error_verbosity": "terse",  # DETAIL of a failed CHECK would print the row
     "log_line_prefix": "%m [%p] %q%u@%d %a ",
     "track_io_timing": "on",

@@ -88,13 +88,25 @@ def _identity(tenant: Tenant) -> Identity:
 
 
 def _file(tenant: Tenant, identity: Identity, path: str) -> str:
+    # As the account, never as root: the account could have put a link there.
     try:
-        return (Path(identity.home) / path).read_text()
-    except FileNotFoundError:
-        raise Refused.because(f"{tenant.name}: ~{identity.name}/{path} is not there", "run make deploy first") from None
-    except PermissionError:
-        fact = f"{tenant.name}: ~{identity.name}/{path} may not be read"
-        raise Refused.because(fact, f"run this as root or as {identity.name}") from None
+        read = subprocess.run(
+            ["/bin/cat", "--", str(Path(identity.home) / path)],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            cwd="/",
+            env=identity.environment(),
+            **identity.popen_arguments(),
+        )
+    except subprocess.TimeoutExpired:
+        fact = f"{tenant.name}: ~{identity.name}/{path} gives no end"
+        raise Refused.because(fact, "is it a plain file?") from None
+    if read.returncode:
+        fact = f"{tenant.name}: ~{identity.name}/{path} cannot be read: {read.stderr.strip()}"
+        raise Refused.because(fact, "run make deploy first; as root, or as the account itself")
+    return str(read.stdout)
 
 
 def _spec(tenant: Tenant, identity: Identity) -> dict[str, Any]:
