@@ -17,7 +17,7 @@ from pgberth.model.roles import SECRETS
 from tests.container.test_operations import NEW, STORED, do, host
 from tests.fake_host import Answer, Sent, as_sent, sent
 from tests.fake_podman import FakePrograms
-from tests.sample import ACME, MARKER, state
+from tests.sample import ACME, IMAGE, MARKER, state
 
 DIRECTORY = layout.directory("acme")
 
