@@ -8,6 +8,7 @@ import pwd
 import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,8 @@ class Account:
         uid, home = self.uid, self.home
         eventually(lambda: _all_dead(uid))
         subprocess.run(["userdel", "--remove", self.name], check=False, capture_output=True)
-        for place in (home, Path(f"/run/user/{uid}")):
+        left = [path for path in Path(tempfile.gettempdir()).iterdir() if path.lstat().st_uid == uid]
+        for place in (home, Path(f"/run/user/{uid}"), *left):
             shutil.rmtree(place, ignore_errors=True)
 
 

@@ -1,0 +1,98 @@
+"""What the local inventory made can be removed, all of it, and only when that was meant. On an account of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.account import Account, throwaway
+from tests.deploy.processes import eventually, processes
+from tests.deploy.product import Inventory
+from tests.deploy.site import Site
+from tests.deploy.tenant import Tenant
+
+IMAGE = "localhost/pgberth:18-forky"
+
+
+@pytest.fixture(scope="module")
+def own(root: None, site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Another account: prepared by a deploy killed while it built the image, and then given the session's image."""
+    with throwaway("clean") as account:
+        own = Site(account, tmp_path_factory.mktemp("clean"))
+        with own.inventory(own.tenant("first")).start() as deploy:
+            assert eventually(lambda: account.exists and builds_an_image(account), 60)
+            deploy.kill()
+            own.kill_commands()
+        give_image(site.account, account)
+        yield own
+
+
+def builds_an_image(account: Account) -> bool:
+    return any("mmdebstrap" in process.argv for process in processes(account.uid))
+
+
+def give_image(giver: Account, taker: Account) -> None:
+    with giver.start("podman", "image", "save", IMAGE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as saving:
+        quiet = subprocess.DEVNULL
+        assert taker.start("podman", "image", "load", stdin=saving.stdout, stdout=quiet, stderr=quiet).wait(120) == 0
+
+
+@pytest.fixture(scope="module")
+def tenant(own: Site) -> Tenant:
+    return own.tenant("only")
+
+
+@pytest.fixture(scope="module")
+def inventory(own: Site, tenant: Tenant) -> Inventory:
+    inventory = own.inventory(tenant)
+    inventory.provision().went_well()
+    return inventory
+
+
+def test_a_deploy_killed_while_it_builds_the_image_is_finished_by_the_next(own: Site, inventory: Inventory) -> None:
+    inventory.provision().changed_nothing()
+    assert own.stray_processes() == []
+
+
+def test_an_image_that_is_gone_is_named_and_nothing_is_lost(
+    site: Site, own: Site, tenant: Tenant, inventory: Inventory
+) -> None:
+    identity = tenant.superuser("SELECT system_identifier FROM pg_control_system()")
+    own.account.podman("rm", "--force", tenant.name)
+    own.account.podman("image", "rm", IMAGE)
+    fresh = own.tenant("fresh")
+    both = own.inventory(tenant, fresh)
+    run = both.provision("--limit", tenant.name, "--limit", fresh.name).failed()
+    for refused in (tenant, fresh):
+        assert run.line(f"{refused.name}: image sha256:", "is not in podman's store any more"), run.err
+        assert own.containers(refused) == []
+    assert run.line("HINT: run the deploy without --limit; it builds the image anew"), run.err
+    assert own.volumes(tenant) == [tenant.volume]
+    assert own.volumes(fresh) == []
+    give_image(site.account, own.account)
+    inventory.provision().went_well()
+    assert tenant.superuser("SELECT system_identifier FROM pg_control_system()") == identity
+
+
+@pytest.mark.parametrize("answer", ["no\n", "\n", "y\n", ""], ids=["no", "nothing", "y", "end of input"])
+def test_clean_asks_and_takes_only_yes_for_an_answer(tenant: Tenant, inventory: Inventory, answer: str) -> None:
+    run = inventory.local("clean", stdin=answer).failed()
+    assert run.line("This deletes the data of", tenant.name), run.said
+    assert run.line("nothing was removed"), run.said
+    with tenant.connect() as app:
+        assert app.execute("SELECT 1").fetchone() == (1,)
+    inventory.provision().changed_nothing()
+
+
+def test_clean_leaves_nothing(own: Site, tenant: Tenant, inventory: Inventory) -> None:
+    uid, home = own.account.uid, own.account.home
+    inventory.local("clean", "--yes").went_well()
+    assert not own.account.exists
+    assert not home.exists()
+    assert not Path(f"/run/user/{uid}").exists()
+    assert list(processes(uid)) == []
+    assert own.account.name not in Path("/etc/subuid").read_text() + Path("/etc/subgid").read_text()
+    assert inventory.local("clean", "--yes").went_well().line("nothing to clean")
