@@ -90,6 +90,7 @@ def spec_file(tenant: Tenant = ACME) -> dict[str, Any]:
     return {
         "tenant": tenant.name,
         "generation": 1,
+        "major": 18,
         "hash": spec.hash,
         "image": spec.image.id,
         "port": tenant.port,

@@ -92,11 +92,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def _of(it: Page, rule: Rule) -> object:
-    marks = []
-    if (it.name, rule) == ("append-only-refused", names_what_exists):
-        reason = "names the verb `rotate`, which is not made yet; delete this mark when it is"
-        marks = [pytest.mark.xfail(strict=True, reason=reason)]
-    return pytest.param(it, rule, marks=marks, id=f"{it.name}-{rule.__name__}")
+    return pytest.param(it, rule, id=f"{it.name}-{rule.__name__}")
 
 
 @pytest.mark.parametrize(("it", "rule"), [_of(it, rule) for it in PAGES for rule in RULES])

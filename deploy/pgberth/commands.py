@@ -13,6 +13,7 @@ from pgberth.model.resources import TEMPLATES
 
 Commands = Generator[StringCommand, None, None]
 
+_HUNG = "is the server hung? runbooks/server-does-not-start.md"
 LOCK_WAIT = 60  # seconds; long enough for the orphan of a killed deploy to end
 
 
@@ -66,7 +67,7 @@ def locked(tenant: str, text: str, *arguments: str, timeout: int = 120, stdin: s
     busy = str(
         Problem(
             f"{tenant}: another command has been working on this tenant for {LOCK_WAIT} s",
-            f"see who: fuser -v ~/{path}; then run the deploy again",
+            f"see who: lslocks | grep {path}; then run the deploy again",
         )
     )
     return StringCommand(
@@ -77,6 +78,8 @@ def locked(tenant: str, text: str, *arguments: str, timeout: int = 120, stdin: s
         shell(text, *arguments, timeout=timeout),
         "|| { code=$?; test $code -ne 75 || printf '%s\\n'",
         QuoteString(busy),
+        ">&2; test $code -ne 124 || printf '%s\\n'",
+        QuoteString(f"{tenant}: a command was ended after {timeout} s without an answer\nHINT: {_HUNG}"),
         ">&2; exit $code; }",
         _stdin=stdin,
     )

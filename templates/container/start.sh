@@ -49,7 +49,9 @@ if [ -n "$unit" ]; then
   printf '%s\n' "$unit" > "$units/.$name.new" && mv -f "$units/.$name.new" "$units/$name.container"
   systemctl --user daemon-reload && systemctl --user start "$name.service" || exit 1
 else
-  podman run "$@" >/dev/null || exit 1
+  # What machine work found out: a plain user's own configuration may name another, and is not ours to edit.
+  runtime=$(sed -n 's/^ *"runtime": "\([a-z]*\)".*/\1/p' "$HOME/.local/share/pgberth/machine.json" 2>/dev/null)
+  podman ${runtime:+--runtime "$runtime"} run "$@" >/dev/null || exit 1
 fi
 
 deadline=$(($(date +%s) + seconds))
@@ -66,8 +68,8 @@ while [ "$(date +%s)" -lt "$deadline" ]; do
   tries=0
   # Twenty looks at the socket for each look at the container: inspect is the dear one.
   while [ $tries -lt 20 ]; do
-    answer=$(nsenter -t "$1" -U -m --preserve-credentials "$bindir/psql" -XAtq -h /run/postgresql -U postgres -d postgres -c 'SELECT 1' 2>&1) && exit 0
-    case $answer in *nsenter:*) answer=$(podman exec "$name" "$bindir/psql" -XAtq -h /run/postgresql -U postgres -d postgres -c 'SELECT 1' 2>&1) && exit 0 ;; esac
+    answer=$(timeout 5 nsenter -t "$1" -U -m --preserve-credentials "$bindir/psql" -XAtq -h /run/postgresql -U postgres -d postgres -c 'SELECT 1' 2>&1) && exit 0
+    case $answer in *nsenter:*) answer=$(timeout 10 podman exec "$name" "$bindir/psql" -XAtq -h /run/postgresql -U postgres -d postgres -c 'SELECT 1' 2>&1) && exit 0 ;; esac
     tries=$((tries + 1)); sleep 0.05
   done
 done

@@ -152,7 +152,7 @@ def test_the_machine_is_told_who_works_there_where_from_since_when_and_at_what()
 REFUSED: list[tuple[str, str]] = [
     ("busy ada@db1 since noon (recycle)", "another operator works on it: ada@db1 since noon (recycle)\nHINT: wait"),
     ("busy unknown", "another operator works on it: unknown\nHINT: wait"),
-    ("orphan", "a command that a killed run left behind is still working on it\nHINT: see which: fuser"),
+    ("orphan", "a command that a killed run left behind is still working on it\nHINT: see which: lslocks"),
     ("", "its lock could not be taken: no answer\nHINT: "),
     ("sh: 1: flock: not found", "its lock could not be taken: sh: 1: flock: not found\nHINT: "),
 ]

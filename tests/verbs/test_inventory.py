@@ -6,18 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from pyinfra.api import Inventory
 from pyinfra.api.exceptions import DeployError
 from pyinfra.context import ctx_host, ctx_inventory, ctx_state
-from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
 
 from pgberth.model.declare import _DECLARED_AT
 from pgberth.model.image import Image
 from pgberth.model.load import Fleet
 from pgberth.verbs import inventory as reading
 from tests.verbs.runs import ROOT
+
+# pyinfra's command line patches the whole process for gevent when it is imported; the other tests run in it, too.
+with mock.patch("gevent.monkey.patch_all"):
+    from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
 
 PLAIN = """\
 from pgberth.model import ALL, Image, machine, tenant

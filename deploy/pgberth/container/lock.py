@@ -49,10 +49,10 @@ def ours(berth: Berth, verb: str) -> Commands:
 def _why_not(tenant: str, said: str) -> Problem | None:
     if said.startswith("busy "):
         fact = f"{tenant}: another operator works on it: {said.removeprefix('busy ')}"
-        return Problem(fact, "wait for that run to end, then run the deploy again")
+        return Problem(fact, "wait for that run to end, then run the deploy again; runbooks/tenant-is-busy.md")
     if said == "orphan":
         fact = f"{tenant}: a command that a killed run left behind is still working on it"
-        return Problem(fact, f"see which: fuser -v ~/{layout.lock_file(tenant)}; then run the deploy again")
+        return Problem(fact, f"see which: lslocks | grep {layout.lock_file(tenant)}; then run the deploy again")
     if "does not exist" in said:
         return None  # no account, so no tenant to be locked; the next operation says what to do
     return Problem(f"{tenant}: its lock could not be taken: {said or 'no answer'}", "run the deploy again")

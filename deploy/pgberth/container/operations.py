@@ -94,8 +94,9 @@ if podman volume exists "$volume"; then
   podman volume rm "$volume" >/dev/null
 fi
 podman volume create --label "pgberth.tenant=$tenant" --label "pgberth.generation=$generation" "$volume" >/dev/null
-exec podman run "$@"
-""".replace("MARKER", layout.MARKER)
+runtime=$(sed -n 's/^ *"runtime": "\\([a-z]*\\)".*/\\1/p' "$HOME/MACHINE_FILE" 2>/dev/null || true)
+exec podman ${runtime:+--runtime "$runtime"} run "$@"
+""".replace("MARKER", layout.MARKER).replace("MACHINE_FILE", layout.MACHINE_FILE)
 
 
 @operation()
@@ -134,7 +135,8 @@ def volume_initialised(berth: Berth) -> Commands:
     if problem := foreign_marker(tenant, image, marker):
         yield commands.refuse(problem)
         return
-    yield berth.write(layout.spec_file(tenant.name), _spec_text(tenant, image, state, marker["generation"]))
+    told = {"generation": marker["generation"], "major": marker["major"]}
+    yield berth.write(layout.spec_file(tenant.name), _spec_text(tenant, image, state, told))
 
 
 def _init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[str]:
@@ -177,10 +179,10 @@ def foreign_marker(tenant: Tenant, image: BuiltImage, marker: Mapping[str, objec
     return None
 
 
-def _spec_text(tenant: Tenant, image: BuiltImage, state: TenantState, generation: int) -> str:
+def _spec_text(tenant: Tenant, image: BuiltImage, state: TenantState, marker: Mapping[str, object]) -> str:
     body = {
         "tenant": tenant.name,
-        "generation": generation,
+        **marker,
         "secrets": layout.secret_names(state.spec),
         "image": image.id,
         "port": tenant.port,
@@ -237,6 +239,9 @@ def wanted_spec(tenant: Tenant, state: TenantState, files: Mapping[str, str]) ->
     image = usable_image(tenant, state)
     if isinstance(image, Problem) or state.ready is None:
         return image if isinstance(image, Problem) else not_ready(tenant)
+    if state.spec.get("major", image.major) != image.major:
+        fact = f"{tenant.name}: its volume holds PostgreSQL {state.spec['major']}, the image is {image.major}"
+        return Problem(fact, "nothing was started; give the tenant an image of the volume's major in the inventory")
     ready = state.ready
     units = quadlet.usable(ready.podman, ready.units)
     return ContainerSpec(tenant, image, state.generation or 1, ready.home, ready.podman, ready.limits, files, units)
@@ -260,7 +265,8 @@ def _foreign(tenant: Tenant, state: TenantState) -> Problem | None:
     found = state.container
     if found is not None and found.labels.get(layout.TENANT_LABEL) != tenant.name:
         fact = f"{tenant.name}: container {layout.container(tenant.name)!r} exists and is not this tenant's"
-        return Problem(fact, "rename the tenant, or remove that container if nobody needs it")
+        hint = "rename the tenant, or remove that container if nobody needs it: runbooks/foreign-container.md"
+        return Problem(fact, hint)
     return None
 
 

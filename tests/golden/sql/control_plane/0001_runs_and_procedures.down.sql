@@ -12,7 +12,7 @@ DO $$ BEGIN
      OR EXISTS (SELECT FROM control_plane.memory_procedure_version)
      OR EXISTS (SELECT FROM control_plane.memory_procedure_event) THEN
     RAISE EXCEPTION 'control_plane holds rows; 0001 is not reversible'
-      USING HINT = 'Restore a backup taken before 0001: its history cannot be emptied by hand.';
+      USING HINT = 'Its history cannot be emptied by hand: runbooks/append-only-refused.md. A copy first: runbooks/keep-a-copy.md';
   END IF;
 END $$;
 

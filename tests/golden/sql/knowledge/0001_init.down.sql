@@ -16,7 +16,7 @@ DO $$ BEGIN
                  WHERE (id, handle, display_name, metadata) IS DISTINCT FROM
                        ('00000000-0000-0000-0000-000000000001'::uuid, 'local'::text, 'Local User'::text, '{}'::jsonb)) THEN
     RAISE EXCEPTION 'knowledge holds rows; 0001 is not reversible'
-      USING HINT = 'Restore a backup taken before 0001, or empty the tables first.';
+      USING HINT = 'Take a copy, then empty the tables: runbooks/keep-a-copy.md';
   END IF;
 END $$;
 

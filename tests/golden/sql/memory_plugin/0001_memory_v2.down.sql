@@ -6,7 +6,7 @@ LOCK TABLE memory_plugin.memory_records, memory_plugin.memory_namespaces IN ACCE
 DO $$ BEGIN
   IF EXISTS (SELECT FROM memory_plugin.memory_records) OR EXISTS (SELECT FROM memory_plugin.memory_namespaces) THEN
     RAISE EXCEPTION 'memory_plugin holds rows; 0001 is not reversible'
-      USING HINT = 'Restore a backup taken before 0001, or empty memory_records and memory_namespaces first.';
+      USING HINT = 'Take a copy, then empty memory_records and memory_namespaces: runbooks/keep-a-copy.md';
   END IF;
 END $$;
 
