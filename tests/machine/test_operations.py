@@ -252,12 +252,23 @@ def test_where_no_runtime_works_each_ones_own_words_are_shown() -> None:
     assert "HINT: runbooks/no-runtime-works.md" in only.refusal
 
 
-def test_a_plain_user_is_asked_to_choose_the_runtime_himself() -> None:
+def test_a_plain_user_is_asked_to_choose_the_runtime_himself_where_systemd_runs_the_containers() -> None:
     account = AccountFacts({TAG: IMAGE}, None)
-    host = machine(READY_AS_USER, account=account, answers=[("--rm --pull=never", PROBED)])
+    probed = Answer("runtime=runc\nuser_systemd=yes\npodman=5.4.2\ndriver=overlay\ncontrollers=[]")
+    host = machine(READY_AS_USER, account=account, answers=[("--rm --pull=never", probed)])
     (only,) = sent(operations.runtime_chosen, host, survey=survey())
     assert "only the OCI runtime runc works for ada" in only.refusal
     assert 'runtime = "runc" under [engine]' in only.refusal
+
+
+def test_a_plain_users_runtime_is_recorded_and_the_users_own_configuration_left_alone(tmp_path: Path) -> None:
+    host = machine(READY_AS_USER, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", PROBED)])
+    (record,) = sent(operations.runtime_chosen, host, survey=survey())
+    assert FakePrograms(tmp_path).run(record.script, *record.arguments).returncode == 0
+    ready = Ready.from_json((tmp_path / layout.MACHINE_FILE).read_text())
+    assert ready is not None
+    assert ready.runtime == "runc"
+    assert not (tmp_path / ".config").exists()
 
 
 def test_a_plain_user_whose_default_runtime_works_needs_no_configuration(tmp_path: Path) -> None:

@@ -144,14 +144,14 @@ def runtime_chosen(survey: Survey) -> Commands:
     limits = {"memory", "pids"} <= set(said["controllers"].strip("[]").split())
     units = said.get("user_systemd") == "yes"
     ready = Ready(facts.podman, said["runtime"], said["driver"], limits, facts.home, have.images, units)
-    if said["runtime"] and not facts.root:
-        fact = f"{machine.name}: only the OCI runtime {said['runtime']} works for {facts.account}"
-        hint = f'write runtime = "{said["runtime"]}" under [engine] in ~/.config/containers/containers.conf'
+    if ready.runtime and units and not facts.root:
+        # A unit has no place for it, and the user's own configuration is not ours to edit.
+        fact = f"{machine.name}: only the OCI runtime {ready.runtime} works for {facts.account}"
+        hint = f'write runtime = "{ready.runtime}" under [engine] in ~/.config/containers/containers.conf'
         yield commands.refuse(Problem(fact, hint))
         return
-    yield as_account(
-        facts, _RECORD, layout.MACHINE_FILE, ready.to_json(), containers_conf(facts.systemd, ready.runtime), timeout=10
-    )
+    configuration = containers_conf(facts.systemd, ready.runtime) if facts.root else ""
+    yield as_account(facts, _RECORD, layout.MACHINE_FILE, ready.to_json(), configuration, timeout=10)
 
 
 _RECORD = """set -eu; umask 077
