@@ -294,6 +294,11 @@ def test_every_change_of_a_tenant_is_made_under_its_command_lock() -> None:
         ({"secrets": None}, {}),
         ({"secrets": ["app-v8"]}, {}),
         ({"secrets": {"app": ""}}, {}),
+        ({"secrets": {"app": "../../../../etc/shadow"}}, {}),
+        ({"secrets": {"app": "/etc/shadow"}}, {}),
+        ({"secrets": {"app": "app-v1/../migrator-v1"}}, {}),
+        ({"secrets": {"app": "app-v1\n"}}, {}),
+        ({"secrets": {"app": ["app-v8"]}}, {}),
     ],
 )
 def test_each_kind_of_secret_has_a_file_whatever_the_spec_file_says(seen: Any, told: dict[str, str | None]) -> None:

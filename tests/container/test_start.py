@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from pgberth import commands
 from pgberth.model import layout
 from tests.fake_podman import FakePrograms
-from tests.sample import IMAGE
+from tests.sample import IMAGE, READY
 
 START = commands.script("container/start.sh")
 DIRECTORY = layout.directory("acme")
@@ -146,3 +147,23 @@ def test_systemd_is_not_asked_where_it_does_not_supervise(machine: FakePrograms,
     machine.answer("systemctl", ("*", "", 1))
     assert start(machine, free_port).returncode == 0
     assert machine.asked("systemctl") == []
+
+
+def test_nothing_is_taken_away_where_the_image_is_gone(machine: FakePrograms, free_port: int) -> None:
+    containers(machine, ("image exists *", "", 1), there=True)
+    done = start(machine, free_port)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"acme: image {IMAGE.id} is not in podman's store any more\nHINT: ")
+    assert not [call for call in machine.asked() if call[0] in ("rm", "run")]
+
+
+@pytest.mark.parametrize(("recorded", "wanted"), [("runc", ["--runtime", "runc"]), ("", []), ("r; id", [])])
+def test_the_container_runs_by_the_runtime_that_was_found_to_work(
+    machine: FakePrograms, free_port: int, recorded: str, wanted: list[str]
+) -> None:
+    containers(machine)
+    machine.answer("nsenter", ("*", "1", 0))
+    (machine.home / DIRECTORY).mkdir(parents=True)
+    (machine.home / layout.MACHINE_FILE).write_text(replace(READY, runtime=recorded).to_json())
+    assert start(machine, free_port).returncode == 0
+    assert [*wanted, "run", "--detach", IMAGE.id] in machine.asked()

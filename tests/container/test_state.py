@@ -103,6 +103,17 @@ def test_a_server_that_does_not_answer_is_down_in_its_own_words(said: str) -> No
     assert found.server_said == said
 
 
+def test_the_answers_of_two_roles_are_one_and_either_alone_is_none() -> None:
+    told = server()
+    by_monitor = {"ledger": told["ledger"]}
+    by_superuser = {name: value for name, value in told.items() if name != "ledger"}
+    both = f"{json.dumps(by_superuser)}\n{json.dumps(by_monitor)}"
+    assert parsed(spoilt("server", both)).server == told
+    for alone in (by_superuser, by_monitor):
+        found = parsed(spoilt("server", f"{json.dumps(alone)}\npsql: error: FATAL:  sorry"))
+        assert (found.server, found.server_said) == (None, "psql: error: FATAL:  sorry")
+
+
 def test_notices_before_the_answer_do_not_hide_it() -> None:
     found = parsed(spoilt("server", "NOTICE:  something\n" + json.dumps(server())))
     assert found.server == server()

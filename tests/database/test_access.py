@@ -255,6 +255,29 @@ KEPT: dict[str, tuple[str, list[str], str]] = {
         ["schema notes lets memory_app create", "schema notes lets memory_app_a create"],
         "DROP SCHEMA notes",
     ),
+    "a schema": ("CREATE SCHEMA notes", ["stray schema notes is none of the tenant's"], "DROP SCHEMA notes"),
+    "a publication": ("CREATE PUBLICATION p", ["stray publication p is not wanted"], "DROP PUBLICATION p"),
+    "a way to other servers": (
+        "CREATE FOREIGN DATA WRAPPER w",
+        ["stray foreign-data wrapper w is not wanted"],
+        "DROP FOREIGN DATA WRAPPER w",
+    ),
+    "a trigger on every command": (
+        "CREATE SCHEMA notes; CREATE FUNCTION notes.f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
+        " CREATE EVENT TRIGGER everywhere ON ddl_command_end WHEN TAG IN ('COMMENT') EXECUTE FUNCTION notes.f()",
+        ["stray event trigger everywhere is not wanted"],
+        "DROP EVENT TRIGGER everywhere; DROP SCHEMA notes CASCADE",
+    ),
+    "a parameter that the app may set": (
+        "GRANT SET ON PARAMETER log_statement TO memory_app",
+        ["stray parameter log_statement may be set by others"],
+        "REVOKE SET ON PARAMETER log_statement FROM memory_app",
+    ),
+    "rights on what comes": (
+        "ALTER DEFAULT PRIVILEGES FOR ROLE memory_migrator GRANT ALL ON TABLES TO PUBLIC",
+        ["stray default rights of memory_migrator"],
+        "ALTER DEFAULT PRIVILEGES FOR ROLE memory_migrator REVOKE ALL ON TABLES FROM PUBLIC",
+    ),
     "pgvector elsewhere": (
         "CREATE SCHEMA elsewhere; ALTER EXTENSION vector SET SCHEMA elsewhere",
         ["extension vector is in schema elsewhere, wanted public"],

@@ -119,13 +119,33 @@ def test_where_every_verifier_is_the_stored_passwords_nothing_is_sent() -> None:
 
 
 def test_the_script_goes_in_over_the_socket_as_the_superuser_on_stdin() -> None:
-    (script,) = do("access", state(server=None, server_said='database "memory" does not exist'))
+    (script,) = do("access", state(server=None, server_said='FATAL:  database "memory" does not exist'))
     assert script.locked
     assert script.arguments == ["acme", IMAGE.bindir]
     assert "podman exec -i" in script.script
     assert "-h /run/postgresql -U postgres" in script.script
     assert "ON_ERROR_STOP=1" in script.script
     assert script.stdin.count(" PASSWORD 'SCRAM-SHA-256$") == 4
+
+
+NOT_MADE_YET = [
+    'database "memory" does not exist',
+    'role "memory_monitor" does not exist',
+    "is not permitted to log in",
+]
+IN_TROUBLE = ["the database system is starting up", "sorry, too many clients already", "canceling statement", ""]
+
+
+@pytest.mark.parametrize("said", NOT_MADE_YET)
+def test_a_server_that_was_never_given_its_roles_gets_them(said: str) -> None:
+    (script,) = do("access", state(server=None, server_said=f"psql: error: FATAL:  {said}"))
+    assert not script.refusal
+
+
+@pytest.mark.parametrize("said", IN_TROUBLE)
+def test_a_server_in_any_other_trouble_is_left_alone_and_told_of(said: str) -> None:
+    (refused,) = do("access", state(server=None, server_said=said))
+    assert refused.refusal.startswith(f"acme: its server does not answer: {said}\nHINT: ")
 
 
 @pytest.mark.parametrize("role", ["postgres", "memory_migrator", "memory_app_a", "memory_monitor"])

@@ -122,7 +122,23 @@ def test_what_cannot_be_told_is_refused_with_what_there_is(
 
 def test_a_tenant_that_was_never_deployed_is_said_to_be_so(run: Main, home: Path) -> None:
     (home / layout.spec_file("acme")).unlink()
-    assert "spec.json is not there\nHINT: run make deploy first" in refusal(run, "url", "--tenant", "acme")
+    said = refusal(run, "url", "--tenant", "acme")
+    assert said.startswith(f"acme: ~svc/{layout.spec_file('acme')} cannot be read: ")
+    assert "No such file or directory\nHINT: run make deploy first" in said
+
+
+def test_a_file_that_leads_elsewhere_is_read_as_the_account_and_never_as_root(
+    run: Main, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[dict[str, Any]] = []
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: started.append(more) or real(*given, **more))
+    run("url", "--tenant", "acme", "--show-password")
+    me = Identity.of("svc")
+    for how in started:
+        assert how["env"] == me.environment()
+        assert {name: how.get(name) for name in me.popen_arguments()} == me.popen_arguments()
+    assert len(started) == 2
 
 
 def test_an_account_that_was_never_made_is_said_to_be_so(run: Main, monkeypatch: pytest.MonkeyPatch) -> None:
