@@ -132,7 +132,12 @@ def test_a_file_that_leads_elsewhere_is_read_as_the_account_and_never_as_root(
 ) -> None:
     started: list[dict[str, Any]] = []
     real = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda *given, **more: started.append(more) or real(*given, **more))
+
+    def seen(*given: Any, **more: Any) -> Any:
+        started.append(more)
+        return real(*given, **more)
+
+    monkeypatch.setattr(subprocess, "run", seen)
     run("url", "--tenant", "acme", "--show-password")
     me = Identity.of("svc")
     for how in started:
