@@ -110,7 +110,7 @@ def test_a_container_sees_its_volume_and_its_configuration_and_nothing_else(
     assert set(mounts) == {"/var/lib/postgresql", "/etc/pgberth"}
     assert (mounts["/var/lib/postgresql"]["Name"], mounts["/var/lib/postgresql"]["RW"]) == (tenant.volume, True)
     assert (mounts["/etc/pgberth"]["Source"], mounts["/etc/pgberth"]["RW"]) == (str(tenant.directory / "etc"), False)
-    assert set(told["HostConfig"]["Tmpfs"]) == {"/tmp", "/run/postgresql"}
+    assert set(told["HostConfig"]["Tmpfs"]) == {"/tmp", "/run/postgresql", "/dev/shm"}
 
 
 def test_a_tenant_listens_on_loopback_only(tenant: Tenant, containers: Containers) -> None:
