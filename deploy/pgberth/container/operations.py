@@ -87,7 +87,7 @@ if podman volume exists "$volume"; then
   owner=$(podman volume inspect --format '{{ index .Labels "pgberth.tenant" }}' "$volume")
   place=$(podman volume inspect --format '{{ .Mountpoint }}' "$volume")
   # What a killed deploy had begun may have come to its end since it was looked at: then there is nothing to do.
-  if [ "$owner" = "$tenant" ] && grep -qs "\"tenant\": \"$tenant\"" "$place/MARKER"; then exit 0; fi
+  if [ "$owner" = "$tenant" ] && grep -qs '"tenant": "'"$tenant"'",' "$place/MARKER"; then exit 0; fi
   if [ "$owner" != "$tenant" ] || [ -e "$place/MARKER" ]; then
     echo "$tenant: volume $volume is another's, or has been initialised since it was looked at" >&2
     echo "HINT: nothing was removed; run the deploy again, then see runbooks/foreign-volume.md" >&2
