@@ -89,9 +89,10 @@ def test_another_container_of_the_name_is_refused_and_left_alone(site: Site, ten
 
 def test_a_second_server_on_the_volume_ends_at_once_and_names_the_holder(site: Site, neighbour: Tenant) -> None:
     own = ("--name=", "--publish=", "--detach", "--hostname=", "--label=")
-    command = neighbour.container()["Config"]["CreateCommand"][2:]  # without "podman run"
-    second = ["run", "--rm", *(word for word in command if not word.startswith(own))]
-    ended = site.account.podman(*second, check=False)
+    command = neighbour.container()["Config"]["CreateCommand"][1:]  # without "podman", and with its own options
+    words = [word for word in command if not word.startswith(own)]
+    words.insert(words.index("run") + 1, "--rm")
+    ended = site.account.podman(*words, check=False)
     assert ended.code == 75
     assert f"the volume is in use by container {neighbour.name}; not starting" in ended.err
     with neighbour.connect() as app:
