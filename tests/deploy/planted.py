@@ -90,10 +90,11 @@ def _set(name: str, value: str) -> Callable[[str], str]:
 def _softer_container(tenant: Tenant) -> None:
     """The same container by another hand: writable, with capabilities, and with more to see."""
     closed = ("--cap-drop=all", "--read-only", "--security-opt=no-new-privileges", "--label=pgberth.spec=")
-    command = tenant.container()["Config"]["CreateCommand"][2:]  # without "podman run"
+    command = tenant.container()["Config"]["CreateCommand"][1:]  # without "podman", and with its own options
+    own, arguments = command[: command.index("run") + 1], command[command.index("run") + 1 :]
     more = ["--label=pgberth.spec=by-hand", "--volume=/etc/hostname:/mnt/hostname:ro"]
     tenant.account.podman("rm", "--force", "--time", "10", tenant.name)
-    tenant.account.podman("run", *more, *(word for word in command if not word.startswith(closed)))
+    tenant.account.podman(*own, *more, *(word for word in arguments if not word.startswith(closed)))
     tenant.wait_until_ready()
 
 

@@ -27,7 +27,8 @@ def in_initdb(process: Process, tenant: Tenant) -> bool:
 
 
 def creating_the_container(process: Process, tenant: Tenant) -> bool:
-    return process.argv.startswith("podman run") and f"--name={tenant.name} " in process.argv
+    words = process.argv.split()
+    return words[:1] == ["podman"] and "run" in words and f"--name={tenant.name}" in words
 
 
 def starting_the_container(process: Process, tenant: Tenant) -> bool:
