@@ -48,7 +48,7 @@ _READ_SECRETS = 'cd "$1" && for name in *; do printf "%s %s\\n" "$name" "$(cat "
 
 class Berth:
     """
-    A tenant on its machine during one run. Looked at once, and again after each change whose outcome is not certain.
+    A tenant on its machine during one run. Looked at once, and again after each change.
 
     + probe: SQL whose one row, a JSON object, tells what the database rooms want to know
     """
@@ -93,16 +93,9 @@ class Berth:
         self.changed = True
         self._seen = None
 
-    def change(
-        self, text: str, *arguments: str, timeout: int = 120, stdin: str = "", after: TenantState | None = None
-    ) -> StringCommand:
-        """
-        A script that changes this tenant, under its command lock; what was seen before is forgotten.
-
-        + after: what a look would find once it is done, where that is certain: a look costs a tenth of a second
-        """
+    def change(self, text: str, *arguments: str, timeout: int = 120, stdin: str = "") -> StringCommand:
+        """A script that changes this tenant, under its command lock; what was seen before is forgotten."""
         self.forget()
-        self._seen = after
         return commands.locked(self.tenant.name, text, *arguments, timeout=timeout, stdin=stdin)
 
     def superuser(self, script: str) -> StringCommand:
@@ -113,10 +106,7 @@ class Berth:
 
     def write(self, path: str, text: str, mode: str = "0600") -> StringCommand:
         """Replace a file of this tenant atomically; the text travels on stdin."""
-        seen = self._seen
         self.forget()
-        if seen is not None:  # what a look would find is known
-            self._seen = seen.with_file(path.removeprefix(f"{layout.directory(self.tenant.name)}/"), text)
         return commands.write_file(self.tenant.name, path, text, mode)
 
     def secret(self, kind: str) -> Secret | None:

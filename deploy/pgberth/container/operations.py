@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -49,8 +48,7 @@ def secrets_exist(berth: Berth) -> Commands:
     wanted = layout.secret_names(state.spec)
     missing = [name for name in wanted.values() if name not in state.secrets]
     if missing:
-        after = replace(state, secrets=state.secrets.union(missing))
-        yield berth.change(_MAKE_SECRETS, layout.directory(berth.tenant.name), *missing, after=after)
+        yield berth.change(_MAKE_SECRETS, layout.directory(berth.tenant.name), *missing)
 
 
 def not_ready(tenant: Tenant) -> Problem:
@@ -135,8 +133,7 @@ def volume_initialised(berth: Berth) -> Commands:
         return
     if marker is None:
         marker = {"tenant": tenant.name, "generation": 1, "major": image.major}
-        arguments = _init_arguments(tenant, image, 1)
-        yield berth.change(_INITIALISE, *arguments, timeout=300, stdin=_script("init.sh"), after=state)
+        yield berth.change(_INITIALISE, *_init_arguments(tenant, image, 1), timeout=300, stdin=_script("init.sh"))
     if problem := foreign_marker(tenant, image, marker):
         yield commands.refuse(problem)
         return

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pgberth.machine.facts import Ready
@@ -75,12 +74,6 @@ class TenantState:
     @property
     def generation(self) -> int | None:
         return self.spec.get("generation")
-
-    def with_file(self, path: str, text: str) -> TenantState:
-        """The same once this file below the tenant's directory is written."""
-        if path == layout.SPEC:
-            return replace(self, spec=_spec(text))
-        return replace(self, files={**self.files, path: hashlib.sha256(text.encode()).hexdigest()})
 
     @classmethod
     def parse(cls, output: list[str]) -> TenantState:

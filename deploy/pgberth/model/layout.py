@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pgberth.model.roles import SECRETS
 
 HOME = ".local/share/pgberth"  # below the service account's home
-SPEC = "spec.json"  # below the tenant's directory
 MACHINE_FILE = f"{HOME}/machine.json"
 
 TENANT_LABEL = "pgberth.tenant"
@@ -28,7 +27,7 @@ def directory(tenant: str) -> str:
 
 
 def spec_file(tenant: str) -> str:
-    return f"{directory(tenant)}/{SPEC}"
+    return f"{directory(tenant)}/spec.json"
 
 
 def lock_file(tenant: str) -> str:
