@@ -1,0 +1,98 @@
+"""What a tenant costs without the product: the same containers, server and SQL, by one shell script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgberth import commands
+from pgberth.container.operations import wanted_spec
+from pgberth.container.spec import ContainerSpec, hardening
+from pgberth.container.state import TenantState
+from pgberth.database.access import access_sql
+from pgberth.database.configuration import reload_files, restart_files
+from pgberth.machine.facts import Ready
+from pgberth.migrations.source import load
+from pgberth.model import layout, scram
+from pgberth.model.image import Image
+from pgberth.model.roles import SECRETS
+from pgberth.model.secret import Secret
+from pgberth.model.tenant import HEAD, Tenant
+from pgberth.model.tenant import Machine as TargetMachine
+from tests.deploy.site import Site
+from tests.deploy.tenant import Tenant as Outside
+
+# Arguments: name, volume, bindir, init.sh, the SQL, then those of the one-shot `podman run`, --, those of the server's.
+_SCRIPT = """set -eu
+name=$1 volume=$2 bindir=$3 init=$4 sql=$5; shift 5
+podman volume create "$volume" >/dev/null
+first=
+while [ "$1" != -- ]; do first="$first '$1'"; shift; done
+shift
+eval podman run "$first" < "$init" >/dev/null
+podman run "$@" >/dev/null
+pid=$(podman container inspect --format '{{.State.Pid}}' "$name")
+ask() { nsenter -t "$pid" -U -m --preserve-credentials "$bindir/psql" -XAtq -h /run/postgresql -U postgres "$@"; }
+until ask -d postgres -c 'SELECT 1' >/dev/null 2>&1; do sleep 0.02; done
+ask -v ON_ERROR_STOP=1 -d postgres -f - < "$sql" >/dev/null
+"""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The script for one tenant, with all it reads in place."""
+
+    site: Site
+    name: str
+    arguments: tuple[str, ...]
+
+    def make(self) -> None:
+        """From nothing to a server with roles, extension and tables."""
+        self.site.account.run("/bin/sh", "-c", _SCRIPT, "floor", *self.arguments)
+
+
+def floor_for(site: Site, outside: Outside) -> Floor:
+    """The script that makes the server this tenant of ours would get, under the same name, port and flags."""
+    account = site.account
+    ready = Ready.from_json((account.home / layout.MACHINE_FILE).read_text())
+    assert ready is not None
+    components = dict.fromkeys(outside.components, HEAD)
+    tenant = Tenant(outside.name, TargetMachine("@local", account.name), outside.port, components, Image())
+    nothing = TenantState(ready, {}, frozenset(), {}, None, "", {}, None, "")
+    spec = wanted_spec(tenant, nothing, restart_files(tenant))
+    assert isinstance(spec, ContainerSpec)
+    etc = {f"{layout.etc(tenant.name)}/{name}": text for name, text in _files(tenant).items()}
+    place = layout.directory(tenant.name)
+    read = {f"{place}/init.sh": commands.script("container/init.sh"), f"{place}/all.sql": _sql(tenant)}
+    for path, text in {**etc, **read}.items():
+        account.run("/bin/sh", "-c", 'mkdir -p "$(dirname "$1")"; cat > "$1"; chmod 0700 "$1"', "w", path, stdin=text)
+    volume = layout.volume(tenant.name, 1)
+    paths = [str(account.home / path) for path in read]
+    return Floor(
+        site,
+        tenant.name,
+        (tenant.name, volume, spec.image.bindir, *paths, *_initialise(spec, volume), "--", *spec.arguments()),
+    )
+
+
+def _files(tenant: Tenant) -> dict[str, str]:
+    return {**restart_files(tenant), **reload_files(tenant)}
+
+
+def _initialise(spec: ContainerSpec, volume: str) -> list[str]:
+    image = spec.image
+    marker = f"{layout.VOLUME_MOUNT}/{layout.MARKER}"
+    return [
+        *("--rm", "--interactive", "--pull=never", "--network=none", *hardening(image)),
+        f"--user={image.uid}:{image.gid}",
+        f"--volume={volume}:{layout.VOLUME_MOUNT}:U,Z",
+        *("--entrypoint=/bin/sh", image.id, "-s"),
+        *(image.bindir, layout.data_directory(image.major), marker, spec.tenant.name, "1"),
+    ]
+
+
+def _sql(tenant: Tenant) -> str:
+    """Roles and extension as the superuser, then every migration as their owner."""
+    verifiers = {role: scram.verifier(Secret(f"bench-{kind}")) for kind, role in SECRETS.items()}
+    text = access_sql(tenant, verifiers).reveal()
+    text += "SET ROLE memory_owner;\nSET search_path = pg_catalog, pg_temp;\n"
+    return text + "".join(step.up for component in tenant.ordered_components for step in load(component))

@@ -1,0 +1,88 @@
+"""How long a deploy takes that has nothing to do."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import pytest
+
+from tests.bench.conftest import MANY, Ground
+from tests.bench.figures import Figure, middle, s, take
+from tests.deploy.tenant import Tenant
+
+ROUNDS = 5
+# pyinfra's own start-up on the machine that the promised seconds are of. On a slower or busier one everything is
+# slower alike, so what is judged is measured / (start-up measured beside / this): seconds of that machine.
+START_UP = 0.45
+Case = tuple[int, tuple[str, ...]]
+
+NO_SMOKE = ("--data", "smoke=false")
+BASE, EACH, EACH_WITH_SMOKE, TWICE_AS_MANY = 0.6, 0.15, 0.5, 2.2
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One run that changed nothing, and pyinfra's start-up right before it."""
+
+    seconds: float
+    start_up: float
+
+    @property
+    def factor(self) -> float:
+        return self.seconds / self.start_up
+
+
+class Runs:
+    """No-change runs of so many tenants, with smoke or without, in turn."""
+
+    CASES: tuple[Case, ...] = ((1, NO_SMOKE), (10, NO_SMOKE), (MANY, NO_SMOKE), (1, ()), (10, ()))
+
+    def __init__(self, ground: Ground, tenants: list[Tenant]):
+        self.ground = ground
+        self.tenants = tenants
+
+    @cached_property
+    def taken(self) -> Mapping[Case, list[Taken]]:
+        found: defaultdict[Case, list[Taken]] = defaultdict(list)
+        inventories = {count: self.ground.site.inventory(*self.tenants[:count]) for count, _ in self.CASES}
+        for _ in range(ROUNDS):
+            for count, options in self.CASES:
+                start_up = self.ground.start_up().seconds
+                run = self.ground.provision(inventories[count], *options).changed_nothing()
+                found[count, options].append(Taken(run.seconds, start_up))
+        return found
+
+
+@pytest.fixture(scope="module")
+def runs(ground: Ground, many: list[Tenant]) -> Runs:
+    return Runs(ground, many)
+
+
+@pytest.mark.parametrize("count", [1, 10, MANY])
+def test_a_second_run_takes_0_6_s_and_0_15_s_a_tenant(runs: Runs, count: int) -> None:
+    """Without the smoke suite; in seconds of a machine where pyinfra starts in START_UP."""
+    judge(runs, count, NO_SMOKE, BASE + EACH * count)
+
+
+@pytest.mark.parametrize("count", [1, 10])
+def test_a_second_run_with_the_smoke_suite_takes_0_6_s_and_0_5_s_a_tenant(runs: Runs, count: int) -> None:
+    """In seconds of a machine where pyinfra starts in START_UP."""
+    judge(runs, count, (), BASE + EACH_WITH_SMOKE * count)
+
+
+def judge(runs: Runs, count: int, options: tuple[str, ...], promised: float) -> None:
+    taken = runs.taken[count, options]
+    name = f"second run, {count} tenants, {'no smoke' if options else 'with smoke'}, <= {promised:.2f} s"
+    floor = f"{s(middle(one.start_up for one in taken))} start-up"
+    absolute = s(middle(one.seconds for one in taken))
+    take(Figure(name, absolute, floor, middle(one.factor for one in taken), promised / START_UP))
+
+
+def test_twenty_tenants_take_at_most_2_2_times_what_ten_take(runs: Runs) -> None:
+    ten, twenty = runs.taken[10, NO_SMOKE], runs.taken[MANY, NO_SMOKE]
+    ratio = middle(many.seconds / few.seconds for few, many in zip(ten, twenty, strict=True))
+    absolute, floor = (s(middle(one.seconds for one in taken)) for taken in (twenty, ten))
+    take(Figure("second run, 20 tenants to 10", absolute, floor, ratio, TWICE_AS_MANY))
