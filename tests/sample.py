@@ -12,11 +12,12 @@ from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import ContainerState, TenantState
 from pgberth.database.configuration import reload_files, restart_files
 from pgberth.database.operations import connection_files
+from pgberth.database.settings import wanted_settings
 from pgberth.machine.facts import Ready
 from pgberth.migrations import source
 from pgberth.model import layout, scram
 from pgberth.model.image import BuiltImage, Image
-from pgberth.model.roles import SECRETS
+from pgberth.model.roles import APP_LOGINS, SECRETS
 from pgberth.model.tenant import HEAD, Machine, Tenant
 from tests.fake_host import password_in
 
@@ -92,17 +93,19 @@ def spec_file(tenant: Tenant = ACME) -> dict[str, Any]:
         "generation": 1,
         "major": 18,
         "hash": spec.hash,
+        "rollout": spec.rollout,
         "image": spec.image.id,
         "port": tenant.port,
         "profile": tenant.profile_name,
         "secrets": layout.secret_names({}),
+        "supervisor": "podman",
     }
 
 
 def files(tenant: Tenant = ACME) -> dict[str, str]:
     """Path below the tenant's directory -> digest, each file as it should be."""
     etc = {f"etc/{name}": text for name, text in {**restart_files(tenant), **reload_files(tenant)}.items()}
-    published = connection_files(tenant, tenant.port, password_in("app-v1"))
+    published = connection_files(tenant, tenant.port, password_in("app-v1"), APP_LOGINS[0])
     return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in {**etc, **published}.items()}
 
 
@@ -118,12 +121,24 @@ def server(tenant: Tenant = ACME, **changes: Any) -> dict[str, Any]:
         "in_recovery": False,
         "verifiers": {role: _verifier(f"{kind}-v1") for kind, role in SECRETS.items()},
         "access": [],
+        "app_logins": [APP_LOGINS[0]],
         "ledger": ledger(tenant),
         "findings": [],
         "hba_errors": [],
+        "settings": settings(tenant),
+        "config_errors": [],
         "hba_sha256": files(tenant)["etc/pg_hba.conf"],
         **changes,
     }
+
+
+def settings(tenant: Tenant = ACME, **changes: str) -> list[dict[str, str]]:
+    """What the server tells of its settings: those of its postgresql.conf, but for the changes."""
+    wanted = {**wanted_settings(restart_files(tenant)["postgresql.conf"]), **changes}
+    return [
+        {"name": name, "value": value, "unit": "", "context": "sighup", "source": "postgresql.conf"}
+        for name, value in wanted.items()
+    ]
 
 
 def _verifier(name: str) -> dict[str, Any]:
@@ -218,12 +233,14 @@ def look(tenant: Tenant = ACME, found: TenantState | None = None) -> str:
         "spec": json.dumps(dict(shown.spec), indent=2, sort_keys=True) if shown.spec else "",
         "secrets": "\n".join(sorted(shown.secrets)),
         "files": "\n".join(f"{digest}  {path}" for path, digest in shown.files.items()),
+        "units": "\n".join(f"{digest}  {path}" for path, digest in shown.units.items()),
         "container": inspected(tenant, shown.container) if shown.container is not None else "absent",
     }
     if shown.unknown:
         sections["container"] = f"unknown {shown.unknown}"
     elif shown.container is not None and shown.container.pid:
         sections["process"] = "\n".join(f"{name}:\t{value}" for name, value in shown.container.process.items())
+        sections["supervised"] = "yes" if shown.container.supervised else ""
         sections["marker"] = json.dumps(dict(shown.marker))
         sections["server"] = json.dumps(dict(shown.server)) if shown.server is not None else shown.server_said
     return "".join(f"\n--- {name}\n{text}\n" for name, text in sections.items())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pgberth.model import ALL, Image, machine, tenant
 from pgberth.model.declare import DECLARED, MachineLine
 from pgberth.model.tenant import COMPONENTS
@@ -16,7 +18,7 @@ def declared(data: dict[str, Any]) -> dict[str, Any]:
 def test_this_machine_is_a_host_with_the_default_account() -> None:
     name, data = machine("@local").host
     assert name == "@local"
-    assert list(data.values()) == [("machine", "@local", {"account": "pgberth"})]
+    assert list(data.values()) == [("machine", "@local", {"account": "pgberth"}, {})]
 
 
 def test_a_machine_keeps_what_is_written_of_it_even_where_it_is_wrong() -> None:
@@ -28,7 +30,7 @@ def test_a_tenant_of_this_machine_is_a_host_of_our_own_connector() -> None:
     name, data = tenant("acme", on=machine("@local", account="svc"), port=5501, components={"knowledge"})
     assert name == "@tenant/acme"
     (told,) = declared(data).values()
-    assert told == ("tenant", "acme", {"port": 5501, "components": {"knowledge"}, "on": "@local"})
+    assert told == ("tenant", "acme", {"port": 5501, "components": {"knowledge"}, "on": "@local"}, {})
     assert data["pgberth_account"] == "svc"
 
 
@@ -43,6 +45,12 @@ def test_a_tenant_of_another_machine_is_reached_over_ssh_the_machines_way() -> N
         "ssh_strict_host_key_checking": "yes",
         "_sudo": True,
     }
+
+
+@pytest.mark.parametrize("on", [None, "db1", 5, ["db1"]])
+def test_a_tenant_of_no_known_machine_sends_nobody_looking_for_it_before_it_is_refused(on: Any) -> None:
+    name, _ = tenant("acme", on=on, port=5501)
+    assert name == "@tenant/acme"
 
 
 def test_this_machine_is_not_reached_over_ssh() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -49,6 +50,92 @@ BAD_IMAGES: list[tuple[object, str]] = [
 @pytest.mark.parametrize(("image", "says"), BAD_IMAGES)
 def test_any_other_image_is_refused_naming_what_is_wrong(image: object, says: str) -> None:
     assert says in str(image_fault(image))
+
+
+@pytest.mark.parametrize("path", ["/srv/server.tar", "images/server 18.tar.gz", "x"])
+def test_the_path_of_an_archive_is_taken(path: str) -> None:
+    image = Image(archive=path)
+    assert image_fault(image) is None
+    assert not image.built
+
+
+BAD_ARCHIVES = [
+    Image(archive="-x.tar"),
+    Image(archive="a\nb"),
+    Image(archive=5),  # type: ignore[arg-type]
+    Image(archive=None),  # type: ignore[arg-type]
+    Image(archive="/srv/server.tar", postgres=17),
+    Image("sid", archive="/srv/server.tar"),
+]
+
+
+@pytest.mark.parametrize("image", BAD_ARCHIVES)
+def test_an_archive_stands_alone_and_is_the_path_of_a_file(image: Image) -> None:
+    assert "archive" in str(image_fault(image))
+
+
+DIGEST = "sha256:" + "0d" * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "digest", "repository"),
+    [
+        ("registry.example/x/postgres:18", "", "registry.example/x/postgres"),
+        ("registry.example:5000/postgres:18", "", "registry.example:5000/postgres"),
+        ("registry.example:5000/postgres", DIGEST, "registry.example:5000/postgres"),
+        ("registry.example/x/postgres:18", DIGEST, "registry.example/x/postgres"),
+        ("10.0.0.1:5000/a/b_c/d-e.f:1.2_3-x", "", "10.0.0.1:5000/a/b_c/d-e.f"),
+        ("localhost/x:1", "", "localhost/x"),
+        ("mirror:5000/x:1", "", "mirror:5000/x"),
+        ("docker.io/pgvector/pgvector:pg18", "", "docker.io/pgvector/pgvector"),
+    ],
+)
+def test_a_name_of_a_registry_is_taken_with_a_tag_or_a_digest(name: str, digest: str, repository: str) -> None:
+    image = Image(name=name, digest=digest)
+    assert image_fault(image) is None
+    assert image.repository == repository
+    assert not image.built
+
+
+BAD_NAMES: list[tuple[Image, str]] = [
+    (Image(name="registry.example/x/postgres"), "has a tag, or a digest"),
+    (Image(name="postgres:18"), "registry.host/path"),
+    (Image(name="pgvector/pgvector:pg18"), "registry.host/path"),
+    (Image(name=f"registry.example/x@{DIGEST}"), "registry.host/path"),
+    (Image(name="https://registry.example/x:1"), "registry.host/path"),
+    (Image(name="registry.example/X:1"), "registry.host/path"),
+    (Image(name="registry.example/x:1\n"), "registry.host/path"),
+    (Image(name="registry.example/x: 1"), "registry.host/path"),
+    (Image(name="--tls-verify=false"), "registry.host/path"),
+    (Image(name="registry.example/$(id):1"), "registry.host/path"),
+    (Image(name=5), "registry.host/path"),  # type: ignore[arg-type]
+    (Image(digest=DIGEST), "registry.host/path"),
+    (Image(name="registry.example/x:1", digest="sha256:123"), "64 of 0-9a-f"),
+    (Image(name="registry.example/x:1", digest=DIGEST.upper()), "64 of 0-9a-f"),
+    (Image(name="registry.example/x:1", digest=5), "64 of 0-9a-f"),  # type: ignore[arg-type]
+    (Image(name="registry.example/x:1", suite="sid"), "without suite and postgres"),
+    (Image(name="registry.example/x:1", archive="x.tar"), "archive alone"),
+]
+
+
+@pytest.mark.parametrize(("image", "says"), BAD_NAMES)
+def test_any_other_name_or_digest_is_refused(image: Image, says: str) -> None:
+    assert says in str(image_fault(image))
+
+
+def test_an_image_is_shown_as_an_inventory_has_it() -> None:
+    shown = [repr(image) for image in (Image(), Image(archive="x.tar"), Image(name="a.b/c:1", digest=DIGEST))]
+    assert shown == [
+        "Image(suite='forky', postgres=18)",
+        "Image(archive='x.tar')",
+        f"Image(name='a.b/c:1', digest='{DIGEST}')",
+    ]
+
+
+def test_an_archive_has_a_tag_of_its_own_that_podman_takes() -> None:
+    tags = {Image(archive=path).tag for path in ("/a/server.tar", "/b/server.tar", "/a/Sör ver.tar", "/a/" + "x" * 300)}
+    assert len(tags) == 4
+    assert all(re.fullmatch(r"localhost/pgberth-archive:[A-Za-z0-9][A-Za-z0-9.-]{0,127}", tag) for tag in tags)
 
 
 def test_an_image_is_built_anew_when_what_it_is_built_from_changes() -> None:

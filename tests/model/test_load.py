@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgberth.model.image import Image
-from pgberth.model.load import Fleet, Line, load
+from pgberth.model.load import Fleet, Line, load, next_free
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.profile import PROFILES
+from pgberth.model.sidecar import Sidecar
 from pgberth.model.tenant import COMPONENTS, HEAD
 
 MACHINE = Line("machine", "@local", "inventories/prod.py:3", {"account": "pgberth"})
@@ -99,6 +100,14 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     ("port", "5432", "port '5432' must be"),
     ("port", True, "port True must be"),
     ("port", 5432.0, "port 5432.0 must be"),
+    ("sidecar", "plugin:1", "sidecar 'plugin:1' must be a Sidecar(image=..., port=...)"),
+    ("sidecar", Sidecar(), "must be a Sidecar whose image is an image's name or id"),
+    ("sidecar", Sidecar("-v", 5600), "must be a Sidecar whose image is"),
+    ("sidecar", Sidecar("a b", 5600), "must be a Sidecar whose image is"),
+    ("sidecar", Sidecar("a\n", 5600), "must be a Sidecar whose image is"),
+    ("sidecar", Sidecar("plugin:1"), "must be a Sidecar whose port is a whole number from 1024 to 65535"),
+    ("sidecar", Sidecar("plugin:1", True), "must be a Sidecar whose port is"),
+    ("sidecar", Sidecar("plugin:1", 5600, "no"), "must be a Sidecar whose required is True or False"),  # type: ignore[arg-type]
     ("components", set(), "components set() must be"),
     ("components", [], "components [] must be"),
     ("components", {}, "components {} must be"),
@@ -108,6 +117,7 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     ("components", {"knowlege": 1}, "did you mean 'knowledge'?"),
     ("components", ["public"], "control_plane, memory_plugin, knowledge"),
     ("components", [["memory_plugin"]], "components [['memory_plugin']] must be"),
+    ("components", ["knowledge", "knowledge"], "each once"),
     ("components", [None], "components [None] must be"),
     ("components", {"knowledge": "latest"}, "from 0 to 9999 or 'head'"),
     ("components", {"knowledge": -1}, "from 0 to 9999 or 'head'"),
@@ -275,6 +285,53 @@ def test_a_port_that_two_tenants_ask_for_is_refused_naming_both() -> None:
     assert told == [
         "port 5500 on @local is asked for by 'acme' (inventories/prod.py:8) and 'globex' (inventories/prod.py:9)"
     ]
+
+
+def test_a_sidecars_port_is_nobody_elses() -> None:
+    sidecar = Sidecar("plugin:1", 5500)
+    assert facts(tenant(line=8, port=5500, sidecar=sidecar)) == [
+        "port 5500 on @local is asked for by 'acme' (inventories/prod.py:8)"
+        " and the sidecar of 'acme' (inventories/prod.py:8)"
+    ]
+    assert len(facts(tenant(sidecar=sidecar), tenant("globex", line=9, sidecar=sidecar))) == 1
+
+
+@pytest.mark.parametrize("components", [{"knowledge"}, {"memory_plugin": 0}])
+def test_a_sidecar_needs_the_tables_it_serves(components: Any) -> None:
+    (told,) = facts(tenant(components=components, sidecar=Sidecar("plugin:1", 5600)))
+    assert told.endswith("tenant 'acme': sidecar needs the tables of memory_plugin among its components")
+
+
+def test_a_tenant_has_no_sidecar_unless_it_is_given_one() -> None:
+    sidecar = Sidecar("sha256:" + "ab" * 32, 5600, True)
+    fleet = loaded(tenant(), tenant("globex", line=9, sidecar=sidecar))
+    assert (fleet.tenants["acme"].sidecar, fleet.tenants["globex"].sidecar) == (None, sidecar)
+
+
+def test_of_a_port_asked_for_twice_the_next_free_one_is_told() -> None:
+    told = problems(
+        tenant(line=8, port=5500), tenant("globex", line=9, port=5500), tenant("initech", line=10, port=5501)
+    )
+    assert [problem.hint for problem in told] == [
+        "give each its own; the next that no tenant of @local asks for is 5502"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("port", "taken", "free"),
+    [(5500, {5500}, 5501), (5500, {5501, 5502}, 5503), (65535, {1024}, 1025), (65534, {65535}, 1024)],
+)
+def test_the_next_free_port_is_the_first_after_it_and_from_1024_on_after_the_highest(
+    port: int, taken: set[int], free: int
+) -> None:
+    assert next_free(port, taken) == free
+
+
+def test_a_field_with_a_line_of_its_own_is_refused_there() -> None:
+    fields = {"on": "@local", "port": 80, "components": {"knowledge"}, "colour": "red"}
+    places = {"port": "prod.yaml:9", "colour": "prod.yaml:11"}
+    told = facts(Line("tenant", "acme", "prod.yaml:7", fields, places=places))
+    assert [fact.partition(": ")[0] for fact in told] == ["prod.yaml:11", "prod.yaml:9"]
 
 
 def test_a_ring_sets_what_its_tenants_do_not_say() -> None:

@@ -1,10 +1,11 @@
 """
 Pure values: what an inventory may say, and what follows from it. No pyinfra, no I/O.
 
-Inventories import `machine`, `tenant`, `Image` and `ALL` from here.
+Inventories import `machine`, `tenant`, `Image`, `Sidecar` and `ALL` from here.
 """
 
 from pgberth.model.declare import ALL, machine, tenant
 from pgberth.model.image import Image
+from pgberth.model.sidecar import Sidecar
 
-__all__ = ["ALL", "Image", "machine", "tenant"]
+__all__ = ["ALL", "Image", "Sidecar", "machine", "tenant"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,36 @@ LOCAL = "@local"
 
 HostLine = tuple[str, dict[str, Any]]
 DECLARED = "pgberth_declared:"  # + file:line; one key a line, so that two lines for one host are both seen
+PROBLEMS = "pgberth_problems"  # (fact, hint) of what was wrong with the file the lines stand in; on one host
+_NAMELESS = "?"  # pyinfra ends over an empty name before anything of the inventory is judged
 _DECLARED_AT: Counter[tuple[str, str]] = Counter()
 
 
 @dataclass(frozen=True)
 class MachineLine:
-    """A machine as written; `host` is its line in the `machines` group."""
+    """
+    A machine as written; `host` is its line in the `machines` group.
+
+    + places: field -> file:line, where the fields stand on lines of their own
+    """
 
     name: Any
     fields: dict[str, Any]
     where: str
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def host(self) -> HostLine:
-        return str(self.name), {f"{DECLARED}{self.where}": ("machine", self.name, self.fields), **self.ssh_data()}
+        host = LOCAL if self.name == LOCAL else f"@machine-ssh/{self.name or _NAMELESS}"
+        declared = ("machine", self.name, self.fields, dict(self.places))
+        return host, {f"{DECLARED}{self.where}": declared, **self.ssh_data()}
 
     def ssh_data(self) -> dict[str, Any]:
         """How pyinfra gets to the machine; nothing for this one. An unknown host key is never accepted."""
         if self.name == LOCAL:
             return {}
         given = {name: value for name, value in self.fields.items() if name.startswith("ssh_")}
-        data = {"ssh_hostname": self.name, "ssh_strict_host_key_checking": "yes", **given}
+        data = {"pgberth_machine": self.name, "ssh_hostname": self.name, "ssh_strict_host_key_checking": "yes", **given}
         return {**data, "_sudo": True} if self.fields.get("sudo") is True else data
 
 
@@ -57,17 +67,26 @@ def tenant(name: Any, *, on: MachineLine | Any = None, **fields: Any) -> HostLin
     A tenant on a machine, as a line of a ring.
 
     + on: the machine
-    + port, components, profile, image, superuser_tcp, allow_old_pgvector: see model.Tenant
+    + port, components, profile, image, superuser_tcp, allow_old_pgvector, sidecar: see model.Tenant
     """
-    machine_name = on.name if isinstance(on, MachineLine) else on
-    host = f"@tenant/{name}" if machine_name == LOCAL else f"@tenant-ssh/{name}"
+    return tenant_line(name, on, fields, _told_apart(_caller(), str(name)), {})
+
+
+def tenant_line(
+    name: Any, on: MachineLine | Any, fields: Mapping[str, Any], where: str, places: Mapping[str, str]
+) -> HostLine:
+    """The same for a line that stands elsewhere. + places: field -> file:line"""
+    known = isinstance(on, MachineLine)
+    machine_name = on.name if known else on
+    # A tenant of no known machine is refused before anything is asked of it; until then nobody is looked for.
+    connector = "tenant" if machine_name == LOCAL or not known else "tenant-ssh"
     data = {
-        **(on.ssh_data() if isinstance(on, MachineLine) else {}),
-        f"{DECLARED}{_told_apart(_caller(), str(name))}": ("tenant", name, {**fields, "on": machine_name}),
+        **(on.ssh_data() if known else {}),
+        f"{DECLARED}{where}": ("tenant", name, {**fields, "on": machine_name}, dict(places)),
         # What the connector needs before anything is checked.
-        "pgberth_account": on.fields.get("account") if isinstance(on, MachineLine) else None,
+        "pgberth_account": on.fields.get("account") if known else None,
     }
-    return host, data
+    return f"@{connector}/{name or _NAMELESS}", data
 
 
 def _caller() -> str:

@@ -9,20 +9,49 @@ from dataclasses import dataclass
 
 # 0.8.3 mends index corruption after a vacuum of HNSW, 0.8.4 "hnsw graph not repaired" (pgvector's changelog).
 PGVECTOR_FLOOR = (0, 8, 4)
+REGISTRY_TAG = "localhost/pgberth-registry:"  # what an image of a registry is called in a machine's store begins so
+_RECIPE = ("suite", "postgres")
 RECIPE_REVISION = 1  # raise it when the build script changes what lands in the image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Image:
     """
-    An image built from the distribution's own packages.
+    An image built from the distribution's own packages; or one that somebody saved as an archive; or one of a registry.
 
     + suite: the distribution's suite that carries the packages
     + postgres: major version
+    + archive: path on the control machine of what `podman save` or `docker save` wrote
+    + name: as a registry has it, e.g. registry.example:5000/x/postgres:18; with a tag, or a digest beside it, or both
+    + digest: sha256:..., of the manifest. A tag without one is asked for once, and its digest recorded
     """
 
     suite: str = "forky"
     postgres: int = 18
+    archive: str = ""
+    name: str = ""
+    digest: str = ""
+
+    def __repr__(self) -> str:
+        """As an inventory would have it."""
+        told = {
+            name: value for name, value in vars(self).items() if value != "" and (self.built or name not in _RECIPE)
+        }
+        return f"Image({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+
+    @property
+    def built(self) -> bool:
+        """Whether it is built from packages."""
+        return not self.archive and not self.name and not self.digest
+
+    @property
+    def repository(self) -> str:
+        """The name without its tag."""
+        return self.name.removesuffix(f":{self._version}") if self._version else self.name
+
+    @property
+    def _version(self) -> str:
+        return self.name.rpartition("/")[2].partition(":")[2]
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -30,6 +59,11 @@ class Image:
 
     @property
     def tag(self) -> str:
+        """Its name in the store of a machine."""
+        if self.archive:
+            return f"localhost/pgberth-archive:{_slug(self.archive)}"
+        if self.name:
+            return f"{REGISTRY_TAG}{_slug(self.name)}"
         return f"localhost/pgberth:{self.postgres}-{self.suite}"
 
     @property
@@ -46,6 +80,7 @@ class BuiltImage:
     + id: sha256:..., what containers are made from
     + uid, gid: the server's user inside
     + bindir: where the server's programs are
+    + digest: of its manifest, sha256:..., where it came from a registry
     """
 
     id: str
@@ -55,6 +90,7 @@ class BuiltImage:
     postgres: str
     pgvector: str
     recipe: str
+    digest: str = ""
 
     @property
     def major(self) -> int:
@@ -80,6 +116,20 @@ class BuiltImage:
         except (KeyError, ValueError):
             return None
 
+    @classmethod
+    def from_answer(cls, image_id: str, lines: list[str]) -> BuiltImage | None:
+        """The image that templates/machine/image-facts.sh looked into; None where it is no PostgreSQL with pgvector."""
+        said = dict(line.split("=", 1) for line in lines if "=" in line)
+        labels = {f"pgberth.{name}": text for name, text in said.items()}
+        found = cls.from_labels(image_id, {**labels, "pgberth.recipe": ""})
+        return found if found is not None and version_of(found.postgres) and found.pgvector else None
+
+
+def _slug(path: str) -> str:
+    """What a tag may hold of a file's name, and something to tell files of one name apart."""
+    name = re.sub(r"[^A-Za-z0-9.-]", "-", path.rpartition("/")[2])[:60].strip(".-")
+    return f"{name}-{hashlib.sha256(path.encode()).hexdigest()[:8]}".strip("-")
+
 
 def version_of(text: str) -> tuple[int, ...]:
     """The leading dotted numbers of a version: `0.8.7-1` is (0, 8, 7)."""
@@ -90,9 +140,38 @@ def version_of(text: str) -> tuple[int, ...]:
 def image_fault(image: object) -> str | None:
     """The rule that an inventory's image breaks, or None."""
     if not isinstance(image, Image):
-        return "an Image(suite=..., postgres=...)"
+        return "an Image(suite=..., postgres=...), an Image(archive=...) or an Image(name=..., digest=...)"
+    if image.archive != "":
+        return _archive_fault(image)
+    if image.name != "" or image.digest != "":
+        return _registry_fault(image)
     if not isinstance(image.suite, str) or not re.fullmatch(r"[a-z]{3,20}", image.suite):
         return "an Image whose suite is 3 to 20 of a-z"
     if isinstance(image.postgres, bool) or not isinstance(image.postgres, int) or not 16 <= image.postgres <= 30:
         return "an Image whose postgres is a major version from 16 to 30"
     return None
+
+
+def _archive_fault(image: Image) -> str | None:
+    path = image.archive
+    if not isinstance(path, str) or not path.isprintable() or path.startswith("-"):
+        return "an Image whose archive is the path of a file, not starting with -"
+    return None if image == Image(archive=path) else "an Image with an archive alone: what is in it says the rest"
+
+
+# A registry's host is told from the first part of a path by its dot or port, as podman and docker do.
+_HOST = r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:[0-9]{1,5})?|[a-z0-9-]+:[0-9]{1,5}"
+_NAME = re.compile(rf"({_HOST})(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?")
+
+
+def _registry_fault(image: Image) -> str | None:
+    name, digest = image.name, image.digest
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return "an Image whose name is registry.host/path or registry.host/path:tag, and any digest apart from it"
+    if digest != "" and not (isinstance(digest, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", digest)):
+        return "an Image whose digest is sha256: and 64 of 0-9a-f"
+    if not digest and image.repository == name:
+        return "an Image whose name has a tag, or a digest beside it"
+    return (
+        None if image == Image(name=name, digest=digest) else "an Image without suite and postgres: what is in it says"
+    )

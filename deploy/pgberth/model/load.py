@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from pgberth.model.image import Image, image_fault
 from pgberth.model.names import account_fault, port_fault, tenant_name_fault
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.profile import PROFILES
+from pgberth.model.sidecar import sidecar_fault
 from pgberth.model.tenant import COMPONENTS, HEAD, Machine, Tenant
 
 _UNSET = object()
@@ -29,6 +30,7 @@ class Line:
     + where: file:line
     + fields: as written
     + defaults: (group, fields) from group data, weakest first
+    + places: field -> file:line, where fields stand on lines of their own
     """
 
     kind: str
@@ -37,6 +39,16 @@ class Line:
     fields: Mapping[str, Any]
     rings: tuple[str, ...] = ()
     defaults: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def at(self, name: str) -> str:
+        """Where this field stands."""
+        return self.places.get(name, self.where)
+
+    def fault(self, name: str, says: str) -> Problem:
+        """What is wrong with one of its fields."""
+        fact = f"{self.at(name)}: {self.kind} {self.name!r}: {says}"
+        return Problem(fact, f"correct {self.at(name)}; nothing was touched")
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ def load(lines: Iterable[Line]) -> Fleet:
     """
     lines = list(lines)
     problems = [*_duplicates(lines), *_unknown_fields(lines), *_default_problems(lines), *_faults(lines)]
-    problems += _port_collisions(lines)
+    problems += [*_port_collisions(lines), *_sidecars_without_tables(lines)]
     if problems:
         raise Refused(problems)
     machines = {line.name: Machine(line.name, line.fields["account"]) for line in lines if line.kind == "machine"}
@@ -76,6 +88,8 @@ def _components_fault(value: Any) -> str | None:
     for name in value:
         if name not in COMPONENTS:
             return rule + did_you_mean(name, COMPONENTS)
+    if len(set(value)) < len(value):
+        return f"{rule}; each once"
     if isinstance(value, dict):
         for target in value.values():
             number = isinstance(target, int) and not isinstance(target, bool) and 0 <= target <= 9999
@@ -134,6 +148,7 @@ TENANT_RULES: Mapping[str, Callable[[Any], str | None]] = {
     "image": image_fault,
     "superuser_tcp": _flag_fault,
     "allow_old_pgvector": _flag_fault,
+    "sidecar": sidecar_fault,
 }
 _TENANT_DEFAULTS = {
     "parameters": {},
@@ -141,6 +156,7 @@ _TENANT_DEFAULTS = {
     "image": Image(),
     "superuser_tcp": False,
     "allow_old_pgvector": False,
+    "sidecar": None,
 }
 MACHINE_RULES: Mapping[str, Callable[[Any], str | None]] = {
     "account": account_fault,
@@ -172,21 +188,22 @@ def _faults(lines: list[Line]) -> Iterable[Problem]:
         if line.kind == "tenant" and line.name in machines:
             name_rule = "another: a machine of this inventory has it, and both are hosts to pyinfra"
         if name_rule:
-            yield Problem(f"{line.where}: {line.kind} {line.name!r}: name must be {name_rule}", _edit(line))
+            yield line.fault("name", f"name must be {name_rule}")
         if line.kind == "tenant" and line.fields.get("on") not in machines:
+            on = line.fields.get("on")
             yield Problem(
-                f"{line.where}: tenant {line.name!r}: on: {line.fields.get('on')!r} is no machine of this inventory",
-                "write on=machine(...), and list the machine's .host in `machines`",
+                f"{line.at('on')}: tenant {line.name!r}: on: {on!r} is no machine of this inventory"
+                + did_you_mean(on, map(str, machines)),
+                "name one that stands in `machines`; in Python: on=machine(...), with its .host in that list",
             )
         for name, rule in (TENANT_RULES if line.kind == "tenant" else MACHINE_RULES).items():
             value = _value(line, name)
             if value is _UNSET and line.kind == "machine" and name in _OPTIONAL:
                 continue
             if value is _UNSET:
-                yield Problem(f"{line.where}: {line.kind} {line.name!r}: {name} is missing", _edit(line))
+                yield line.fault(name, f"{name} is missing")
             elif wanted := rule(value):
-                fact = f"{line.where}: {line.kind} {line.name!r}: {name} {value!r} must be {wanted}"
-                yield Problem(fact, _edit(line))
+                yield line.fault(name, f"{name} {value!r} must be {wanted}")
 
 
 def _unknown_fields(lines: list[Line]) -> Iterable[Problem]:
@@ -194,8 +211,7 @@ def _unknown_fields(lines: list[Line]) -> Iterable[Problem]:
         known = {*TENANT_RULES, "on"} if line.kind == "tenant" else set(MACHINE_RULES)
         for name in line.fields:
             if name not in known:
-                fact = f"{line.where}: {line.kind} {line.name!r}: unknown field {name!r}{did_you_mean(name, known)}"
-                yield Problem(fact, _edit(line))
+                yield line.fault(name, f"unknown field {name!r}{did_you_mean(name, known)}")
 
 
 def _default_problems(lines: list[Line]) -> Iterable[Problem]:
@@ -220,12 +236,37 @@ def _duplicates(lines: list[Line]) -> Iterable[Problem]:
 def _port_collisions(lines: list[Line]) -> Iterable[Problem]:
     users: dict[tuple[str, int], list[str]] = defaultdict(list)
     for line in lines:
-        port = _value(line, "port")
-        if line.kind == "tenant" and port_fault(port) is None:
-            users[str(line.fields.get("on")), port].append(f"{line.name!r} ({line.where})")
+        if line.kind == "tenant":
+            for user, port in _ports(line):
+                users[str(line.fields.get("on")), port].append(user)
     for (machine, port), names in users.items():
-        if len(names) > 1 and len(set(names)) > 1:
-            yield Problem(f"port {port} on {machine} is asked for by {' and '.join(names)}", "give each its own")
+        if len(set(names)) > 1:
+            fact = f"port {port} on {machine} is asked for by {' and '.join(names)}"
+            free = next_free(port, {taken for on, taken in users if on == machine})
+            yield Problem(fact, f"give each its own; the next that no tenant of {machine} asks for is {free}")
+
+
+def _ports(line: Line) -> Iterable[tuple[str, int]]:
+    """(who, port) of every port it asks for, where that is one."""
+    sidecar = _value(line, "sidecar")
+    asked = {f"{line.name!r} ({line.at('port')})": _value(line, "port")}
+    asked[f"the sidecar of {line.name!r} ({line.at('sidecar')})"] = getattr(sidecar, "port", None)
+    return [(user, port) for user, port in asked.items() if port_fault(port) is None]
+
+
+def _sidecars_without_tables(lines: list[Line]) -> Iterable[Problem]:
+    for line in lines:
+        components = _value(line, "components")
+        if line.kind != "tenant" or _value(line, "sidecar") is None or _components_fault(components):
+            continue
+        if "memory_plugin" not in components or (isinstance(components, dict) and components["memory_plugin"] == 0):
+            yield line.fault("sidecar", "sidecar needs the tables of memory_plugin among its components")
+
+
+def next_free(port: int, taken: Collection[int]) -> int:
+    """The first port after this one that nobody has; after the highest the count goes on at 1024."""
+    everywhere = [*range(port + 1, 65536), *range(1024, port)]
+    return next((free for free in everywhere if free not in taken), port)
 
 
 def _tenant(line: Line, machines: Mapping[str, Machine]) -> Tenant:
@@ -243,6 +284,7 @@ def _tenant(line: Line, machines: Mapping[str, Machine]) -> Tenant:
         rings=line.rings,
         superuser_tcp=_value(line, "superuser_tcp"),
         allow_old_pgvector=_value(line, "allow_old_pgvector"),
+        sidecar=_value(line, "sidecar"),
     )
 
 
@@ -253,7 +295,3 @@ def _in_order(targets: Mapping[str, Any]) -> dict[str, Any]:
 def did_you_mean(name: Any, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _edit(line: Line) -> str:
-    return f"correct {line.where}; nothing was touched"

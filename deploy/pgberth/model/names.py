@@ -16,6 +16,8 @@ RESERVED = frozenset(
     | {"all", "local", "localhost", "machine", "machines", "tenant", "canary", "production"}
 )
 
+THROWAWAY = "stage-a-"  # tenants that come and go with all they hold
+
 PORT_RULE = "a whole number from 1024 to 65535"
 
 
@@ -29,7 +31,7 @@ def tenant_name_fault(name: object) -> str | None:
     # fullmatch: `$` also matches before a final newline, and would let "acme\n" in.
     if not isinstance(name, str) or not _TENANT.fullmatch(name):
         return TENANT_RULE
-    if name in RESERVED or name.startswith("pg-"):
+    if name in RESERVED or name.startswith(("pg-", THROWAWAY)):
         return "another: this one is reserved"
     return None
 

@@ -31,9 +31,14 @@ COMMON: Mapping[str, str] = {
     "log_error_verbosity": "terse",  # DETAIL of a failed CHECK would print the row
     "log_line_prefix": "%m [%p] %q%u@%d %a ",
     "track_io_timing": "on",
+    "default_text_search_config": "pg_catalog.english",  # what the search columns use; `simple` without it
     "max_wal_senders": "3",
     "superuser_reserved_connections": "3",
 }
+
+
+# Setting -> the first major that knows it: an older server does not start with it.
+SINCE: Mapping[str, int] = {"autovacuum_worker_slots": 18, "io_method": 18, "io_workers": 18}
 
 
 @dataclass(frozen=True)
@@ -41,27 +46,49 @@ class Profile:
     """
     One size of tenant.
 
-    + settings: lines of postgresql.conf
-    + shm, memory: sizes as podman takes them
+    + rows: about how many embedded rows it is meant for
+    + memory: the container's, as podman takes it
     + pids: most processes in the container
+    + settings: lines of postgresql.conf
     """
 
     name: str
-    shm: str
+    rows: int
     memory: str
     pids: int
     settings: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def shm(self) -> str:
+        """
+        Size of /dev/shm, as podman takes it.
+
+        A parallel index build takes maintenance_work_mem of it, whatever the table's size; two at once must not meet
+        its end.
+        """
+        return f"{2 * int(self.settings['maintenance_work_mem'].removesuffix('MB')) + 64}m"
+
+    @property
+    def clients(self) -> int:
+        """Connections that are not kept back for the superuser."""
+        lines = self.lines()
+        return int(lines["max_connections"]) - int(lines["superuser_reserved_connections"])
+
     def lines(self) -> dict[str, str]:
-        """Every setting of the profile, common ones included."""
+        """Every setting of the profile, common ones included, as the newest major takes them."""
         return {**COMMON, **self.settings}
+
+
+def for_major(text: str, major: int) -> str:
+    """The configuration without the lines that a server of this major does not know."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if SINCE.get(line.partition(" ")[0], 0) <= major)
 
 
 PROFILES: Mapping[str, Profile] = {
     "small": Profile(
         name="small",
-        # Twice maintenance_work_mem for a parallel index build, and as much again to spare.
-        shm="128m",
+        rows=50_000,
         memory="256m",
         pids=100,
         settings={
@@ -77,6 +104,48 @@ PROFILES: Mapping[str, Profile] = {
             "min_wal_size": "64MB",
             "autovacuum_max_workers": "1",
             "autovacuum_worker_slots": "2",
+        },
+    ),
+    "medium": Profile(
+        name="medium",
+        rows=500_000,
+        memory="1g",
+        pids=150,
+        settings={
+            "shared_buffers": "256MB",
+            "effective_cache_size": "700MB",
+            "work_mem": "8MB",
+            "maintenance_work_mem": "64MB",
+            "max_connections": "43",
+            "io_method": "worker",
+            "io_workers": "2",
+            "max_parallel_workers_per_gather": "1",
+            "max_parallel_maintenance_workers": "1",
+            "max_wal_size": "1GB",
+            "min_wal_size": "80MB",
+            "autovacuum_max_workers": "2",
+            "autovacuum_worker_slots": "4",
+        },
+    ),
+    "large": Profile(
+        name="large",
+        rows=2_000_000,
+        memory="4g",
+        pids=250,
+        settings={
+            "shared_buffers": "1GB",
+            "effective_cache_size": "3GB",
+            "work_mem": "16MB",
+            "maintenance_work_mem": "256MB",
+            "max_connections": "103",
+            "io_method": "worker",
+            "io_workers": "3",
+            "max_parallel_workers_per_gather": "2",
+            "max_parallel_maintenance_workers": "2",
+            "max_wal_size": "4GB",
+            "min_wal_size": "256MB",
+            "autovacuum_max_workers": "3",
+            "autovacuum_worker_slots": "16",
         },
     ),
 }

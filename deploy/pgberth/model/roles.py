@@ -2,6 +2,7 @@
 
 DATABASE = "memory"
 REHEARSAL = "memory_rehearsal"  # a schema-only copy that comes and goes; the migrator's alone
+FRESH = "memory_fresh"  # what is applied, made anew for drift to compare with; comes and goes likewise
 SUPERUSER = "postgres"
 OWNER = "memory_owner"  # NOLOGIN, owns every object; its only member is the migrator
 MIGRATOR = "memory_migrator"
@@ -9,5 +10,6 @@ APP = "memory_app"  # NOLOGIN, holds the grants
 APP_LOGINS = ("memory_app_a", "memory_app_b")  # two, so that a password can change without refusing anyone
 MONITOR = "memory_monitor"
 
-# Secret kinds: the name a secret's file begins with -> the role that logs in with it.
+# Secret kinds: the name a secret's file begins with -> the role that logs in with it (the app's first; see
+# layout.secret_roles for the present one).
 SECRETS = {"superuser": SUPERUSER, "migrator": MIGRATOR, "app": APP_LOGINS[0], "monitor": MONITOR}

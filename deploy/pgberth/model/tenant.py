@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pgberth.model.image import Image
 from pgberth.model.profile import PROFILES, Profile
+from pgberth.model.sidecar import Sidecar
 
 COMPONENTS = ("control_plane", "memory_plugin", "knowledge")  # in the order they are applied
 HEAD = "head"
@@ -37,6 +38,7 @@ class Tenant:
     + rings: the inventory groups it belongs to, e.g. ("canary",)
     + superuser_tcp: whether `postgres` may log in over TCP
     + allow_old_pgvector: accept an image whose pgvector is below the floor
+    + sidecar: the memory plugin that runs beside the server; None where there is none
     """
 
     name: str
@@ -49,6 +51,7 @@ class Tenant:
     parameters: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
     superuser_tcp: bool = False
     allow_old_pgvector: bool = False
+    sidecar: Sidecar | None = None
 
     @property
     def profile(self) -> Profile:
