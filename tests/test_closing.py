@@ -6,14 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
 import click
 import pytest
+from pyinfra.api.exceptions import DeployError, PyinfraError
 from pyinfra.context import ctx_state
 
 from pgberth import closing
 from pgberth.checks.receipt import NOTES, RECEIPTS, Receipt
 from pgberth.checks.suite import Result
+from pgberth.model.declare import DECLARED
+
+# pyinfra's command line patches the whole process for gevent when it is imported; the other tests run in it, too.
+with mock.patch("gevent.monkey.patch_all"):
+    from pyinfra_cli.exceptions import UnexpectedInternalError, WrappedError
 
 DEPLOY = Path(closing.__file__).resolve().parent.parent
 
@@ -29,7 +37,16 @@ def nothing_told() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Host:
+    """A tenant's, before its first operation."""
+
     name: str
+    groups: tuple[str, ...] = ()
+    op_hash_order: tuple[str, ...] = ()
+    connector: object = None
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(dict=lambda: {f"{DECLARED}here": ("tenant", self.name, {"port": 5501}, {})})
 
 
 def closed(
@@ -47,7 +64,7 @@ def closed(
     + dropped: hosts that are not active any more
     """
     every = [Host(name) for name in hosts.split()]
-    wanted = hosts if limited is None else limited
+    wanted = " ".join(host.name for host in every) if limited is None else limited
     state = SimpleNamespace(
         inventory=every,
         active_hosts={host for host in every if host.name not in dropped.split()},
@@ -92,6 +109,21 @@ def test_a_limit_that_matches_nothing_is_a_failure_and_names_the_inventorys_host
     assert "globex" in printed.err
 
 
+def test_a_tenant_that_never_began_has_its_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert closed(failed="globex") == 1
+    printed = capsys.readouterr().err
+    assert "NOT REACHED" in printed
+    assert "globex: not finished" in printed
+    assert "acme" not in printed
+
+
+def test_an_inventory_without_a_host_is_told_apart_from_a_limit_without_a_match(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert closed(hosts="") == 1
+    assert "provision: the inventory declares no host\nHINT: machines = [machine(...).host]" in capsys.readouterr().err
+
+
 def test_an_interrupted_run_never_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closing, "_INTERRUPTED", True)
     assert closed() == 130
@@ -121,11 +153,37 @@ def test_what_the_tenants_have_to_tell_is_printed(capsys: pytest.CaptureFixture[
     assert "unmanaged tenant 'gone'" in printed
 
 
+def raised(fault: Exception, failed: str) -> tuple[int, bool]:
+    """The exit code of a run that pyinfra's command line ends over this, and whether pyinfra gets to show it."""
+    error = WrappedError(fault) if isinstance(fault, PyinfraError) else UnexpectedInternalError(fault)
+    try:
+        raise error
+    except click.ClickException:
+        return closed(failed=failed), closed(failed=failed) == 0
+
+
+def test_a_refusal_of_ours_comes_last_and_is_not_lost_where_a_host_was_not_reached_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for failed in ("", "globex"):
+        assert raised(DeployError("the inventory is refused:\nacme: no"), failed) == (1, False)
+        assert capsys.readouterr().err.endswith("the inventory is refused:\nacme: no\n")
+
+
+def test_that_no_host_is_left_needs_no_second_telling() -> None:
+    assert raised(PyinfraError("No hosts remaining!"), "acme globex") == (1, False)
+
+
+def test_a_fault_of_our_own_is_shown_by_pyinfra_whatever_else_failed() -> None:
+    assert raised(ZeroDivisionError("x"), "globex") == (0, True)
+
+
 def test_a_run_that_never_got_to_its_inventory_is_left_to_pyinfra() -> None:
     ctx_state.reset()
     closing._close("provision")
-    with ctx_state.use(SimpleNamespace(inventory=None)):
-        closing._close("provision")
+    for state in (SimpleNamespace(inventory=None), SimpleNamespace()):
+        with ctx_state.use(state):
+            closing._close("provision")
     ctx_state.reset()
 
 

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from pyinfra.api import StringCommand
 
 from pgberth import commands
+from pgberth.commands import File
 from pgberth.container.facts import TenantLook
 from pgberth.machine.facts import AccountState, Carried, MachineState, as_account
 from pgberth.machine.preparation import MachineFacts
@@ -69,8 +71,8 @@ BUILDERS: dict[str, Callable[[str], StringCommand]] = {
     "shell, argument": lambda text: commands.shell("true", "x", text, timeout=1),
     "locked, script": lambda text: commands.locked("acme", text),
     "locked, argument": lambda text: commands.locked("acme", "true", text),
-    "write_file, path": lambda text: commands.write_file("acme", text, "text"),
-    "write_file, mode": lambda text: commands.write_file("acme", "path", "text", text),
+    "write_file, path": lambda text: commands.write_files("acme", [File(text, "text")]),
+    "write_file, mode": lambda text: commands.write_files("acme", [File("path", "text", text)]),
     "as_account, script": lambda text: as_account(FACTS, text, timeout=1),
     "as_account, argument": lambda text: as_account(FACTS, "true", text, timeout=1),
     "as_account, home": lambda text: as_account(facts(home=text), "true", timeout=1),
@@ -86,7 +88,7 @@ def run(command: StringCommand, home: Path, **environment: str) -> subprocess.Co
     asked = as_sent(command)
     return subprocess.run(
         ["/bin/sh", "-c", asked.text],
-        input=asked.stdin,
+        input=asked.given,
         cwd=home,
         env={"HOME": str(home), "PATH": os.environ["PATH"], **environment},
         capture_output=True,
@@ -103,6 +105,15 @@ def test_hostile_text_is_one_token_of_every_command(builder: str, text: str) -> 
     # What a refusal says is for a terminal: it shows what could steer one.
     wanted = visible(text) if builder == "refuse" else text
     assert wanted in as_sent(BUILDERS[builder](text)).words
+
+
+def test_a_refusal_asks_nothing_of_the_machine_and_fails_with_its_lines() -> None:
+    # There may be no account there yet that could say it.
+    refusal = commands.refuse(Problem("acme: no", "look"), Problem("globex: neither"))
+    nobody: Any = None
+    done, output = refusal.execute(nobody, nobody, nobody)
+    assert (done, output.stdout_lines) == (False, [])
+    assert output.stderr_lines == ["acme: no", "HINT: look", "globex: neither"]
 
 
 @given(text=TEXT.filter(lambda text: "/" not in text))
@@ -244,7 +255,7 @@ def test_the_lock_is_free_again_when_its_holder_was_killed(tmp_path: Path, monke
 
 def test_a_file_is_written_whole_and_for_its_owner_only(tmp_path: Path) -> None:
     for text in ("first\n", "second, longer\nthan the first\n", ""):
-        assert run(commands.write_file("acme", "a/b/some.conf", text), tmp_path).returncode == 0
+        assert run(commands.write_files("acme", [File("a/b/some.conf", text)]), tmp_path).returncode == 0
         written = tmp_path / "a/b/some.conf"
         assert written.read_text() == text
         assert stat.S_IMODE(written.stat().st_mode) == 0o600
@@ -252,24 +263,79 @@ def test_a_file_is_written_whole_and_for_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
 
 
+def test_several_files_are_written_at_once_each_with_its_own_text_and_mode(tmp_path: Path) -> None:
+    files = [File("a/one.sh", "one\n\n", "0700"), File("a/b/two", ""), File("three", "no end of line")]
+    assert run(commands.write_files("acme", files), tmp_path).returncode == 0
+    for file in files:
+        written = tmp_path / file.path
+        assert (written.read_text(), stat.S_IMODE(written.stat().st_mode)) == (file.text, int(file.mode, 8))
+    assert sorted(path.name for path in (tmp_path / "a").rglob("*")) == ["b", "one.sh", "two"]
+
+
+def test_a_text_that_looks_like_the_end_of_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="acme: two: pgberth:end-of-file is in its text"):
+        commands.write_files("acme", [File("one", "text"), File("two", f"text\n{commands.END_OF_FILE}\n")])
+
+
 def test_a_file_gets_the_mode_asked_for(tmp_path: Path) -> None:
-    run(commands.write_file("acme", "guard.sh", "#!/bin/sh\n", "0700"), tmp_path)
+    run(commands.write_files("acme", [File("guard.sh", "#!/bin/sh\n", "0700")]), tmp_path)
     assert stat.S_IMODE((tmp_path / "guard.sh").stat().st_mode) == 0o700
 
 
 def test_a_files_text_is_on_no_command_line(tmp_path: Path) -> None:
-    command = as_sent(commands.write_file("acme", "some.conf", "hunter2\n"))
-    assert command.stdin == "hunter2\n"
+    command = as_sent(commands.write_files("acme", [File("some.conf", "hunter2\n")]))
+    assert command.files == {"some.conf": ("hunter2\n", "0600")}
     assert "hunter2" not in command.text
 
 
+def test_a_files_text_is_in_no_process_that_anybody_can_look_at(tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    look = f'cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null > {tmp_path}/seen; exec /bin/mv "$@"'
+    (tools / "mv").write_text(f"#!/bin/sh\n{look}\n")
+    (tools / "mv").chmod(0o755)
+    command = commands.write_files("acme", [File("some.conf", "hunter2-never-seen\n")])
+    assert run(command, tmp_path, PATH=f"{tools}:{os.environ['PATH']}").returncode == 0
+    seen = (tmp_path / "seen").read_bytes()
+    assert b"some.conf" in seen
+    assert b"hunter2-never-seen" not in seen
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_input_that_does_not_arrive_whole_does_nothing(tmp_path: Path, share: float) -> None:
+    # sshd closes a command's input when its connection ends, wherever that was.
+    assert run(commands.write_files("acme", [File("some.conf", "former\n")]), tmp_path).returncode == 0
+    asked = as_sent(commands.write_files("acme", [File("some.conf", "new, " * 100)]))
+    arrived = asked.given[: int(len(asked.given) * share)]
+    done = subprocess.run(
+        ["/bin/sh", "-c", asked.text], input=arrived, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "acme: the input of a command did not arrive whole\nHINT: run the deploy again\n"
+    assert (tmp_path / "some.conf").read_text() == "former\n"
+
+
+def test_a_command_that_waits_for_its_input_is_in_nobodys_way_and_gives_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its line is cut without a word: the input neither comes nor ends.
+    monkeypatch.setattr(commands, "LOCK_WAIT", 1)
+    monkeypatch.setattr(commands, "INPUT_WAIT", 3)
+    text = as_sent(commands.write_files("acme", [File("some.conf", "new\n")])).text
+    with subprocess.Popen(["/bin/sh", "-c", text], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as cut:
+        time.sleep(0.5)
+        assert run(commands.locked("acme", "echo ran"), tmp_path).stdout == "ran\n"
+        assert cut.wait(timeout=10) == 1
+    assert not (tmp_path / "some.conf").exists()
+
+
 def test_a_writer_that_dies_leaves_the_former_file_whole(tmp_path: Path) -> None:
-    run(commands.write_file("acme", "some.conf", "former\n"), tmp_path)
+    run(commands.write_files("acme", [File("some.conf", "former\n")]), tmp_path)
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "mv").write_text("#!/bin/sh\nkill -9 $PPID\n")
     (tools / "mv").chmod(0o755)
-    command = commands.write_file("acme", "some.conf", "new\n")
+    command = commands.write_files("acme", [File("some.conf", "new\n")])
     assert run(command, tmp_path, PATH=f"{tools}:{os.environ['PATH']}").returncode != 0
     assert (tmp_path / "some.conf").read_text() == "former\n"
     assert run(command, tmp_path).returncode == 0
@@ -278,7 +344,7 @@ def test_a_writer_that_dies_leaves_the_former_file_whole(tmp_path: Path) -> None
 
 def test_a_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "occupied").write_text("a file where a directory is wanted")
-    assert run(commands.write_file("acme", "occupied/some.conf", "text\n"), tmp_path).returncode != 0
+    assert run(commands.write_files("acme", [File("occupied/some.conf", "text\n")]), tmp_path).returncode != 0
 
 
 def test_the_carried_tenants_are_asked_for_by_the_label_that_tenants_get() -> None:

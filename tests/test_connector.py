@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 from pyinfra.api import Inventory, QuoteString, StringCommand
 from pyinfra.api.exceptions import InventoryError
-from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput
 
-from pgberth.commands import as_account
-from pgberth.connector import Identity, RemoteTenantConnector, TenantConnector
+from pgberth.connector import Identity, TenantConnector
 from pgberth.model import machine, tenant
+from tests.hosts.commands import wait_for
 from tests.postgres import NOBODY
 
 ME = pwd.getpwuid(os.geteuid())
@@ -138,6 +137,13 @@ def test_an_account_that_does_not_exist_is_said_so(monkeypatch: pytest.MonkeyPat
     assert stderr[1].startswith("HINT: run the deploy once without --limit")
 
 
+def test_an_account_without_its_home_is_told_of_and_nothing_runs(tmp_path: Path) -> None:
+    me = pwd.getpwuid(os.geteuid())
+    nowhere = Identity(me.pw_name, me.pw_uid, me.pw_gid, str(tmp_path / "gone"))
+    with pytest.raises(LookupError, match=f"account '{me.pw_name}' has no home .*gone on this machine"):
+        nowhere.start(StringCommand("true"))
+
+
 def test_a_caller_who_is_not_root_is_the_account_whatever_the_inventory_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     assert Identity.of("pgberth") == Identity.of(None)
@@ -164,37 +170,28 @@ def test_a_tenant_without_a_name_is_refused() -> None:
         Inventory((["@tenant"], {}))
 
 
-def test_a_tenant_of_another_machine_has_its_bare_name_too() -> None:
-    name, data = tenant("acme", on=machine("db1", ssh_user="ada"), port=5501)
-    inventory = Inventory(([(name, data)], {}))
-    assert list(inventory.hosts) == ["acme"]
-    assert inventory.hosts["acme"].connector_cls is RemoteTenantConnector
-    assert inventory.hosts["acme"].data.ssh_hostname == "db1"
-    assert inventory.hosts["acme"].data.ssh_strict_host_key_checking == "yes"
-    with pytest.raises(InventoryError, match="@tenant-ssh needs a name"):
-        Inventory((["@tenant-ssh"], {}))
-
-
-def test_over_ssh_a_command_becomes_the_service_account_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(SSHConnector, "run_shell_command", lambda _, *given, **more: sent.append((*given, more)))
-    host: Any = SimpleNamespace(name="acme", data={"pgberth_account": "svc"}, print_prefix="")
-    remote: Any = object.__new__(RemoteTenantConnector)
-    remote.host = host
-    remote.run_shell_command(StringCommand("echo $HOME"), _stdin="text")
-    ((command, *_, arguments),) = sent
-    assert command.get_raw_value() == as_account("svc", StringCommand("echo $HOME")).get_raw_value()
-    assert arguments == {"_stdin": "text"}
-
-
 def test_what_is_held_lives_until_it_is_let_go_of_and_has_said_its_first_line(acme: TenantConnector) -> None:
-    held, said = acme.hold(StringCommand("echo held; exec cat"))
-    assert said == "held"
-    assert held.poll() is None
-    held.stdin.close()
-    assert held.wait(timeout=5) == 0
-    held.stdout.close()
-    held.stderr.close()
+    held, line = acme.hold(StringCommand("echo held; head -c 1 >/dev/null"))
+    assert line == "held"
+    assert held is not None
+    assert not held.lapsed()
+    held._write(b".")
+    wait_for("its end", lambda: "" if held.lapsed() else "alive", 5)
+
+
+def test_who_has_lost_the_lock_does_nothing_more(acme: TenantConnector) -> None:
+    held, _ = acme.hold(StringCommand("echo held"))
+    assert held is not None
+    wait_for("its end", lambda: "" if held.lapsed() else "alive", 5)
+    done, out, (fact, hint) = run(acme, "echo touched")
+    assert (done, out) == (False, [])
+    assert fact.startswith("acme: its lock is lost")
+    assert hint.startswith("HINT: run the deploy again")
+
+
+def test_what_does_not_hold_is_not_held(acme: TenantConnector) -> None:
+    assert acme.hold(StringCommand("echo busy ada")) == (None, "busy ada")
+    assert run(acme, "echo works")[1] == ["works"]
 
 
 def test_nothing_is_held_where_there_is_no_account(monkeypatch: pytest.MonkeyPatch) -> None:

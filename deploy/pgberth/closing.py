@@ -2,7 +2,8 @@
 What happens at the end of every run of ours: the closing table, and an exit code that tells the truth.
 
 pyinfra alone exits 0 where a --limit matches nothing, after Ctrl-C, and where a host failed under --no-wait. click
-calls us when its context closes, whatever the run came to, so that none of these is a success here.
+calls us when its context closes, whatever the run came to, so that none of these is a success here. config.py has us
+called before the inventory is read; without it we come with the connectors, right after.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from types import ModuleType
 from typing import Any
 
 import click
+
+from pgberth.model.problems import Problem
+from pgberth.slips import slip
 
 _INTERRUPTED = False
 _DATA: dict[str, str] = {}
@@ -71,21 +75,58 @@ def _close(verb: str) -> None:
 
     from pgberth.checks.receipt import NOTES, RECEIPTS
     from pgberth.report import write
+    from pgberth.unfinished import account_for
 
-    if not ctx_state.isset() or state.inventory is None:
+    refusal = _refusal(sys.exc_info()[1])
+    if not ctx_state.isset() or getattr(state, "inventory", None) is None:
+        _end(refusal)
         return
     hosts = [host for host in state.inventory if host in state.active_hosts or host in state.failed_hosts]
+    for host in filter(state.failed_hosts.__contains__, hosts):
+        account_for(verb, state, host)
     matched = [host for host in state.inventory if state.is_host_in_limit(host)]
     failed = {host.name for host in state.failed_hosts} | {
         host.name for host in hosts if state.results.get(host) and state.results[host].error_ops
     }
     if not matched:
-        known = ", ".join(host.name for host in state.inventory) or "no host at all"
-        fact = f"{verb}: no host of the inventory matches --limit"
-        click.echo(f"{fact}\nHINT: nothing was done; it has {known}", err=True)
+        click.echo(_nobody(verb, [host.name for host in state.inventory]), err=True)
     write(verb, list(RECEIPTS.values()), NOTES, failed, verbose=state.print_noop_info)
     if _INTERRUPTED:
         sys.exit(130)
-    # An exit under way with another code than 0 keeps it; this only turns a false success into a failure.
-    if failed or not matched:
+    _end(refusal)
+    # An exit under way with another code than 0 keeps it; this only turns a false success into a failure. A fault of
+    # the bundle's own is pyinfra's to show, which ends with 1 too.
+    if (failed or not matched) and not _unexpected(sys.exc_info()[1]):
         sys.exit(1)
+
+
+def _unexpected(error: BaseException | None) -> bool:
+    from pyinfra.api.exceptions import PyinfraError
+
+    return not isinstance(getattr(error, "exception", None), PyinfraError | None)
+
+
+def _refusal(error: BaseException | None) -> str:
+    """What we ended the run for, in our words; "" where it was not us."""
+    from pyinfra.api.exceptions import DeployError
+
+    fault = getattr(error, "exception", None)
+    if isinstance(fault, DeployError):
+        return str(fault)
+    refused = slip(error)
+    return f"the inventory is refused:\n{refused}" if refused is not None else ""
+
+
+def _end(refusal: str) -> None:
+    """Last of all, so that it is not lost among what was said of hosts."""
+    if refusal:
+        click.echo(refusal, err=True)
+        sys.exit(1)
+
+
+def _nobody(verb: str, known: list[str]) -> Problem:
+    if not known:
+        hint = "machines = [machine(...).host], and each ring a list of tenant(...): see inventories/local.py"
+        return Problem(f"{verb}: the inventory declares no host", hint)
+    fact = f"{verb}: no host of the inventory matches --limit"
+    return Problem(fact, f"nothing was done; it has {', '.join(known)}")

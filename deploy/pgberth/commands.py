@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from pyinfra.api import QuoteString, StringCommand
+from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from pgberth.model import layout
 from pgberth.model.problems import Problem
@@ -15,16 +18,32 @@ Commands = Generator[StringCommand, None, None]
 
 _HUNG = "is the server hung? runbooks/server-does-not-start.md"
 LOCK_WAIT = 60  # seconds; long enough for the orphan of a killed deploy to end
+INPUT_WAIT = 30  # seconds; a few KiB that were sent along with the command
+
+
+class Refusal(StringCommand):
+    """
+    A command that fails with these problems on stderr, and asks nothing of the machine.
+
+    There may be no way to it any more, or not yet the account that its commands run as. Its text is what a shell would
+    say the same with: that is what pyinfra shows of it.
+    """
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.lines = "\n".join(str(problem) for problem in problems)
+        super().__init__("printf '%s\\n'", QuoteString(self.lines), ">&2; exit 1")
+
+    def execute(self, *_: Any) -> tuple[bool, CommandOutput]:
+        return False, CommandOutput([OutputLine("stderr", line) for line in self.lines.splitlines()])
 
 
 def refuse(*problems: Problem) -> StringCommand:
     """
-    A command that fails with these problems on stderr.
+    What an operation yields instead of acting.
 
     An exception inside an operation would stop every host of the run; a failing command stops its own.
     """
-    lines = "\n".join(str(problem) for problem in problems)
-    return StringCommand("printf '%s\\n'", QuoteString(lines), ">&2; exit 1")
+    return Refusal(problems)
 
 
 @cache
@@ -56,12 +75,33 @@ def as_account(account: str, command: StringCommand) -> StringCommand:
     return StringCommand("/bin/sh -c", QuoteString(_BECOME), "pgberth", QuoteString(account), QuoteString(command))
 
 
-def locked(tenant: str, text: str, *arguments: str, timeout: int = 120, stdin: str = "") -> StringCommand:
+END = "pgberth:end-of-input"
+END_OF_FILE = "pgberth:end-of-file"
+
+
+def _received(tenant: str) -> StringCommand:
+    """
+    Wait for a command's whole input, or fail.
+
+    A deploy may be killed, or its line be cut, before all of it has arrived, and a part of a file would be taken for
+    the file. It waits in the shell's own memory, which no process list shows.
+    """
+    problem = Problem(f"{tenant}: the input of a command did not arrive whole", "run the deploy again")
+    return StringCommand(
+        f"input=$(timeout {INPUT_WAIT} cat); case $input in *{END}) ;; *) printf '%s\\n'",
+        QuoteString(str(problem)),
+        ">&2; exit 1 ;; esac;",
+    )
+
+
+def locked(tenant: str, text: str, *arguments: str, timeout: int = 120, stdin: str | None = None) -> StringCommand:
     """
     Run a script that changes a tenant, under the tenant's command lock.
 
     The lock is the kernel's and is held by the command itself, so that the orphan of a killed deploy still
     holds it; `-o` keeps it from what the command leaves running (a container's monitor).
+
+    + stdin: waited for before the lock is taken, and refused unless it arrives whole
     """
     path = layout.lock_file(tenant)
     busy = str(
@@ -71,9 +111,12 @@ def locked(tenant: str, text: str, *arguments: str, timeout: int = 120, stdin: s
         )
     )
     return StringCommand(
+        _received(tenant) if stdin is not None else "",
         "umask 077; mkdir -p",
         QuoteString(path.rpartition("/")[0]),
-        f"&& flock -o -w {LOCK_WAIT} -E 75",
+        "&&",
+        f'printf %s "${{input%{END}}}" |' if stdin is not None else "",
+        f"flock -o -w {LOCK_WAIT} -E 75",
         QuoteString(path),
         shell(text, *arguments, timeout=timeout),
         "|| { code=$?; test $code -ne 75 || printf '%s\\n'",
@@ -81,21 +124,47 @@ def locked(tenant: str, text: str, *arguments: str, timeout: int = 120, stdin: s
         ">&2; test $code -ne 124 || printf '%s\\n'",
         QuoteString(f"{tenant}: a command was ended after {timeout} s without an answer\nHINT: {_HUNG}"),
         ">&2; exit $code; }",
-        _stdin=stdin,
+        _stdin=f"{stdin}{END}" if stdin is not None else "",
     )
 
 
-_WRITE = """set -eu; umask 077
-mkdir -p "$(dirname "$1")"
-new="$1.new"; cat > "$new"; chmod "$2" "$new"; sync "$new"; mv -f "$new" "$1"; sync "$(dirname "$1")"
+@dataclass(frozen=True)
+class File:
+    """+ path: relative to the account's home; mode: as "0600", never readable by others on the way"""
+
+    path: str
+    text: str
+    mode: str = "0600"
+
+
+# Few processes, and no more waits for the disk than it takes: a new tenant gets nine files.
+# Arguments: each file's path and mode. On stdin their texts, each with its end. All are whole on the disk before one is
+# in place.
+_WRITE = f"""set -eu; umask 077
+rest=$(cat; echo .) path=
+for word in "$@"; do
+  shift
+  if [ -z "$path" ]; then path=$word; continue; fi
+  mode=$word text=${{rest%%{END_OF_FILE}*}}
+  rest=${{rest#*{END_OF_FILE}}}
+  case $path in /*) ;; *) path=./$path ;; esac
+  [ -d "${{path%/*}}" ] || mkdir -p "${{path%/*}}"
+  printf %s "$text" > "$path.new"; [ "$mode" = 0600 ] || chmod "$mode" "$path.new"
+  set -- "$@" "$path.new"; path=
+done
+sync "$@"
+for new in "$@"; do mv -f "$new" "${{new%.new}}"; shift; set -- "$@" "${{new%/*}}"; done
+sync "$@"
 """
 
 
-def write_file(tenant: str, path: str, text: str, mode: str = "0600") -> StringCommand:
+def write_files(tenant: str, files: Sequence[File]) -> StringCommand:
     """
-    Replace a file of the tenant: old or new, never half, never readable by others on the way.
+    Replace files of the tenant, in this order: each is old or new, never half.
 
-    + path: relative to the account's home
-    + text: travels on stdin only; ends with a newline
+    Raises ValueError where a text holds what ends one; none that pgberth writes does.
     """
-    return locked(tenant, _WRITE, path, mode, stdin=text)
+    if wrong := [file.path for file in files if END_OF_FILE in file.text]:
+        raise ValueError(f"{tenant}: {', '.join(wrong)}: {END_OF_FILE} is in its text")
+    told = [word for file in files for word in (file.path, file.mode)]
+    return locked(tenant, _WRITE, *told, stdin="".join(f"{file.text}{END_OF_FILE}" for file in files))

@@ -1,7 +1,7 @@
 """
-`@tenant/<name>`: a tenant on this machine; `@tenant-ssh/<name>`: one on another.
+`@tenant/<name>`: a tenant on this machine. Those on others are pgberth.remote's.
 
-Every command runs as the service account, whoever runs pyinfra or logs in.
+Every command runs as the service account, whoever runs pyinfra.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gevent.subprocess import PIPE, Popen
@@ -19,17 +21,15 @@ from pyinfra import logger
 from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import InventoryError
 from pyinfra.connectors.local import LocalConnector
-from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import (
     CommandOutput,
-    OutputLine,
-    make_unix_command_for_host,
     read_output_buffers,
     write_stdin,
 )
 
 import pgberth.closing as closing
-from pgberth.commands import as_account
+from pgberth.held import Held, said
+from pgberth.model.problems import Problem
 
 # pyinfra imports the connectors of every entry point at start-up, so this is where every run passes.
 closing.install()
@@ -79,7 +79,13 @@ class Identity:
         return {"user": self.uid, "group": self.gid, "extra_groups": os.getgrouplist(self.name, self.gid)}
 
     def start(self, command: StringCommand) -> Any:
-        """The command as a process of this account, in its home, in a session of its own, with pipes."""
+        """
+        The command as a process of this account, in its home, in a session of its own, with pipes.
+
+        Raises LookupError where there is no such place.
+        """
+        if not Path(self.home).is_dir():
+            raise LookupError(f"account {self.name!r} has no home {self.home} on this machine")
         return Popen(
             ["/bin/sh", "-c", command.get_raw_value()],
             stdin=PIPE,
@@ -100,6 +106,7 @@ class TenantConnector(LocalConnector):
     """
 
     handles_execution = True
+    held: Held | None = None
 
     @staticmethod
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -111,15 +118,16 @@ class TenantConnector(LocalConnector):
         self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
     ) -> tuple[bool, CommandOutput]:
         """Run one command as the service account, in its home, with umask 077 and a session of its own."""
+        if self.held is not None and self.held.lapsed():
+            return False, said(self.held.problem)
         try:
             identity = Identity.of(self.host.data.get("pgberth_account"))
+            logger.debug("--> Running command as %s: %s", identity.name, command)
+            if print_input:
+                logger.info("%s>>> %s", self.host.print_prefix, command)
+            process = identity.start(command)
         except LookupError as missing:
-            hint = "HINT: run the deploy once without --limit; it prepares the machine"
-            return False, CommandOutput([OutputLine("stderr", str(missing)), OutputLine("stderr", hint)])
-        logger.debug("--> Running command as %s: %s", identity.name, command)
-        if print_input:
-            logger.info("%s>>> %s", self.host.print_prefix, command)
-        process = identity.start(command)
+            return False, said(Problem(str(missing), "run the deploy once without --limit; it prepares the machine"))
         with process:
             assert process.stdout is not None  # noqa: S101  (PIPE above)
             assert process.stderr is not None  # noqa: S101
@@ -134,54 +142,16 @@ class TenantConnector(LocalConnector):
             code = process.wait()
         return code in (arguments.get("_success_exit_codes") or [0]), output
 
-    def hold(self, command: StringCommand) -> tuple[Any, str]:
-        """
-        A command that lives until this process ends, or the first value is let go of; and the first line it says.
-        """
+    def hold(self, command: StringCommand) -> tuple[Held | None, str]:
+        """A command that lives until this process ends, or falls silent; and the first line it says, "held"."""
         try:
             process = Identity.of(self.host.data.get("pgberth_account")).start(command)
         except LookupError as missing:
             return None, str(missing)
-        return process, process.stdout.readline().decode().strip()
-
-
-class RemoteTenantConnector(SSHConnector):
-    """
-    One tenant on another machine, under the bare name.
-
-    It logs in as the machine's own operator, root or one with sudo, and every command becomes the service account: the
-    account needs no key of its own, and need not exist yet when the run begins.
-    """
-
-    handles_execution = True
-
-    @staticmethod
-    def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
-        if not name:
-            raise InventoryError("@tenant-ssh needs a name: @tenant-ssh/acme")
-        yield name, {}, ["@tenant-ssh"]
-
-    def run_shell_command(
-        self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
-    ) -> tuple[bool, CommandOutput]:
-        """Run one command as the service account, in its home, with umask 077 and an environment of its own."""
-        account = self.host.data.get("pgberth_account") or ""
-        become = as_account(str(account), command)
-        return super().run_shell_command(become, print_output, print_input, **arguments)
-
-    def hold(self, command: StringCommand) -> tuple[Any, str]:
-        """A command that lives until this side's end of its channel closes; and the first line it says."""
-        become = as_account(str(self.host.data.get("pgberth_account") or ""), command)
-        unix_command = make_unix_command_for_host(
-            self.state, self.host, become, _sudo=bool(self.host.data.get("_sudo"))
-        )
-        transport = self.client.get_transport() if self.client is not None else None
-        if transport is None:
-            return None, "not connected over SSH"
-        channel = transport.open_session()
-        channel.set_combine_stderr(True)
-        channel.exec_command(unix_command.get_raw_value())
-        return channel, channel.makefile("r").readline().strip()
+        line = process.stdout.readline().decode().strip()
+        if line == "held":
+            self.held = Held(self.host.name, partial(os.write, process.stdin.fileno()), lambda: process.poll() is None)
+        return self.held, line
 
 
 def _feed(process: Any, stdin: Any) -> None:
