@@ -12,6 +12,7 @@ for runtime in '' crun runc; do
     if systemctl --user show-environment >/dev/null 2>&1; then echo user_systemd=yes; else echo user_systemd=no; fi
     podman info --format 'podman={{.Version.Version}}
 driver={{.Store.GraphDriverName}}
+volumes={{.Store.VolumePath}}
 controllers={{.Host.CgroupControllers}}'
     exit 0
   fi

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyinfra.api.exceptions import FactProcessError
+from pyinfra.api import StringCommand
+from pyinfra.api.exceptions import FactProcessError, PyinfraError
 
-from pgberth.machine.facts import AccountFacts, AccountState, Carried, MachineState, Ready, as_account
+from pgberth.container import units
+from pgberth.machine import facts
+from pgberth.machine.facts import AccountFacts, AccountState, Carried, MachineState, Ready, Survey, as_account
 from pgberth.machine.preparation import MachineFacts
+from pgberth.model import layout
+from pgberth.model.image import REGISTRY_TAG
+from pgberth.model.tenant import Machine
 from tests.fake_host import as_sent
 from tests.fake_podman import FakePrograms
 from tests.machine.states import READY_AS_ROOT, READY_AS_USER
-from tests.sample import IMAGE, READY, TAG
+from tests.sample import IMAGE, READY, TAG, spec_of
 
 
 def here(home: Path) -> MachineFacts:
@@ -104,8 +114,30 @@ def test_the_accounts_images_and_its_file_are_read_from_one_answer() -> None:
 
 
 @pytest.mark.parametrize("labels", [None, {}, {"maintainer": "somebody"}])
-def test_an_image_under_our_tag_that_is_not_ours_counts_as_none(labels: object) -> None:
-    assert AccountState().process([told(TAG, labels)]) == AccountFacts({}, None)
+def test_an_image_under_our_tag_that_is_not_ours_is_not_known_yet(labels: object) -> None:
+    assert AccountState().process([told(TAG, labels)]) == AccountFacts({}, None, {TAG: IMAGE.id})
+
+
+REMOTE = f"{REGISTRY_TAG}postgres-18-0a"
+DIGESTS = {"digest": "sha256:0a", "digests": [f"localhost/x@sha256:{digest}" for digest in ("0a", "0b")]}
+
+
+def test_an_image_of_a_registry_is_known_by_every_digest_that_led_to_it() -> None:
+    line = json.dumps({**json.loads(told(REMOTE, LABELS)), **DIGESTS})
+    found = AccountState().process([line])
+    assert found.digests == {REMOTE: ("sha256:0a", "sha256:0b")}
+    assert (found.images[REMOTE].digest, found.digest_of(REMOTE)) == ("sha256:0a", "sha256:0a")
+
+
+def test_an_image_that_was_built_has_no_digest_to_count_on() -> None:
+    found = AccountState().process([json.dumps({**json.loads(told(TAG, LABELS)), **DIGESTS})])
+    assert (found.digests, found.images[TAG].digest) == ({}, "")
+
+
+def test_a_recorded_digest_outlives_its_image() -> None:
+    ready = replace(READY, images={REMOTE: replace(IMAGE, digest="sha256:0a")})
+    found = AccountState().process([ready.to_json().replace("\n", " ")])
+    assert (found.id_of(REMOTE), found.digest_of(REMOTE), found.digest_of(TAG)) == ("", "sha256:0a", "")
 
 
 def test_an_account_with_nothing_has_nothing() -> None:
@@ -123,7 +155,8 @@ def test_what_an_account_carries_is_told_by_tenant() -> None:
         "acme": {"container", "volume:acme-data-g1", "directory"},
         "gone": {"volume:gone-data-g2"},
     }
-    assert Carried().process([]) == Carried.default() == {}
+    assert Carried().process([]) == {}
+    assert Carried.default() is None  # unknown is not nothing
 
 
 def test_containers_volumes_and_directories_are_what_a_machine_carries(tmp_path: Path) -> None:
@@ -138,11 +171,54 @@ def test_containers_volumes_and_directories_are_what_a_machine_carries(tmp_path:
     assert all("label=pgberth.tenant" in call for call in machine.asked())
 
 
-def test_a_machine_without_podman_carries_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fact", [Carried().command, partial(AccountState().command, tags=("some",))])
+def test_a_podman_that_nobody_has_configured_is_not_asked(tmp_path: Path, fact: Callable[..., StringCommand]) -> None:
     machine = FakePrograms(tmp_path)
-    machine.answer("podman", ("*", "", 127))
+    machine.answer("podman")
+    (tmp_path / ".local/share/containers").rmdir()
+    done = machine.run(as_sent(fact(facts=here(tmp_path))).script, "some")
+    assert (done.returncode, done.stdout, machine.asked()) == (0, "", [])
+    configuration = tmp_path / ".config/containers/storage.conf"
+    configuration.parent.mkdir(parents=True)
+    configuration.touch()
+    machine.run(as_sent(fact(facts=here(tmp_path))).script, "some")
+    assert machine.asked() != []
+
+
+def test_units_of_ours_are_carried_and_other_peoples_are_not(tmp_path: Path) -> None:
+    machine = FakePrograms(tmp_path)
+    machine.answer("podman")
+    for path, text in {
+        f"{layout.QUADLETS}/{layout.unit('acme')}.container": units.quadlet(spec_of()),
+        f"{layout.UNITS}/{layout.unit('globex')}.service": units.plain(spec_of()),
+        f"{layout.QUADLETS}/pgberth-web.container": "[Container]\n",
+        f"{layout.UNITS}/backup.service": "# Written by pgberth\n",
+    }.items():
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
     done = machine.run(as_sent(Carried().command(facts=here(tmp_path))).script)
+    assert Carried().process(done.stdout.splitlines()) == {
+        "acme": {"unit:pgberth-acme.container"},
+        "globex": {"unit:pgberth-globex.service"},
+    }
+
+
+def test_a_machine_without_podman_carries_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = tmp_path / "bin"
+    plain.mkdir()
+    for tool in ("sh", "basename", "grep"):
+        (plain / tool).symlink_to(Path(shutil.which(tool) or ""))
+    monkeypatch.setenv("PATH", str(plain))
+    done = FakePrograms(tmp_path).run(as_sent(Carried().command(facts=here(tmp_path))).script)
     assert (done.returncode, done.stdout.split()) == (0, [])
+
+
+@pytest.mark.parametrize("what", ["ps", "volume"])
+def test_a_podman_that_cannot_tell_is_not_taken_for_one_that_has_nothing(tmp_path: Path, what: str) -> None:
+    machine = FakePrograms(tmp_path)
+    machine.answer("podman", (f"{what}*", "", 125))
+    assert machine.run(as_sent(Carried().command(facts=here(tmp_path))).script).returncode == 1
 
 
 @given(
@@ -159,3 +235,14 @@ def test_an_answer_of_any_kind_fails_its_own_host_at_most(lines: list[str]) -> N
 
 def test_a_machine_that_could_not_be_asked_is_not_taken_for_an_empty_one() -> None:
     assert MachineState.default() is None
+
+
+def test_the_last_machine_of_a_run_that_cannot_be_asked_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_fact(*_: object, **__: object) -> None:
+        raise PyinfraError("No hosts remaining!")
+
+    monkeypatch.setattr(facts, "host", SimpleNamespace(get_fact=get_fact))
+    survey = Survey(Machine("db1"))
+    assert survey.facts() is None
+    survey._facts = READY_AS_ROOT
+    assert survey.account() == AccountState.default()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyinfra.api import operation
 
 from pgberth import commands
 from pgberth.machine import operations
 from pgberth.machine.facts import AccountFacts, AccountState, MachineState, Ready, Survey
-from pgberth.machine.operations import containers_conf, mirror
+from pgberth.machine.operations import containers_conf
 from pgberth.machine.preparation import MachineFacts, steps
 from pgberth.model import layout
 from pgberth.model.image import Image
+from pgberth.model.problems import Problem
 from pgberth.model.tenant import Machine
 from tests.fake_host import Answer, FakeHost, Sent, sent
 from tests.fake_podman import FakePrograms
@@ -54,7 +56,7 @@ def machine(*facts: MachineFacts | None, account: AccountFacts | None = None, **
 def test_a_fresh_machine_is_prepared_by_root_and_then_its_account_is_configured() -> None:
     host = machine(FRESH, READY_AS_ROOT, answers=[NOT_CONFIGURED])
     made = sent(operations.prepared, host, survey=survey())
-    assert [command.text for command in made[:-1]] == [step.command for step in steps(FRESH)]
+    assert [command.text for command in made[:-1]] == [f"{step.first} {step.command}".strip() for step in steps(FRESH)]
     assert made[-1].arguments == [containers_conf(systemd=False)]
     assert "setpriv --reuid=1003" in made[-1].text
 
@@ -70,30 +72,54 @@ def test_a_plain_users_own_configuration_is_never_looked_at_nor_written() -> Non
     assert host.asked == []
 
 
+def obstacles(*facts: MachineFacts | None) -> list[Problem]:
+    """What stands in the way on a machine with these facts, which is only looked at."""
+    found: list[Problem] = []
+
+    @operation()
+    def looking() -> commands.Commands:
+        found.extend(operations.obstacles(survey()))
+        yield from ()
+
+    host = machine(*facts)
+    assert sent(looking, host) == host.asked == []
+    return found
+
+
 def test_a_plain_user_without_podman_is_told_every_command_and_nothing_is_touched() -> None:
-    host = machine(USER_WITHOUT_PODMAN)
-    (only,) = sent(operations.prepared, host, survey=survey())
-    told = only.refusal.splitlines()
+    (only,) = obstacles(USER_WITHOUT_PODMAN)
+    told = only.hint.splitlines()
     assert [line.strip() for line in told if line.startswith("  ")] == [
         step.command for step in steps(USER_WITHOUT_PODMAN)
     ]
-    assert "ada" in told[0]
+    assert "ada" in only.fact
     assert told[-1] == "then run the deploy again; nothing was touched"
-    assert host.asked == []
+    assert sent(operations.prepared, machine(USER_WITHOUT_PODMAN), survey=survey()) == []
 
 
-@pytest.mark.parametrize("facts", [USER_WITHOUT_PODMAN, FRESH])
-def test_what_nobody_can_mend_is_told_beside_what_an_administrator_can(facts: MachineFacts) -> None:
-    hopeless = replace(facts, free_kib=1, free_inodes=1)
-    (only,) = sent(operations.prepared, machine(hopeless), survey=survey())
-    assert "0 MiB free" in only.refusal
-    assert "1 inodes free" in only.refusal
-    assert steps(facts)[0].command in only.refusal
+def test_what_nobody_can_mend_is_told_beside_what_an_administrator_can() -> None:
+    hopeless = replace(USER_WITHOUT_PODMAN, free_kib=1, free_inodes=1)
+    disk, inodes, missing = obstacles(hopeless)
+    assert "@local: 0 MiB free" in disk.fact
+    assert "@local: 1 inodes free" in inodes.fact
+    assert steps(hopeless)[0].command in missing.hint
 
 
-def test_a_machine_that_could_not_be_asked_is_refused_not_prepared() -> None:
-    (only,) = sent(operations.prepared, machine(None), survey=survey())
-    assert only.refusal == "@local: the machine could not be asked what it has"
+def test_what_root_will_make_is_no_obstacle() -> None:
+    assert obstacles(FRESH) == []
+    assert obstacles(READY_AS_ROOT) == obstacles(READY_AS_USER) == []
+
+
+def test_a_machine_that_could_not_be_asked_is_an_obstacle_and_is_not_prepared() -> None:
+    (only,) = obstacles(None)
+    assert only.fact == "@local: the machine could not be asked what it has"
+    assert sent(operations.prepared, machine(None), survey=survey()) == []
+
+
+def test_a_podman_that_only_its_installation_showed_to_be_too_old_is_refused_before_anything_is_built_on_it() -> None:
+    made = sent(operations.prepared, machine(FRESH, replace(READY_AS_ROOT, podman="3.0.1")), survey=survey())
+    assert made[-1].refusal.startswith("@local: podman 3.0.1 is below 4.3\nHINT: ")
+    assert [command.text for command in made[:-1]] == [f"{step.first} {step.command}".strip() for step in steps(FRESH)]
 
 
 def configure_script(systemd: bool) -> Sent:
@@ -134,67 +160,11 @@ def test_podman_is_told_of_systemd_only_where_it_runs(systemd: bool, runtime: st
     assert containers_conf(systemd, runtime) == wanted
 
 
-Operation = Callable[..., Any]
-
-
-@pytest.mark.parametrize("operation", [operations.images_present, operations.runtime_chosen])
 @pytest.mark.parametrize("facts", [None, FRESH])
-def test_nothing_is_built_or_tried_where_there_is_no_account(operation: Operation, facts: MachineFacts | None) -> None:
+def test_nothing_is_tried_where_there_is_no_account(facts: MachineFacts | None) -> None:
     host = machine(facts)
-    assert sent(operation, host, survey=survey()) == []
+    assert sent(operations.runtime_chosen, host, survey=survey()) == []
     assert host.asked == []
-
-
-def test_an_image_that_is_there_by_its_present_recipe_is_left_alone() -> None:
-    host = machine(READY_AS_ROOT, account=HAS_ALL)
-    assert sent(operations.images_present, host, survey=survey()) == []
-
-
-@pytest.mark.parametrize("images", [{}, {TAG: replace(IMAGE, recipe="another")}], ids=["missing", "of another recipe"])
-def test_any_other_image_is_built_from_what_the_inventory_names(images: dict[str, Any]) -> None:
-    listed = Answer("Debian main http://deb.example.org/debian\nDebian contrib http://deb.example.org/debian")
-    host = machine(READY_AS_ROOT, account=AccountFacts(images, None), answers=[("indextargets", listed)])
-    (build,) = sent(operations.images_present, host, survey=survey())
-    assert build.script == commands.script("machine/build-image.sh")
-    packages = "postgresql-18,postgresql-18-pgvector"
-    assert build.arguments == ["forky", TAG, Image().recipe, "18", "http://deb.example.org/debian", packages]
-
-
-def test_each_image_of_an_inventory_is_built_once() -> None:
-    wanted = Survey(Machine("@local"), [Image(), Image("sid", 17)])
-    built = sent(operations.images_present, machine(READY_AS_ROOT), survey=wanted)
-    assert [command.arguments[1] for command in built] == [TAG, "localhost/pgberth:17-sid"]
-
-
-MIRRORS: list[tuple[str, Answer, str]] = [
-    ("debian ", Answer("Debian main https://mirror.example.org/debian"), "https://mirror.example.org/debian"),
-    (
-        "debian ",
-        Answer("Debian main https://security.debian.org/debian-security\nDebian main http://a/b"),
-        "http://a/b",
-    ),
-    ("ubuntu debian", Answer("Ubuntu main http://archive.example.org/ubuntu"), ""),
-    ("debian ", Answer("Docker main http://docker.example.org"), ""),
-    ("debian ", Answer("Debian contrib http://deb.example.org/debian"), ""),
-    ("debian ", Answer(""), ""),
-    ("debian ", Answer("Debian main http://deb.example.org/debian", done=False), ""),
-    ("debian ", Answer("garbled"), ""),
-    ("fedora ", Answer("Debian main http://deb.example.org/debian"), ""),
-]
-
-
-@pytest.mark.parametrize(("distribution", "listed", "wanted"), MIRRORS)
-def test_the_machines_own_debian_mirror_is_used_and_no_other(distribution: str, listed: Answer, wanted: str) -> None:
-    host = FakeHost(answers=[("indextargets", listed)])
-    found: list[str] = []
-
-    def ask() -> Iterator[None]:
-        found.append(mirror(replace(READY_AS_ROOT, distribution=distribution)))
-        yield from ()
-
-    ask._inner = ask  # type: ignore[attr-defined]  # so that it runs as an operation does, on that host
-    sent(ask, host)
-    assert found == [wanted]
 
 
 def test_a_runtime_is_not_tried_again_while_podman_and_the_images_stay() -> None:

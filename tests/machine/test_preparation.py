@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shlex
 import subprocess
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -35,7 +37,7 @@ RUNDIR = 'install -d -m 0700 -o {0} -g "$(id -g {0})" "/run/user/$(id -u {0})"'
 def facts_here(account: str, **environment: str) -> list[str]:
     """facts.sh's real output on this machine."""
     done = subprocess.run(
-        ["sh", TEMPLATES / "machine/facts.sh", account],
+        ["sh", TEMPLATES / "machine/facts.sh", account, str(int(time.time()))],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -53,6 +55,7 @@ def test_the_facts_of_this_machine_are_understood() -> None:
     assert {"flock", "timeout"} <= found.programs
     assert found.free_kib > 0
     assert found.systemd is Path("/run/systemd/system").is_dir()
+    assert 0 <= found.ahead < 30  # it is this machine's own clock
 
 
 def test_an_account_that_does_not_exist_is_a_fact_not_a_failure() -> None:
@@ -64,7 +67,7 @@ def test_an_account_that_does_not_exist_is_a_fact_not_a_failure() -> None:
 
 
 def test_a_machine_with_next_to_nothing_still_answers(tmp_path: Path) -> None:
-    for tool in ("id", "cut", "awk", "stat", "df", "uname", "sh"):
+    for tool in ("id", "cut", "awk", "stat", "df", "uname", "sh", "date"):
         (tmp_path / tool).symlink_to(next(p for p in (Path("/usr/bin", tool), Path("/bin", tool)) if p.exists()))
     found = MachineFacts.parse(facts_here("pgberth", PATH=str(tmp_path)))
     assert found.programs == frozenset()
@@ -131,6 +134,10 @@ TABLE: dict[str, tuple[MachineFacts, list[str]]] = {
         replace(READY_AS_ROOT, subgid=1000),
         ["usermod --add-subgids 296608-362143 pgberth"],
     ),
+    "an account without a home": (
+        replace(READY_AS_ROOT, housed=False),
+        ['install -d -m 0700 -o pgberth -g "$(id -g pgberth)" /home/pgberth'],
+    ),
     "tun closed": (replace(READY_AS_ROOT, tun="660"), ["chmod 0666 /dev/net/tun"]),
     "tun open": (replace(READY_AS_ROOT, tun="777"), []),
     "no tun at all": (replace(READY_AS_ROOT, tun=""), []),
@@ -192,6 +199,10 @@ UNMENDABLE: list[tuple[MachineFacts, str]] = [
     (replace(READY_AS_ROOT, podman="3.4.4"), "podman 3.4.4 is below 4.3"),
     (replace(READY_AS_ROOT, free_kib=2 * 1024 * 1024 - 1), "2047 MiB free for /home/pgberth, 2048 wanted"),
     (replace(FRESH, free_kib=0), "0 MiB free for /home, 2048 wanted"),
+    (replace(FRESH, podman_offered="3.0.1+dfsg1-3"), "podman 3.0.1+dfsg1-3 is what this distribution offers"),
+    (replace(READY_AS_ROOT, overlaps=frozenset({"bob", "1005"})), "ids of pgberth are also given to 1005, bob"),
+    (replace(READY_AS_ROOT, ahead=61), "its clock is 61 s ahead of the control machine's"),
+    (replace(READY_AS_ROOT, ahead=-3600), "its clock is 3600 s behind the control machine's"),
     (replace(READY_AS_ROOT, free_inodes=49_999), "49999 inodes free for /home/pgberth, 50000 wanted"),
 ]
 
@@ -208,6 +219,11 @@ def test_what_no_command_of_ours_can_mend_is_a_problem_with_a_hint(facts: Machin
     [
         replace(READY_AS_ROOT, podman="4.3.0"),
         replace(READY_AS_ROOT, podman="4.10.1"),
+        replace(READY_AS_ROOT, podman_offered="3.0.1"),  # what is installed counts
+        replace(FRESH, podman_offered="4.3.1+ds1-8+deb12u1"),
+        replace(FRESH, podman_offered="(none)"),  # nobody has asked the mirror yet
+        replace(READY_AS_ROOT, ahead=60),
+        replace(READY_AS_ROOT, ahead=-60),
         replace(READY_AS_ROOT, podman="5.4.2+ds1"),
         replace(READY_AS_ROOT, free_kib=2 * 1024 * 1024),
         replace(READY_AS_ROOT, free_inodes=50_000),
@@ -220,8 +236,36 @@ def test_the_limits_themselves_are_good_enough(facts: MachineFacts) -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    hopeless = replace(FRESH, programs=frozenset(), podman="4.0.0", free_kib=0, free_inodes=1)
-    assert len(problems(hopeless)) == 4
+    bare = replace(FRESH, programs=frozenset(), podman="4.0.0", free_kib=0, free_inodes=1)
+    hopeless = replace(bare, overlaps=frozenset({"bob"}), ahead=7200)
+    assert len(problems(hopeless)) == 6
+
+
+# Lines of /etc/subuid and of /etc/subgid, and what is said of the account `me`, whose number is this user's.
+GIVEN: dict[str, tuple[str, str, tuple[int, int, str]]] = {
+    "nothing": ("", "", (0, 0, "")),
+    "others only": ("bob:100000:65536", "bob:100000:65536", (0, 0, "")),
+    "one range": ("me:100000:65536\nbob:165536:65536", "me:100000:65536", (65536, 65536, "")),
+    "by number": ("UID:100000:65536", "UID:100000:65536", (65536, 65536, "")),
+    "two ranges": ("me:100000:1000\nme:300000:65536", "", (66536, 0, "")),
+    "the same as another's": ("bob:100000:65536\nme:100000:65536", "", (65536, 0, "bob")),
+    "overlapping by one": ("me:100000:65536\nbob:165535:65536", "", (65536, 0, "bob")),
+    "within another's": ("bob:1:4000000", "me:200000:65536\neve:100000:900000", (0, 65536, "eve")),
+    "its own two": ("me:100000:65536\nme:100000:65536", "", (131072, 0, "")),
+}
+
+
+@pytest.mark.parametrize("what", GIVEN)
+def test_subordinate_ids_are_counted_and_whoever_was_given_the_same_is_named(tmp_path: Path, what: str) -> None:
+    subuid, subgid, (uids, gids, others) = GIVEN[what]
+    me = pwd.getpwuid(os.geteuid())
+    script = (TEMPLATES / "machine/facts.sh").read_text()
+    for name, text in (("subuid", subuid), ("subgid", subgid)):
+        (tmp_path / name).write_text(re.sub(r"\bme\b", me.pw_name, text).replace("UID", str(me.pw_uid)) + "\n")
+        script = script.replace(f"/etc/{name}", str(tmp_path / name))
+    done = subprocess.run(["sh", "-c", script, "sh", me.pw_name, "0"], capture_output=True, text=True, check=True)
+    found = MachineFacts.parse(done.stdout.splitlines())
+    assert (found.subuid, found.subgid, " ".join(sorted(found.overlaps))) == (uids, gids, others)
 
 
 def test_every_program_a_package_is_proven_by_is_looked_for_by_the_script() -> None:

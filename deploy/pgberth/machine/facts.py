@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand
-from pyinfra.api.exceptions import FactProcessError
+from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.facts import FactBase
 
 from pgberth import commands
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
-from pgberth.model.image import BuiltImage, Image
+from pgberth.model.image import REGISTRY_TAG, BuiltImage, Image
 from pgberth.model.tenant import Machine
 
 
@@ -23,7 +24,7 @@ class MachineState(FactBase[MachineFacts | None]):
     """What the machine has; None where it could not be asked."""
 
     def command(self, account: str) -> StringCommand:
-        return commands.shell(commands.script("machine/facts.sh"), account, timeout=30)
+        return commands.shell(commands.script("machine/facts.sh"), account, str(int(time.time())), timeout=30)
 
     def process(self, output: list[str]) -> MachineFacts:
         try:
@@ -45,6 +46,7 @@ class Ready:
     + units: whether the account's own systemd answers
     + limits: whether memory and pids limits are enforced
     + images: tag -> image
+    + volumes: the directory where podman keeps them, "" where that is not known
     """
 
     podman: str
@@ -54,6 +56,7 @@ class Ready:
     home: str
     images: dict[str, BuiltImage]
     units: bool = False
+    volumes: str = ""
 
     def to_json(self) -> str:
         body = {**vars(self), "images": {tag: vars(image) for tag, image in self.images.items()}}
@@ -66,6 +69,7 @@ class Ready:
             body = json.loads(text)
             images = {tag: BuiltImage(**image) for tag, image in body["images"].items()}
             words = all(isinstance(body[name], str) for name in ("podman", "runtime", "driver", "home"))
+            words = words and isinstance(body.get("volumes", ""), str)
             return cls(**{**body, "images": images}) if words else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -93,21 +97,45 @@ def as_account(facts: MachineFacts, text: str, *arguments: str, timeout: int, st
     )
 
 
+# Asked before its account is configured, podman would settle for good on a driver and places of its own choosing: its
+# first question makes its database. A killed run can leave an account like that.
+_ASKABLE = '{ [ -e "$HOME/.config/containers/storage.conf" ] || [ -d "$HOME/.local/share/containers" ]; }'
+
+
 # Every image by its tag, then the machine file; exits 0 where nothing is there.
-_ACCOUNT = """for tag in "$@"; do
-  format='{"tag": "'"$tag"'", "id": "sha256:{{.Id}}", "labels": {{json .Labels}}}'
+_ACCOUNT = """ASKABLE || exit 0
+for tag in "$@"; do
+  format='{"tag": "'"$tag"'", "id": "sha256:{{.Id}}", "labels": {{json .Labels}}'
+  format="$format"', "digest": "{{.Digest}}", "digests": {{json .RepoDigests}}}'
   podman image inspect --format "$format" "$tag" 2>/dev/null
 done
 cat "$HOME/MACHINE_FILE" 2>/dev/null | tr '\\n' ' '
-exit 0"""
+exit 0""".replace("ASKABLE", _ASKABLE)
 
 
 @dataclass(frozen=True)
 class AccountFacts:
-    """What the service account has: its images by tag, and what the last run found out."""
+    """
+    What the service account has: its images by tag, and what the last run found out.
+
+    + unknown: tag -> id of an image without labels of ours that nobody has looked into yet
+    + digests: tag -> every digest of a manifest that led to the image, of those that came from a registry
+    """
 
     images: dict[str, BuiltImage]
     ready: Ready | None
+    unknown: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def id_of(self, tag: str) -> str:
+        """The id of the image under this tag, "" where there is none."""
+        return self.images[tag].id if tag in self.images else self.unknown.get(tag, "")
+
+    def digest_of(self, tag: str) -> str:
+        """The digest recorded for this tag, whether the image is still there or not; "" where there is none."""
+        recorded = self.ready.images.get(tag) if self.ready is not None else None
+        found = self.digests.get(tag, ())
+        return found[0] if found else recorded.digest if recorded is not None else ""
 
 
 class AccountState(FactBase[AccountFacts]):
@@ -117,28 +145,54 @@ class AccountState(FactBase[AccountFacts]):
         return as_account(facts, _ACCOUNT.replace("MACHINE_FILE", layout.MACHINE_FILE), *tags, timeout=60)
 
     def process(self, output: list[str]) -> AccountFacts:
-        images: dict[str, BuiltImage] = {}
-        ready = None
-        for line in output:
-            if line.startswith('{"tag"'):
-                tag, image = _image(line)
-                if image is not None:
-                    images[tag] = image
-            elif line.startswith("{"):
-                ready = Ready.from_json(line)
-        return AccountFacts(images, ready)
+        told = [_Told.parse(line) for line in output if line.startswith('{"tag"')]
+        files = [line for line in output if line.startswith("{") and not line.startswith('{"tag"')]
+        ready = Ready.from_json(files[-1]) if files else None
+        looked_into = {image.id: image for image in ready.images.values()} if ready is not None else {}
+        found = {one.tag: BuiltImage.from_labels(one.id, one.labels) or looked_into.get(one.id) for one in told}
+        digests = {one.tag: one.digests for one in told if one.digests}
+        images = {
+            tag: replace(image, digest=digests[tag][0] if tag in digests else "")
+            for tag, image in found.items()
+            if image is not None
+        }
+        unknown = {one.tag: one.id for one in told if found[one.tag] is None}
+        return AccountFacts(images, ready, unknown, digests)
 
     @staticmethod
     def default() -> AccountFacts:
         return AccountFacts({}, None)
 
 
-def _image(line: str) -> tuple[str, BuiltImage | None]:
+@dataclass(frozen=True)
+class _Told:
+    """What podman says of an image: with its digests, the first its own, where it came from a registry."""
+
+    tag: str
+    id: str
+    labels: dict[str, str]
+    digests: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, line: str) -> _Told:
+        try:
+            found = json.loads(line)
+            tag = str(found["tag"])
+            digests = [found.get("digest"), *(one.rpartition("@")[2] for one in found.get("digests") or ())]
+            kept = tuple(dict.fromkeys(filter(None, digests))) if tag.startswith(REGISTRY_TAG) else ()
+            return cls(tag, str(found["id"]), dict(found["labels"] or {}), kept)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FactProcessError(f"unexpected answer from podman image inspect: {error!r}") from error
+
+
+def asked(machine: Machine) -> MachineFacts | None:
+    """What the current host, this machine, has; None where it could not be asked."""
     try:
-        found = json.loads(line)
-        return found["tag"], BuiltImage.from_labels(found["id"], found["labels"] or {})
-    except (ValueError, KeyError, TypeError) as error:
-        raise FactProcessError(f"unexpected answer from podman image inspect: {error!r}") from error
+        found: MachineFacts | None = host.get_fact(MachineState, account=machine.account)
+    except PyinfraError:
+        # pyinfra has told what went wrong, and that this was the run's last host: as a stack trace, from here.
+        return None
+    return found
 
 
 class Survey:
@@ -160,33 +214,51 @@ class Survey:
     def facts(self) -> MachineFacts | None:
         """None where the machine could not be asked."""
         if self._facts is None:
-            self._facts = host.get_fact(MachineState, account=self.machine.account)
+            self._facts = asked(self.machine)
+            if self._facts is not None and self.images and not any(image.built for image in self.images):
+                # It has to build nothing: what builds is not missing there.
+                self._facts = replace(self._facts, programs=self._facts.programs | {"mmdebstrap"})
         return self._facts
 
     def account(self) -> AccountFacts:
-        """What the service account has; nothing where there is no account yet."""
+        """What the service account has; nothing where there is no account yet, or half of one."""
         facts = self.facts()
-        if facts is None or not facts.uid:
+        if facts is None or not facts.uid or not facts.housed:
             return AccountState.default()
         if self._account is None:
-            self._account = host.get_fact(AccountState, facts=facts, tags=tuple(image.tag for image in self.images))
+            tags = tuple(image.tag for image in self.images)
+            try:
+                self._account = host.get_fact(AccountState, facts=facts, tags=tags)
+            except PyinfraError:
+                return AccountState.default()  # as in asked
         return self._account
 
     def forget(self) -> None:
         self._facts = self._account = None
 
 
-_CARRIED = """podman ps --all --filter label=LABEL --format '{{ index .Labels "LABEL" }} container'
-podman volume ls --filter label=LABEL --format '{{ index .Labels "LABEL" }} volume:{{ .Name }}'
-for place in "$HOME"/TENANTS/*/; do [ ! -d "$place" ] || printf '%s directory\\n' "$(basename "$place")"; done
-exit 0"""
+_CARRIED = """if command -v podman >/dev/null && ASKABLE; then
+  podman ps --all --filter label=LABEL --format '{{ index .Labels "LABEL" }} container' || exit 1
+  podman volume ls --filter label=LABEL --format '{{ index .Labels "LABEL" }} volume:{{ .Name }}' || exit 1
+fi
+for place in "$HOME"/TENANTS/*/; do
+  [ ! -d "$place" ] || printf '%s directory\\n' "$(basename "$place")"
+  ! grep -qs '^  "retired": ' "$place/spec.json" || printf '%s retired\\n' "$(basename "$place")"
+done
+for file in "$HOME"/QUADLETS/UNIT.container "$HOME"/UNITS/UNIT.service; do
+  grep -qs '^# Written by pgberth' "$file" || continue
+  name=${file##*/UNIT_}; printf '%s unit:%s\\n' "${name%.*}" "${file##*/}"
+done
+exit 0""".replace("ASKABLE", _ASKABLE)
 
 
-class Carried(FactBase[dict[str, set[str]]]):
-    """Tenant -> what the account holds of it: container, volume:NAME, directory."""
+class Carried(FactBase[dict[str, set[str]] | None]):
+    """Tenant -> what the account has of it: container, volume:NAME, directory, unit:FILE, retired; or None: unknown."""
 
     def command(self, facts: MachineFacts) -> StringCommand:
         text = _CARRIED.replace("LABEL", layout.TENANT_LABEL).replace("TENANTS", f"{layout.HOME}/tenants")
+        text = text.replace("QUADLETS", layout.QUADLETS).replace("UNITS", layout.UNITS)
+        text = text.replace("UNIT_", layout.unit("")).replace("UNIT", layout.unit("*"))
         return as_account(facts, text, timeout=60)
 
     def process(self, output: list[str]) -> dict[str, set[str]]:
@@ -197,5 +269,14 @@ class Carried(FactBase[dict[str, set[str]]]):
         return found
 
     @staticmethod
-    def default() -> dict[str, set[str]]:
-        return {}
+    def default() -> dict[str, set[str]] | None:
+        return None
+
+
+def carried(facts: MachineFacts) -> dict[str, set[str]] | None:
+    """Tenant -> what the account of the current host has of it; None where that could not be asked."""
+    try:
+        found: dict[str, set[str]] | None = host.get_fact(Carried, facts=facts)
+    except PyinfraError:
+        return None  # as above
+    return found

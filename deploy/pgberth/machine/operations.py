@@ -7,36 +7,40 @@ from pyinfra.api import StringCommand, operation
 
 from pgberth import commands
 from pgberth.commands import Commands
-from pgberth.machine import preparation
+from pgberth.machine import images, preparation
 from pgberth.machine.facts import Ready, Survey, as_account
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Machine
 
+_UNFIT = "runbooks/machine-is-not-fit.md"
+
+
+def obstacles(survey: Survey) -> list[Problem]:
+    """All that keeps the machine from carrying tenants and that this run cannot mend; each names the machine."""
+    facts, machine = survey.facts(), survey.machine
+    if facts is None:
+        return [Problem(f"{machine.name}: the machine could not be asked what it has", f"see above, and {_UNFIT}")]
+    missing = [] if facts.root else preparation.steps(facts)
+    found = [Problem(f"{machine.name}: {one.fact}", one.hint) for one in preparation.problems(facts)]
+    return [*found, *_for_an_administrator(machine, facts, missing)]
+
 
 @operation()
 def prepared(survey: Survey) -> Commands:
-    """
-    Packages, account, subordinate ids and devices are there.
-
-    As root each missing piece is made; otherwise everything missing is listed at once, with the commands for
-    an administrator, and nothing is touched.
-    """
-    facts, machine = survey.facts(), survey.machine
-    if facts is None:
-        yield commands.refuse(Problem(f"{machine.name}: the machine could not be asked what it has"))
+    """Packages, account, subordinate ids and devices are there: as root each missing piece is made."""
+    facts = survey.facts()
+    if facts is None or not facts.root:
         return
-    missing = preparation.steps(facts)
-    unmendable = preparation.problems(facts)
-    if unmendable or (missing and not facts.root):
-        yield commands.refuse(*unmendable, *_for_an_administrator(machine, facts, missing))
-        return
-    for step in missing:
+    for step in preparation.steps(facts):
         survey.forget()
-        yield StringCommand(step.command)
+        yield StringCommand(f"{step.first} {step.command}".strip())
     now = survey.facts()
-    if now is not None and now.root:
+    # Only what has been installed by now can tell its version.
+    if now is not facts and (found := obstacles(survey)):
+        yield commands.refuse(*found)
+    elif now is not None:
         yield from _configured(now)
 
 
@@ -51,8 +55,9 @@ def _for_an_administrator(machine: Machine, facts: MachineFacts, missing: list[p
 # Written once: a service account is ours alone. A plain user's own configuration is never edited.
 _CONFIGURE = """set -eu
 mkdir -p "$HOME/.config/containers"; cd "$HOME/.config/containers"
-[ -e storage.conf ] || printf '[storage]\\ndriver = "overlay"\\n' > storage.conf
-[ -e containers.conf ] || printf '%s' "$1" > containers.conf
+write() { [ -e "$1" ] || { printf '%b' "$2" > "$1.new"; sync "$1.new"; mv "$1.new" "$1"; }; }
+write containers.conf "$1"
+write storage.conf '[storage]\\ndriver = "overlay"\\n'
 """
 _CONFIGURED = 'test -e "$HOME/.config/containers/storage.conf" && test -e "$HOME/.config/containers/containers.conf"'
 
@@ -74,48 +79,6 @@ def _configured(facts: MachineFacts) -> Commands:
 
 
 @operation()
-def images_present(survey: Survey) -> Commands:
-    """
-    Every image the machine's tenants want is in the account's store, built by its present recipe.
-
-    Built from the distribution's packages: about half a minute, once.
-    """
-    facts = survey.facts()
-    if facts is None or not facts.uid:
-        return
-    have = survey.account().images
-    for image in survey.images:
-        found = have.get(image.tag)
-        if found is not None and found.recipe == image.recipe:
-            continue
-        survey.forget()
-        yield as_account(
-            facts,
-            commands.script("machine/build-image.sh"),
-            image.suite,
-            image.tag,
-            image.recipe,
-            str(image.postgres),
-            mirror(facts),
-            ",".join(image.packages),
-            timeout=1800,
-        )
-
-
-def mirror(facts: MachineFacts) -> str:
-    """The Debian mirror this machine itself uses, or "" to let mmdebstrap choose its own."""
-    if "debian" not in facts.distribution.split():
-        return ""
-    listed = StringCommand("apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages'")
-    done, output = host.run_shell_command(listed)
-    for line in output.stdout_lines if done else []:
-        origin, component, uri = [*line.split(), "", "", ""][:3]
-        if (origin, component) == ("Debian", "main") and "security" not in uri:
-            return uri
-    return ""
-
-
-@operation()
 def runtime_chosen(survey: Survey) -> Commands:
     """
     A hardened container has run here, and what made it work is recorded for the tenants.
@@ -126,13 +89,14 @@ def runtime_chosen(survey: Survey) -> Commands:
     if facts is None or not facts.uid:
         return
     have = survey.account()
-    if have.ready is not None and (have.ready.podman, have.ready.images) == (facts.podman, have.images):
+    recorded = (have.ready.podman, have.ready.images) if have.ready is not None else None
+    if recorded == (facts.podman, have.images) and not have.unknown:
         return
-    for image in survey.images:
-        if image.tag not in have.images:
-            yield commands.refuse(Problem(f"{machine.name}: image {image.tag} is not there", "run the deploy again"))
-            return
-    first = have.images[survey.images[0].tag]
+    known = images.looked_into(survey, facts)
+    if isinstance(known, Problem):
+        yield commands.refuse(known)
+        return
+    first = known[survey.images[0].tag]
     done, output = host.run_shell_command(
         as_account(facts, commands.script("machine/probe.sh"), first.id, str(first.uid), str(first.gid), timeout=400)
     )
@@ -143,7 +107,9 @@ def runtime_chosen(survey: Survey) -> Commands:
     said = dict(line.split("=", 1) for line in output.stdout_lines if "=" in line)
     limits = {"memory", "pids"} <= set(said["controllers"].strip("[]").split())
     units = said.get("user_systemd") == "yes"
-    ready = Ready(facts.podman, said["runtime"], said["driver"], limits, facts.home, have.images, units)
+    ready = Ready(
+        facts.podman, said["runtime"], said["driver"], limits, facts.home, known, units, said.get("volumes", "")
+    )
     if ready.runtime and units and not facts.root:
         # A unit has no place for it, and the user's own configuration is not ours to edit.
         fact = f"{machine.name}: only the OCI runtime {ready.runtime} works for {facts.account}"
@@ -156,5 +122,6 @@ def runtime_chosen(survey: Survey) -> Commands:
 
 _RECORD = """set -eu; umask 077
 mkdir -p "$(dirname "$1")"; printf '%s' "$2" > "$1.new"; sync "$1.new"; mv -f "$1.new" "$1"
-case $3 in *runtime*) printf '%s' "$3" > "$HOME/.config/containers/containers.conf";; esac
+conf=$HOME/.config/containers/containers.conf
+case $3 in *runtime*) printf '%s' "$3" > "$conf.new"; sync "$conf.new"; mv -f "$conf.new" "$conf";; esac
 """
