@@ -1,5 +1,6 @@
-# Hold a tenant's run lock for as long as standard input stays open: the operator's end of it closes when he ends,
-# however he ends. Arguments: the locks' directory, the tenant, who holds it, seconds to wait.
+# Hold a tenant's run lock for as long as something comes in: the operator's end of standard input closes when he ends,
+# however he ends, and a line that has died without a word brings nothing any more.
+# Arguments: the locks' directory, the tenant, who holds it, seconds to wait, seconds of silence.
 # Says one line: held, busy WHO, or orphan.
 set -u
 umask 077
@@ -11,7 +12,7 @@ flock -w "$4" -E 75 "$run" /bin/sh -c '
   flock -w 60 -E 76 "$1" true || exit $?
   printf "%s\n" "$2" > "$0.who"
   echo held
-  exec cat >/dev/null' "$run" "$1/$2" "$3"
+  while [ -n "$(timeout "$3" head -c 1)" ]; do :; done' "$run" "$1/$2" "$3" "$5"
 case $? in
   75) echo "busy $(cat "$run.who" 2>/dev/null || echo unknown)" ;;
   76) echo orphan ;;

@@ -3,6 +3,9 @@
 set -eu
 bindir=$1 data=$2 marker=$3 tenant=$4 generation=$5
 umask 077
+[ ! -e "$marker" ] || { echo "$tenant: this volume has been initialised: $(head -c 300 "$marker")" >&2; exit 1; }
+# A volume whose removal a kill has cut short is new to podman, and still has in it what never was a cluster.
+rm -rf "$data"
 mkdir -p "$(dirname "$data")"
 major=$("$bindir/postgres" --version | sed 's/.* \([0-9]*\).*/\1/')
 # The builtin locale (PostgreSQL 17 on) does not change under a volume when the image's C library does.

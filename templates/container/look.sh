@@ -7,8 +7,20 @@ section() { printf '\n--- %s\n' "$1"; }
 section machine; cat "$root/machine.json" 2>/dev/null
 section spec; cat "$dir/spec.json" 2>/dev/null
 section secrets; ls "$dir/secrets" 2>/dev/null
-section files; (cd "$dir" 2>/dev/null && sha256sum etc/* passfile connection.env 2>/dev/null)
+section files; (cd "$dir" 2>/dev/null && sha256sum etc/* passfile connection.env recycling.json receipts/.new 2>/dev/null)
+section modes; (cd "$dir" 2>/dev/null && stat -c '%a %n' etc/* secrets/* passfile connection.env 2>/dev/null)
+section units; sha256sum ".config/containers/systemd/pgberth-$container.container" \
+  ".config/systemd/user/pgberth-$container.service" \
+  ".config/systemd/user/default.target.wants/pgberth-$container.service" 2>/dev/null
+section volumes
+volumes=$(sed -n 's/^ *"volumes": "\(.*\)",*$/\1/p' "$root/machine.json" 2>/dev/null)
+if [ -n "$volumes" ] && [ -d "$volumes" ]; then
+  set -- "$volumes/$container-data-g"*
+  [ -e "$1" ] || echo none
+fi
 section container
+# podman's first question makes its database, with what it finds then, for good: not before the account is configured.
+[ -e .config/containers/storage.conf ] || [ -d .local/share/containers ] || { echo absent; exit 0; }
 # Whole, without --format: podman 4 runs a template that has a JSON function in it over another structure than podman 5.
 inspected=$(timeout -k 5 30 podman container inspect "$container" 2>&1)
 code=$?
@@ -21,6 +33,7 @@ field() { printf '%s' "$inspected" | sed -n 's/^ *"'"$1"'": "\{0,1\}\([^",]*\).*
 pid=$(field Pid)
 [ "${pid:-0}" -gt 0 ] || exit 0
 section process; grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$pid/status"
+section supervised; grep -qs "/pgberth-$container\.service/" "/proc/$pid/cgroup" && echo yes
 # podman calls a server running whose monitor, or the process that publishes its port, died: nobody can reach it.
 listening() { awk -v a="0100007F:$1" '$4 == "0A" && $2 == a { found = 1 } END { exit !found }' /proc/net/tcp; }
 port=$(printf %04X "$(field HostPort)")

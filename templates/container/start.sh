@@ -1,11 +1,23 @@
 # Bring a tenant's server up, whatever a killed deploy left behind, and wait until it answers on its socket.
-# Arguments: container, bindir, port in hex, seconds to wait, log to keep, then the arguments of podman run.
-# Where the account's systemd supervises, the text of the container's unit comes on stdin; nothing otherwise.
+# Arguments: container, bindir, port in hex, seconds to wait, volume, the server's log, the unit's file, then the
+# arguments of podman run. Where the account's systemd supervises, the unit's text comes on stdin; else both are empty.
+# Runs in the account's home.
 set -u
-name=$1 bindir=$2 port=$3 seconds=$4 kept=$5
-shift 5
+name=$1 bindir=$2 port=$3 seconds=$4 volume=$5 log=$6 file=$7
+shift 7
 unit=$(cat)
 say() { printf '%s\n' "$*" >&2; }
+service=pgberth-$name.service
+quadlet=.config/containers/systemd/pgberth-$name.container
+plain=.config/systemd/user/$service
+wanted=.config/systemd/user/default.target.wants/$service
+
+# A unit that is failing and trying again would race with us; one of another supervisor, too.
+if [ -e "$quadlet" ] || [ -e "$plain" ]; then had=yes; else had=; fi
+if [ -n "$file$had" ]; then
+  systemctl --user stop "$service" 2>/dev/null
+  systemctl --user reset-failed "$service" 2>/dev/null
+fi
 
 # A port taken by a stranger makes podman leave a container that never started: look first.
 listener=$(awk -v p=":$port" '$4 == "0A" && substr($2, length($2) - 4) == p { print $8, $10; exit }' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
@@ -20,38 +32,57 @@ if [ -n "$listener" ]; then
   exit 1
 fi
 
-# Nothing is taken away that cannot be put back.
-for image in "$@"; do
-  case $image in sha256:*) podman image exists "$image" && continue ;; *) continue ;; esac
-  say "$name: image $image is not in podman's store any more"
-  say "HINT: run the deploy without --limit; it builds the image anew"
+# podman would make a volume that is gone anew, empty.
+place=.local/share/containers/storage/volumes/$volume/_data
+[ -d "$place" ] || place=$(podman volume inspect --format '{{.Mountpoint}}' "$volume" 2>/dev/null) || {
+  say "$name: its volume $volume is gone"
+  say "HINT: nothing was started, and no empty one was made in its place; runbooks/volume-is-gone.md"
   exit 1
-done
-
-# A unit that is failing and trying again would race with us.
-if [ -n "$unit" ]; then
-  systemctl --user stop "$name.service" 2>/dev/null
-  systemctl --user reset-failed "$name.service" 2>/dev/null
+}
+if [ -r "$place/pgberth.initialised" ] && ! grep -q '"tenant": "'"$name"'",' "$place/pgberth.initialised"; then
+  say "$name: its volume $volume was initialised for another: $(head -c 300 "$place/pgberth.initialised")"
+  say "HINT: nothing was started; runbooks/foreign-volume.md"
+  exit 1
 fi
-# Made anew, never started again: podman 4 gives a container's tmpfs another mode at its second start, so that the
-# server cannot make its socket. What the old one said last is kept.
+
+image_there() {
+  for image in "$@"; do
+    case $image in sha256:*) podman image exists "$image" && continue ;; *) continue ;; esac
+    say "$name: image $image is not in podman's store any more"
+    say "HINT: run the deploy without --limit; it builds or fetches the image again"
+    exit 1
+  done
+}
+# Made anew, never started again: it may be of another spec, or of another supervisor. But nothing is taken away that
+# cannot be put back.
 if podman container exists "$name"; then
-  podman logs --tail 500 "$name" > "$kept" 2>&1
+  image_there "$@"
   podman rm --force --time 60 "$name" >/dev/null 2>&1
 fi
 # podman 4 forgets a container killed while it was being created, but its monitor and runtime live on.
 for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $name "); do
   pkill -KILL -P "$pid"; kill -KILL "$pid"
 done 2>/dev/null
-if [ -n "$unit" ]; then
-  units=$HOME/.config/containers/systemd
-  mkdir -p "$units"
-  printf '%s\n' "$unit" > "$units/.$name.new" && mv -f "$units/.$name.new" "$units/$name.container"
-  systemctl --user daemon-reload && systemctl --user start "$name.service" || exit 1
+# Two supervisors would fight over one container.
+for other in "$quadlet" "$plain"; do [ "$other" = "$file" ] || rm -f "$other"; done
+[ "$plain" = "$file" ] || rm -f "$wanted"
+said=$(stat -c %s "$log" 2>/dev/null) || said=0
+if [ -n "$file" ]; then
+  # Written, and wanted at boot, before it is started: what runs comes back.
+  mkdir -p "${file%/*}" && printf '%s\n' "$unit" > "$file.new" && sync "$file.new" && mv -f "$file.new" "$file" || exit 1
+  [ "$plain" != "$file" ] || { mkdir -p "${wanted%/*}" && ln -sf "../$service" "$wanted"; } || exit 1
+  if ! systemctl --user daemon-reload || ! systemctl --user start "$service" 2>/dev/null; then
+    image_there "$@"
+    say "$name: its unit $service did not start: $(systemctl --user show --property=Result --value "$service")"
+    systemctl --user status --no-pager --lines=5 "$service" 2>&1 | tail -n 5 >&2
+    say "HINT: no data was touched; runbooks/server-does-not-start.md"
+    exit 1
+  fi
 else
+  [ -z "$had" ] || systemctl --user daemon-reload 2>/dev/null
   # What machine work found out: a plain user's own configuration may name another, and is not ours to edit.
-  runtime=$(sed -n 's/^ *"runtime": "\([a-z]*\)".*/\1/p' "$HOME/.local/share/pgberth/machine.json" 2>/dev/null)
-  podman ${runtime:+--runtime "$runtime"} run "$@" >/dev/null || exit 1
+  runtime=$(sed -n 's/^ *"runtime": "\([a-z]*\)".*/\1/p' .local/share/pgberth/machine.json 2>/dev/null)
+  podman ${runtime:+--runtime "$runtime"} run "$@" >/dev/null || { image_there "$@"; exit 1; }
 fi
 
 deadline=$(($(date +%s) + seconds))
@@ -60,8 +91,14 @@ while [ "$(date +%s)" -lt "$deadline" ]; do
   # shellcheck disable=SC2046  # three words
   set -- $(podman container inspect --format '{{.State.Pid}} {{.State.Status}} {{.State.ExitCode}}' "$name" 2>/dev/null)
   if [ "${2:-absent}" != running ]; then
+    if [ -n "$file" ]; then
+      # systemd may be about to try again; when it has given up, so do we.
+      case $(systemctl --user is-active "$service") in active|activating|deactivating) sleep 0.1; continue ;; esac
+      set -- 0 gone "$(systemctl --user show --property=ExecMainStatus --value "$service")"
+    fi
     say "$name: the server ended with exit code ${3:-?} before it answered; its last words:"
-    podman logs --tail 5 "$name" >&2
+    # Lines of podman's own format: time, stream, F, what was said.
+    tail -c "+$((said + 1))" "$log" 2>/dev/null | tail -n 5 | cut -d ' ' -f 4- >&2
     say "HINT: no data was touched; runbooks/server-does-not-start.md"
     exit 1
   fi

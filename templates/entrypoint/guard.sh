@@ -1,9 +1,13 @@
 #!/bin/sh
-# The server's entrypoint: one server per volume. Two on one volume would lose committed data without a word.
-# Arguments: bindir, data directory, configuration directory.
+# The server's entrypoint: one server per volume, and that volume its own tenant's. Two servers on one volume would lose
+# committed data without a word. Arguments: bindir, data directory, configuration directory, tenant.
 set -eu
-volume=/var/lib/postgresql
-[ -s "$volume/pgberth.initialised" ] || { echo "pgberth: this volume was never initialised; not starting" >&2; exit 76; }
+volume=/var/lib/postgresql marker=/var/lib/postgresql/pgberth.initialised
+[ -s "$marker" ] || { echo "pgberth: this volume was never initialised; not starting" >&2; exit 76; }
+if ! grep -q '"tenant": "'"$4"'",' "$marker"; then
+  echo "pgberth: this volume was initialised for another tenant than $4: $(cat "$marker"); not starting" >&2
+  exit 76
+fi
 # The descriptor is inherited by the server and all its backends: the kernel frees the lock when the last one is gone.
 exec 9>>"$volume/pgberth.lock"
 if ! flock -n 9; then

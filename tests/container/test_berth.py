@@ -1,16 +1,21 @@
-"""A tenant during one run: looked at once, and again after each change; secrets read past what is printed."""
+"""A tenant during one run: looked at once, and again where a change leaves something open; secrets never printed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
+import pytest
 from pyinfra.context import ctx_host, ctx_state
 
-from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.facts import Berth, ServerLook, TenantLook
 from pgberth.container.state import TenantState
+from pgberth.model import layout
 from tests.fake_host import CANARY, Answer, FakeHost, as_sent, password_in, sent, stored
-from tests.sample import ABSENT, ACME, IMAGE, spec_file, state
+from tests.sample import ABSENT, ACME, IMAGE, container, server, spec_file, state
 
 
 class Looks:
@@ -25,9 +30,11 @@ class Looks:
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
 
-def during_a_run(work: Callable[[Berth], Any], *states: TenantState | None, **host: Any) -> tuple[Looks, FakeHost]:
+def during_a_run(
+    work: Callable[[Berth], Any], *states: TenantState | None, also: dict[type, Any] | None = None, **host: Any
+) -> tuple[Looks, FakeHost]:
     looks = Looks(*states)
-    here = FakeHost(facts={TenantLook: looks}, **host)
+    here = FakeHost(facts={TenantLook: looks, **(also or {})}, **host)
 
     def operation(berth: Berth) -> Iterator[Any]:
         work(berth)
@@ -54,15 +61,95 @@ def test_a_look_asks_the_servers_probe_on_stdin() -> None:
 def test_a_tenant_is_looked_at_again_after_each_change() -> None:
     def work(berth: Berth) -> None:
         assert berth.look() == state(**ABSENT)
-        berth.write("path", "text")
-        assert berth.look() == state()
         berth.change("true")
-        berth.look()
+        assert berth.look() == state()
         berth.superuser("SELECT 1;")
+        berth.look()
+        berth.forget()
         berth.look()
 
     looks, _ = during_a_run(work, state(**ABSENT), state())
     assert len(looks.arguments) == 4
+
+
+def answered(*lines: str) -> Looks:
+    return Looks(list(lines))  # type: ignore[arg-type]
+
+
+def test_after_a_change_in_the_database_only_the_server_is_asked_again() -> None:
+    answers, seen = answered(json.dumps(server(vector="0.8.5"))), []
+
+    def work(berth: Berth) -> None:
+        berth.look()
+        berth.superuser("SELECT 1;")
+        seen.append(berth.look())
+        berth.forget_server()
+        berth.forget_server()
+        seen.append(berth.look())
+
+    looks, _ = during_a_run(work, state(), also={ServerLook: answers})
+    assert len(looks.arguments) == 1
+    assert seen == [state(server=server(vector="0.8.5"))] * 2
+    assert [(told["pid"], told["bindir"]) for told in answers.arguments] == [(container().pid, IMAGE.bindir)] * 2
+    assert answers.arguments[0]["_stdin"].read() == "SELECT 1"
+
+
+@pytest.mark.parametrize("said", [[], ["psql: error: FATAL:  the database system is shutting down"], ["{not json"]])
+def test_a_server_that_does_not_answer_again_is_looked_at_whole(said: list[str]) -> None:
+    down = state(container=container(status="exited", pid=0), server=None)
+
+    def work(berth: Berth) -> None:
+        berth.look()
+        berth.forget_server()
+        assert berth.look() == down
+
+    looks, _ = during_a_run(work, state(), down, also={ServerLook: answered(*said)})
+    assert len(looks.arguments) == 2
+
+
+def test_any_other_change_makes_the_whole_tenant_looked_at_though_the_database_changed_too() -> None:
+    def work(berth: Berth) -> None:
+        berth.look()
+        berth.superuser("SELECT 1;")
+        berth.change("podman rm acme")
+        berth.look()
+
+    looks, _ = during_a_run(work, state(), also={ServerLook: answered(json.dumps(server()))})
+    assert len(looks.arguments) == 2
+
+
+def test_what_a_change_certainly_leaves_behind_is_not_looked_at_again() -> None:
+    def work(berth: Berth) -> None:
+        seen = berth.look()
+        assert seen is not None
+        berth.change("true", after=replace(seen, secrets=frozenset({"app-v1"})))
+        berth.write(layout.spec_file("acme"), json.dumps(spec_file()))
+        berth.write(f"{layout.etc('acme')}/guard.sh", "exit 1\n", "0700")
+        now = berth.look()
+        assert now is not None
+        assert now.spec == spec_file()
+        assert now.secrets == frozenset({"app-v1"})
+        assert now.files["etc/guard.sh"] == sha256(b"exit 1\n").hexdigest()
+        assert now.modes["etc/guard.sh"] == "700"
+        same = {name: getattr(seen, name) for name in ("spec", "files", "modes", "secrets")}
+        assert replace(now, **same) == seen
+        assert berth.changed
+
+    looks, _ = during_a_run(work, state(**ABSENT))
+    assert len(looks.arguments) == 1
+
+
+def test_a_file_that_a_server_may_read_changes_more_than_itself() -> None:
+    looks, _ = during_a_run(
+        lambda berth: (berth.look(), berth.write(f"{layout.etc('acme')}/pg_hba.conf", "host all\n"), berth.look()),
+        state(),
+    )
+    assert len(looks.arguments) == 2
+
+
+def test_a_file_written_before_anything_was_seen_tells_nothing_of_the_rest() -> None:
+    looks, _ = during_a_run(lambda berth: (berth.write(layout.spec_file("acme"), "{}"), berth.look()), state())
+    assert len(looks.arguments) == 1
 
 
 def test_what_was_seen_while_changes_were_detected_is_not_believed_when_they_are_made() -> None:
@@ -133,7 +220,7 @@ def test_the_superusers_script_goes_in_on_stdin_through_the_containers_own_psql(
     (script,) = scripts
     assert script.locked
     assert script.stdin == "SELECT 1;"
-    assert script.arguments == ["acme", IMAGE.bindir]
+    assert script.arguments == ["acme", str(container().pid), IMAGE.bindir, "postgres"]
 
 
 def test_no_context_is_left_behind() -> None:

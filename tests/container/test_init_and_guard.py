@@ -64,6 +64,22 @@ def test_a_cluster_is_made_with_checksums_and_its_marker_says_whose_it_is(postgr
     assert "trust" not in [line.split()[-1] for line in hba.splitlines() if line and not line.startswith("#")]
 
 
+def test_what_an_unfinished_initdb_left_in_the_volume_is_no_obstacle(postgres18: Server, volume: Path) -> None:
+    subprocess.run(as_nobody("mkdir", "-p", str(volume / "18/data/base/half")), check=True)
+    assert init(volume, postgres18.bin).returncode == 0
+    assert (volume / layout.MARKER).exists()
+    assert not (volume / "18/data/base/half").exists()
+
+
+def test_a_volume_with_a_marker_is_never_initialised_again(postgres18: Server, volume: Path) -> None:
+    assert init(volume, postgres18.bin).returncode == 0
+    control = (volume / "18/data/global/pg_control").read_bytes()
+    done = init(volume, postgres18.bin)
+    assert done.returncode == 1
+    assert done.stderr.startswith('acme: this volume has been initialised: {"tenant": "acme"')
+    assert (volume / "18/data/global/pg_control").read_bytes() == control
+
+
 @pytest.fixture
 def bindir(machine: FakePrograms) -> Path:
     """Server programs that only pretend; all is well with them."""
@@ -112,10 +128,13 @@ def test_a_locale_that_no_c_library_changes_is_used_where_there_is_one(
     }
 
 
+MARKED = '{"tenant": "acme", "generation": 1, "major": 18, "system_identifier": "7574928371649283746"}\n'
+
+
 def guard(machine: FakePrograms) -> list[str]:
     """The guard, its volume being the machine's home."""
     text = commands.script("entrypoint/guard.sh").replace("/var/lib/postgresql", str(machine.home))
-    return ["/bin/sh", "-c", text, "guard", str(machine.home / ".tools"), "/data", "/etc/pgberth"]
+    return ["/bin/sh", "-c", text, "guard", str(machine.home / ".tools"), "/data", "/etc/pgberth", "acme"]
 
 
 def test_a_volume_without_a_marker_is_not_served(machine: FakePrograms) -> None:
@@ -126,9 +145,19 @@ def test_a_volume_without_a_marker_is_not_served(machine: FakePrograms) -> None:
     assert machine.asked("postgres") == []
 
 
+@pytest.mark.parametrize("tenant", ["globex", "acm", "acme-two", "xacme", "a.me"])
+def test_a_volume_of_another_tenant_is_not_served(machine: FakePrograms, tenant: str) -> None:
+    machine.answer("postgres")
+    (machine.home / layout.MARKER).write_text(MARKED.replace("acme", tenant))
+    done = subprocess.run(guard(machine), capture_output=True, text=True, check=False)
+    assert done.returncode == 76
+    assert f"initialised for another tenant than acme: {MARKED.replace('acme', tenant)[:-1]}; not" in done.stderr
+    assert machine.asked("postgres") == []
+
+
 def test_a_volume_with_a_marker_is_served_with_our_configuration(machine: FakePrograms) -> None:
     machine.answer("postgres")
-    (machine.home / layout.MARKER).write_text("{}")
+    (machine.home / layout.MARKER).write_text(MARKED)
     assert subprocess.run(guard(machine), check=False).returncode == 0
     (asked,) = machine.asked("postgres")
     assert asked == [
@@ -138,9 +167,9 @@ def test_a_volume_with_a_marker_is_served_with_our_configuration(machine: FakePr
 
 
 def test_a_volume_is_never_served_twice_at_once_and_the_second_says_by_whom(machine: FakePrograms) -> None:
-    (machine.home / layout.MARKER).write_text("{}")
+    (machine.home / layout.MARKER).write_text(MARKED)
     server = machine.home / ".tools/postgres"
-    server.write_text("#!/bin/sh\necho up\nsleep 30 & wait\n")
+    server.write_text("#!/bin/sh\necho up\nsleep 300 & wait\n")
     server.chmod(0o755)
     with subprocess.Popen(guard(machine), stdout=subprocess.PIPE, text=True, start_new_session=True) as first:
         assert first.stdout is not None

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ from pyinfra.api import StringCommand
 from pgberth import commands
 from pgberth.container import lock
 from pgberth.container.facts import Berth
+from pgberth.held import STALE
 from pgberth.model import layout
+from pgberth.ssh import SILENT
 from tests.fake_host import FakeHost, Sent, as_sent, sent
 from tests.fake_podman import FakePrograms
 from tests.sample import ACME
@@ -28,9 +31,9 @@ HOLD = commands.script("container/hold.sh")
 class Operator:
     """A run of somebody's: holds the lock until he ends, however he ends."""
 
-    def __init__(self, machine: FakePrograms, who: str, wait: int = 1, tenant: str = "acme"):
+    def __init__(self, machine: FakePrograms, who: str, wait: int = 1, tenant: str = "acme", lapse: float = 60):
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", HOLD, "x", "locks", tenant, who, str(wait)],
+            ["/bin/sh", "-c", HOLD, "x", "locks", tenant, who, str(wait), str(lapse)],
             cwd=machine.home,
             env={"PATH": f"{machine.home}/.tools:{os.environ['PATH']}"},
             stdin=subprocess.PIPE,
@@ -39,6 +42,15 @@ class Operator:
         )
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline().strip()
+
+    def beat(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(".")
+        self.process.stdin.flush()
+
+    def ended(self) -> str:
+        self.end()
+        return self.said
 
     def end(self) -> None:
         self.process.communicate()
@@ -72,10 +84,25 @@ def test_the_tenant_is_free_when_its_operator_ends_and_when_he_is_killed(machine
         assert next_one.said == "held"
 
 
+def test_an_operator_who_falls_silent_loses_the_tenant_and_one_who_does_not_keeps_it(machine: FakePrograms) -> None:
+    # Nothing comes from a machine that was cut off, and no end either.
+    with Operator(machine, "ada", lapse=1) as silent, Operator(machine, "grace", wait=30) as second:
+        assert (silent.said, second.said) == ("held", "held")
+        assert silent.process.wait(10) == 0
+    with Operator(machine, "ada", lapse=1) as alive:
+        waiting = threading.Thread(target=lambda: denied.append(Operator(machine, "grace", wait=3).ended()))
+        denied: list[str] = []
+        waiting.start()
+        while waiting.is_alive():
+            alive.beat()
+            waiting.join(0.2)
+        assert denied == ["busy ada"]
+
+
 def test_a_second_operator_waits_a_moment_for_the_first(machine: FakePrograms) -> None:
     first = Operator(machine, "ada")
     waiting = subprocess.Popen(
-        ["/bin/sh", "-c", HOLD, "x", "locks", "acme", "grace", "10"],
+        ["/bin/sh", "-c", HOLD, "x", "locks", "acme", "grace", "10", "60"],
         cwd=machine.home,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -139,9 +166,10 @@ def test_a_lock_that_is_taken_is_no_change_and_stays_taken_until_the_run_ends() 
 
 def test_the_machine_is_told_who_works_there_where_from_since_when_and_at_what() -> None:
     _, (held,) = take("held")
-    directory, tenant, who, _ = held.arguments
+    directory, tenant, who, _, silence = held.arguments
     assert directory == str(Path(layout.lock_file("acme")).parent)
     assert tenant == "acme"
+    assert float(silence) > STALE + SILENT
     user, _, rest = who.partition("@")
     assert user
     assert " since " in rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -17,6 +18,8 @@ from tests.fake_podman import FakePrograms
 from tests.sample import ABSENT, ACME, MARKER, PROCESS, READY, container, inspected, server, spec_file, state
 
 DIRECTORY = layout.directory("acme")
+QUADLET = f"{layout.QUADLETS}/pgberth-acme.container"
+PLAIN = f"{layout.UNITS}/pgberth-acme.service"
 
 
 def looked(machine: FakePrograms, sql: str = "SELECT 1") -> TenantState:
@@ -29,7 +32,14 @@ def looked(machine: FakePrograms, sql: str = "SELECT 1") -> TenantState:
 def test_a_look_at_an_empty_machine_finds_nothing_and_changes_nothing(machine: FakePrograms) -> None:
     machine.answer("podman", ("*", 'Error: inspecting object: no such container "acme"', 125))
     assert looked(machine) == state(ready=None, **ABSENT)
-    assert [path.name for path in machine.home.iterdir()] == [".tools"]
+    assert {path.name for path in machine.home.iterdir()} == {".tools", ".local"}
+
+
+def test_a_podman_that_nobody_has_configured_is_not_asked(machine: FakePrograms) -> None:
+    machine.answer("podman")
+    (machine.home / ".local/share/containers").rmdir()
+    assert looked(machine) == state(ready=None, **ABSENT)
+    assert machine.asked() == []
 
 
 def test_a_look_finds_the_tenants_files(machine: FakePrograms) -> None:
@@ -43,9 +53,39 @@ def test_a_look_finds_the_tenants_files(machine: FakePrograms) -> None:
     (place / "secrets/.app-v2.new").write_text("half")
     (place / "etc/pg_hba.conf").write_text("local all all reject\n")
     (place / "passfile").write_text("x")
+    (place / "passfile").chmod(0o640)
+    (place / "secrets/app-v1").chmod(0o600)
+    (place / "etc/pg_hba.conf").chmod(0o600)
+    for unit in (QUADLET, PLAIN):
+        (machine.home / unit).parent.mkdir(parents=True)
+        (machine.home / unit).write_text(unit)
     found = looked(machine)
     assert (found.ready, found.spec, found.secrets) == (READY, spec_file(), frozenset({"app-v1"}))
     assert set(found.files) == {"etc/pg_hba.conf", "passfile"}
+    assert found.modes == {"etc/pg_hba.conf": "600", "secrets/app-v1": "600", "passfile": "640"}
+    assert found.units == {unit: hashlib.sha256(unit.encode()).hexdigest() for unit in (QUADLET, PLAIN)}
+
+
+@pytest.mark.parametrize(
+    ("kept", "there", "none"),
+    [
+        ("volumes", [], True),
+        ("volumes", ["globex-data-g1", "acme-two-data-g1"], True),
+        ("volumes", ["acme-data-g12"], False),
+        ("elsewhere", [], False),
+        ("", [], False),
+    ],
+)
+def test_no_volume_is_certain_only_where_podmans_place_for_them_is_known_and_holds_none(
+    machine: FakePrograms, kept: str, there: list[str], none: bool
+) -> None:
+    machine.answer("podman", ("*", "Error: no such container acme", 125))
+    ready = replace(READY, volumes=str(machine.home / kept) if kept else "")
+    (machine.home / layout.MACHINE_FILE).parent.mkdir(parents=True)
+    (machine.home / layout.MACHINE_FILE).write_text(ready.to_json())
+    for name in ["volumes", *(f"volumes/{one}" for one in there)]:
+        (machine.home / name).mkdir()
+    assert looked(machine).no_volume is none
 
 
 @pytest.mark.parametrize("said", ["Error: database is locked", "Cannot connect to Podman", "panic: x"])

@@ -12,8 +12,9 @@ import pytest
 from pgberth import commands
 from pgberth.container import operations
 from pgberth.container.facts import Berth, TenantLook
-from pgberth.container.quadlet import unit
 from pgberth.container.state import TenantState
+from pgberth.container.supervisor import Supervisor
+from pgberth.container.units import definition, plain, quadlet
 from pgberth.database.configuration import restart_files
 from pgberth.model import layout
 from pgberth.model.tenant import Tenant
@@ -84,8 +85,9 @@ def listed(*volumes: tuple[str, Any]) -> Answer:
 
 def written(command: Sent) -> dict[str, Any]:
     """The spec file that the command writes."""
-    assert command.arguments == [SPEC, "0600"]
-    body: dict[str, Any] = json.loads(command.stdin)
+    text, mode = command.files[SPEC]
+    assert mode == "0600"
+    body: dict[str, Any] = json.loads(text)
     return body
 
 
@@ -94,7 +96,8 @@ def test_a_new_tenants_volume_is_initialised_and_then_named_by_the_spec_file() -
     assert init.locked
     assert init.stdin == commands.script("container/init.sh")
     assert init.arguments[:4] == ["acme-init", "acme-data-g1", "acme", "1"]
-    assert written(spec) == {key: value for key, value in spec_file().items() if key != "hash"}
+    later = ("hash", "rollout", "supervisor")  # of the container
+    assert written(spec) == {key: value for key, value in spec_file().items() if key not in later}
 
 
 def test_the_container_that_initialises_is_thrown_away_hardened_and_without_a_network() -> None:
@@ -148,6 +151,13 @@ def test_a_marker_that_cannot_be_read_is_refused_not_scrapped(text: str) -> None
     assert "the marker of its volume acme-data-g1 is not understood" in refused.refusal
 
 
+def test_podman_is_not_asked_for_volumes_where_it_certainly_has_none() -> None:
+    here = host(replace(STORED, no_volume=True), Answer(done=False))
+    init, _ = do("volume", here)
+    assert init.arguments[1] == "acme-data-g1"
+    assert here.asked == []
+
+
 def test_a_podman_that_lists_no_volumes_is_refused_rather_than_believed() -> None:
     (refused,) = do("volume", host(STORED, Answer(stderr="Error: database is locked", done=False)))
     assert "podman does not list volumes: Error: database is locked" in refused.refusal
@@ -181,9 +191,8 @@ def started(commands_sent: list[Sent]) -> list[str]:
     *files, start = commands_sent
     assert all(command.locked for command in commands_sent)
     assert start.script == commands.script("container/start.sh")
-    assert [command.arguments[0] for command in files if "/etc/" in command.arguments[0]] == [
-        f"{layout.etc('acme')}/{name}" for name in FILES
-    ]
+    (write,) = files
+    assert [path for path in write.files if "/etc/" in path] == [f"{layout.etc('acme')}/{name}" for name in FILES]
     return start.arguments
 
 
@@ -192,12 +201,14 @@ def test_a_container_is_made_from_the_spec_and_its_files_come_first() -> None:
     arguments = started(commands_sent)
     assert arguments[:4] == ["acme", IMAGE.bindir, "157D", "60"]
     assert int(arguments[2], 16) == ACME.port
-    assert arguments[5:] == spec_of().arguments()
+    assert arguments[4:7] == ["acme-data-g1", layout.log("acme"), ""]
+    assert arguments[7:] == spec_of().arguments()
     assert written(commands_sent[-2]) == spec_file()
 
 
 def test_the_guard_may_be_run_and_the_settings_only_read_each_by_its_owner_alone() -> None:
-    modes = {command.arguments[0]: command.arguments[1] for command in do("container", INITIALISED)[:-1]}
+    write, _ = do("container", INITIALISED)
+    modes = {path: mode for path, (_, mode) in write.files.items()}
     assert modes[f"{layout.etc('acme')}/guard.sh"] == "0700"
     assert modes[f"{layout.etc('acme')}/postgresql.conf"] == "0600"
 
@@ -209,17 +220,62 @@ def test_a_lost_spec_file_is_written_again_and_the_running_container_left_alone(
     assert written(completed) == spec_file()
 
 
-def test_a_machine_with_units_gets_one_and_any_other_gets_none() -> None:
-    *_, start = do("container", replace(INITIALISED, ready=replace(READY, podman="5.4.2", units=True)))
-    assert start.stdin == unit(replace(spec_of(), podman="5.4.2", units=True))
-    for ready in (READY, replace(READY, units=True), replace(READY, podman="5.4.2")):
-        *_, start = do("container", replace(INITIALISED, ready=ready))
-        assert start.stdin == ""
+@pytest.mark.parametrize(
+    ("podman", "supervisor", "file", "rendered"),
+    [
+        ("5.4.2", Supervisor.QUADLET, ".config/containers/systemd/pgberth-acme.container", quadlet),
+        ("4.3.1", Supervisor.UNIT, ".config/systemd/user/pgberth-acme.service", plain),
+    ],
+)
+def test_a_machine_with_units_gets_one(podman: str, supervisor: Supervisor, file: str, rendered: Any) -> None:
+    *_, start = do("container", replace(INITIALISED, ready=replace(READY, podman=podman, units=True)))
+    assert start.arguments[6] == file
+    assert start.stdin == rendered(replace(spec_of(), podman=podman, supervisor=supervisor))
+
+
+@pytest.mark.parametrize("podman", ["4.3.1", "5.4.2"])
+def test_a_machine_without_units_gets_none(podman: str) -> None:
+    *_, start = do("container", replace(INITIALISED, ready=replace(READY, podman=podman)))
+    assert (start.arguments[6], start.stdin) == ("", "")
+
+
+WITH_UNITS = replace(READY, podman="4.3.1", units=True)
+UNDER = replace(spec_of(), supervisor=Supervisor.UNIT)
+SUPERVISED = state(
+    ready=WITH_UNITS,
+    container=container(labels={**container().labels, "pgberth.spec": UNDER.hash}, supervised=True),
+    spec={**spec_file(), "hash": UNDER.hash, "supervisor": Supervisor.UNIT},
+    units=definition(UNDER).digests,
+)
+LOST: dict[str, dict[str, str]] = {
+    "no file at all": {},
+    "no link": {definition(UNDER).file: definition(UNDER).digests[definition(UNDER).file]},
+    "another text": dict.fromkeys(definition(UNDER).digests, "0" * 64),
+    "one of another supervisor besides": {**definition(UNDER).digests, f"{layout.QUADLETS}/pgberth-acme.container": ""},
+}
+
+
+def test_a_running_tenant_with_its_unit_is_left_alone() -> None:
+    assert do("container", SUPERVISED) == []
+
+
+@pytest.mark.parametrize("units", LOST.values(), ids=LOST)
+def test_a_lost_or_edited_unit_is_written_again_while_the_tenant_runs_on(units: dict[str, str]) -> None:
+    (write,) = do("container", replace(SUPERVISED, units=units))
+    unit = definition(UNDER)
+    assert write.locked
+    assert (write.arguments[:2], write.stdin) == ([unit.file, unit.link], unit.text)
+    assert write.arguments[2:] == sorted(set(units) - set(unit.digests))
+    assert "start" not in write.script.split()
+
+
+def test_a_running_tenant_of_another_spec_keeps_the_unit_that_carries_it() -> None:
+    assert do("container", replace(SUPERVISED, units={}), replace(ACME, port=5599)) == []
 
 
 def test_a_container_that_runs_for_nobody_is_made_anew() -> None:
     commands_sent = do("container", state(container=container(attended=False)))
-    assert started(commands_sent)[5:] == spec_of().arguments()
+    assert started(commands_sent)[7:] == spec_of().arguments()
 
 
 DOWN = ["created", "exited", "stopped", "dead"]
@@ -229,8 +285,20 @@ DOWN = ["created", "exited", "stopped", "dead"]
 def test_a_container_that_does_not_run_is_made_anew(status: str) -> None:
     found = state(container=container(status=status, pid=0, exit_code=1, process={}), marker={}, server=None)
     commands_sent = do("container", found)
-    assert started(commands_sent)[5:] == spec_of().arguments()
-    assert SPEC not in [command.arguments[0] for command in commands_sent]  # it names that spec already
+    assert started(commands_sent)[7:] == spec_of().arguments()
+    assert SPEC not in commands_sent[0].files  # it names that spec already
+
+
+@pytest.mark.parametrize(
+    ("edited", "says"),
+    [
+        ({"generation": 7}, "says generation 7, and its container runs on generation 1"),
+        ({"major": 17}, "says major 17, and its container runs on major 18"),
+    ],
+)
+def test_a_spec_file_that_what_runs_speaks_against_is_not_believed(edited: dict[str, Any], says: str) -> None:
+    (refused,) = do("container", state(spec={**spec_file(), **edited}))
+    assert refused.refusal.startswith(f"acme: ~/{SPEC} {says}\nHINT: nothing was done; ")
 
 
 def test_a_container_that_does_not_run_takes_up_a_change_at_once() -> None:

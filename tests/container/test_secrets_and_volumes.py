@@ -55,6 +55,17 @@ def test_a_password_that_is_there_is_never_replaced_and_an_empty_one_is(machine:
     assert len(after["app-v1"]) == 33
 
 
+def test_a_password_that_others_may_read_is_closed_and_kept(machine: FakePrograms) -> None:
+    place = make_secrets(machine)
+    before = (place / "app-v1").read_text()
+    (place / "app-v1").chmod(0o644)
+    (command,) = do("passwords", state(modes={"secrets/app-v1": "644", "secrets/monitor-v1": "600"}))
+    assert command.locked
+    assert machine.run(command).returncode == 0
+    assert stat.S_IMODE((place / "app-v1").stat().st_mode) == 0o600
+    assert (place / "app-v1").read_text() == before
+
+
 def test_the_passwords_are_read_back_as_they_were_made(machine: FakePrograms) -> None:
     place = make_secrets(machine)
     here = host(state())
@@ -90,6 +101,8 @@ def initialise(machine: FakePrograms, owner: str, *, exists: bool = True) -> sub
         ("volume inspect *Labels*", owner, 0),
         ("volume inspect *Mountpoint*", str(place), 0),
     )
+    machine.also("podman", "volume create *", f"[ ! -d {place} ] || exit 125")
+    machine.also("podman", "volume rm *", f"rmdir {place}")
     return machine.run(do("volume", STORED)[0])
 
 
@@ -107,7 +120,7 @@ def test_a_new_volume_is_made_with_its_owner_and_generation_on_it(machine: FakeP
 def test_a_killed_deploys_container_goes_before_the_volume_it_writes_to(machine: FakePrograms) -> None:
     volumes(machine, "acme-data-g1")
     assert initialise(machine, "acme").returncode == 0
-    assert machine.asked()[:2] == [["image", "exists", IMAGE.id], ["rm", "--force", "--time", "5", "acme-init"]]
+    assert machine.asked()[1:3] == [["image", "exists", IMAGE.id], ["rm", "--force", "--time", "5", "acme-init"]]
     assert verbs(machine)[-3:] == ["volume rm", "volume create", "run --rm"]
 
 
@@ -118,7 +131,7 @@ def test_a_volume_that_is_not_known_as_the_tenants_is_never_removed(machine: Fak
     assert done.returncode == 1
     assert done.stderr.startswith("acme: volume acme-data-g1 is another's")
     assert "HINT: nothing was removed" in done.stderr
-    assert not {"volume rm", "volume create", "run --rm"} & set(verbs(machine))
+    nothing_was_done(machine)
 
 
 # 0: what was begun has come to its end since it was looked at, and is taken as it is.
@@ -128,7 +141,20 @@ def test_a_volume_that_got_its_marker_meanwhile_is_never_removed(machine: FakePr
     volumes(machine, "acme-data-g1")
     (machine.home / "acme-data-g1" / layout.MARKER).write_text(text)
     assert initialise(machine, "acme").returncode == code
-    assert not {"volume rm", "volume create", "run --rm"} & set(verbs(machine))
+    nothing_was_done(machine)
+
+
+def nothing_was_done(machine: FakePrograms) -> None:
+    """But to try once whether the volume is there."""
+    assert not {"volume rm", "run --rm"} & set(verbs(machine))
+    assert verbs(machine).count("volume create") == 1
+
+
+def test_an_image_that_is_gone_is_named_where_podman_finds_none(machine: FakePrograms) -> None:
+    machine.answer("podman", ("run *", "", 125), ("image exists *", "", 1))
+    done = machine.run(do("volume", STORED)[0])
+    assert done.returncode == 1
+    assert f"acme: image {IMAGE.id} is not in podman's store any more\nHINT:" in done.stderr
 
 
 def list_volumes(machine: FakePrograms) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pgberth.container.spec import ContainerSpec, hardening
+from pgberth.container.supervisor import Supervisor
 from pgberth.database.configuration import restart_files
 from pgberth.model.image import Image
 from pgberth.model.profile import PROFILES, Profile
@@ -28,17 +29,21 @@ GOLDEN = [
     "--stop-signal=SIGINT",
     "--log-driver=k8s-file",
     "--log-opt=max-size=10mb",
+    "--log-opt=path=/home/pgberth/.local/share/pgberth/tenants/acme/server.log",
     "--userns=keep-id:uid=101,gid=101",
     "--cap-drop=all",
     "--security-opt=no-new-privileges",
     "--read-only",
     "--read-only-tmpfs=false",
-    "--tmpfs=/tmp:mode=1777,nosuid,nodev,noexec,size=64m",
-    "--tmpfs=/run/postgresql:mode=1777,nosuid,nodev,noexec,size=1m",
-    "--tmpfs=/dev/shm:mode=1777,nosuid,nodev,noexec,size=128m",
+    "--mount=type=tmpfs,destination=/tmp,tmpfs-mode=1777,tmpfs-size=64m,noexec,chown=true",
+    "--mount=type=tmpfs,destination=/run/postgresql,tmpfs-mode=1777,tmpfs-size=1m,noexec,chown=true",
+    "--mount=type=tmpfs,destination=/dev/shm,tmpfs-mode=1777,tmpfs-size=128m,noexec,chown=true",
     "--volume=acme-data-g1:/var/lib/postgresql:Z",
     "--volume=/home/pgberth/.local/share/pgberth/tenants/acme/etc:/etc/pgberth:ro,Z",
     "--publish=127.0.0.1:5501:5432",
+    "--health-cmd=exec /usr/lib/postgresql/18/bin/psql -XAtq -h /run/postgresql -U postgres -d postgres -c 'SELECT 1'",
+    "--health-interval=disable",
+    "--health-start-period=300s",
     "--user=101:101",
     "--entrypoint=/etc/pgberth/guard.sh",
     "--label=pgberth.spec={hash}",
@@ -46,6 +51,7 @@ GOLDEN = [
     "/usr/lib/postgresql/18/bin",
     "/var/lib/postgresql/18/data",
     "/etc/pgberth",
+    "acme",
 ]
 
 
@@ -115,6 +121,7 @@ NEEDS_A_NEW_CONTAINER: dict[str, Callable[[], ContainerSpec]] = {
     "another home": lambda: replace(spec_of(), home="/srv/pgberth"),
     "limits that can be enforced now": lambda: replace(spec_of(), limits=True),
     "a podman that restarts safely": lambda: replace(spec_of(), podman="5.0.0"),
+    "another supervisor": lambda: replace(spec_of(), supervisor=Supervisor.UNIT),
     "another setting": lambda: with_files(**{"postgresql.conf": "shared_buffers = '65MB'\n"}),
     "another guard": lambda: with_files(**{"guard.sh": "#!/bin/sh\n"}),
     "one file more": lambda: with_files(**{"more.conf": ""}),
@@ -146,7 +153,8 @@ def test_the_fingerprint_stays_with_everything_else(change: str) -> None:
 
 def test_the_fingerprint_changes_with_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     small = PROFILES["small"]
-    bigger = Profile("bigger", shm="1g", memory="1g", pids=small.pids, settings=small.settings)
+    settings = {**small.settings, "maintenance_work_mem": "64MB"}  # the size of /dev/shm follows it
+    bigger = Profile("bigger", small.rows, memory="1g", pids=small.pids, settings=settings)
     monkeypatch.setitem(PROFILES, "bigger", bigger)
     assert of(profile_name="bigger").hash != spec_of().hash
 

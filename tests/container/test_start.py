@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import subprocess
 import time
@@ -18,13 +19,20 @@ from tests.sample import IMAGE, READY
 
 START = commands.script("container/start.sh")
 DIRECTORY = layout.directory("acme")
+VOLUME = layout.volume("acme", 1)
+SERVICE = "pgberth-acme.service"
+QUADLET = f"{layout.QUADLETS}/pgberth-acme.container"
+PLAIN = f"{layout.UNITS}/{SERVICE}"
+WANTED = f"{layout.UNITS}/default.target.wants/{SERVICE}"
 
 
-def start(machine: FakePrograms, port: int, seconds: int = 3, unit: str = "") -> subprocess.CompletedProcess[str]:
+def start(
+    machine: FakePrograms, port: int, seconds: int = 3, unit: str = "", file: str = ""
+) -> subprocess.CompletedProcess[str]:
     place = machine.home / DIRECTORY
     place.mkdir(parents=True, exist_ok=True)
-    arguments = ["acme", IMAGE.bindir, f"{port:04X}", str(seconds), f"{DIRECTORY}/previous.log", "--detach", IMAGE.id]
-    return machine.run(START, *arguments, stdin=unit)
+    told = ["acme", IMAGE.bindir, f"{port:04X}", str(seconds), VOLUME, layout.log("acme"), file]
+    return machine.run(START, *told, "--detach", IMAGE.id, stdin=unit)
 
 
 @pytest.fixture
@@ -42,7 +50,7 @@ def containers(
         "podman",
         ("container exists *", "", 0 if there else 1),
         ("container inspect *", status, 0),
-        ("logs *", "FATAL:  could not create any TCP/IP sockets", 0),
+        ("volume inspect *", str(machine.home / "volume"), 0),
         *more,
     )
 
@@ -56,13 +64,12 @@ def test_a_container_is_run_and_waited_for(machine: FakePrograms, free_port: int
     assert not [call for call in machine.asked() if call[0] == "rm"]
 
 
-def test_an_old_container_goes_first_and_its_last_words_are_kept(machine: FakePrograms, free_port: int) -> None:
+def test_an_old_container_goes_first(machine: FakePrograms, free_port: int) -> None:
     containers(machine, there=True)
     machine.answer("nsenter", ("*", "1", 0))
     assert start(machine, free_port).returncode == 0
     verbs = [call[0] for call in machine.asked()]
-    assert verbs.index("logs") < verbs.index("rm") < verbs.index("run")
-    assert "could not create" in (machine.home / DIRECTORY / "previous.log").read_text()
+    assert verbs.index("rm") < verbs.index("run")
 
 
 def test_a_port_that_is_taken_is_said_with_its_owner_and_nothing_is_started(machine: FakePrograms) -> None:
@@ -91,13 +98,28 @@ def test_a_podman_that_refuses_to_run_it_is_a_failure(machine: FakePrograms, fre
     assert start(machine, free_port).returncode == 1
 
 
-def test_a_server_that_ends_at_once_is_said_with_its_last_words(machine: FakePrograms, free_port: int) -> None:
+def logged(*lines: str) -> str:
+    """Lines of the server's log as podman writes them."""
+    return "".join(f"2026-11-25T12:00:00.000000000+00:00 stderr F {line}\n" for line in lines)
+
+
+def speaking(machine: FakePrograms, program: str, when: str, *lines: str) -> None:
+    """The server says these lines when it is started by this program."""
+    log = machine.home / layout.log("acme")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(logged("LOG:  of a former life"))
+    machine.also(program, when, f"printf '%s' {shlex.quote(logged(*lines))} >> {shlex.quote(str(log))}")
+
+
+def test_a_server_that_ends_at_once_is_said_with_its_last_words_and_no_older_ones(
+    machine: FakePrograms, free_port: int
+) -> None:
     containers(machine, status="0 exited 75")
+    speaking(machine, "podman", "run *", "FATAL:  could not create any TCP/IP sockets")
     done = start(machine, free_port)
     assert done.returncode == 1
-    assert "acme: the server ended with exit code 75 before it answered; its last words:" in done.stderr
-    assert "could not create any TCP/IP sockets" in done.stderr
-    assert "HINT: no data was touched" in done.stderr
+    words = "acme: the server ended with exit code 75 before it answered; its last words:"
+    assert f"{words}\nFATAL:  could not create any TCP/IP sockets\nHINT: no data was touched" in done.stderr
 
 
 def test_a_server_that_never_answers_is_given_up_in_its_own_words(machine: FakePrograms, free_port: int) -> None:
@@ -121,24 +143,70 @@ def test_a_server_is_asked_through_podman_where_the_namespaces_are_closed(
 UNIT = "[Container]\nContainerName=acme\nPodmanArgs=--label=x=50%%\n"
 
 
+@pytest.mark.parametrize("file", [QUADLET, PLAIN])
 def test_where_systemd_supervises_the_unit_is_written_and_started_instead(
-    machine: FakePrograms, free_port: int
+    machine: FakePrograms, free_port: int, file: str
 ) -> None:
     containers(machine)
     machine.answer("nsenter", ("*", "1", 0))
     machine.answer("systemctl")
-    assert start(machine, free_port, unit=UNIT).returncode == 0
-    place = machine.home / ".config/containers/systemd"
-    assert (place / "acme.container").read_text() == UNIT
-    assert [path.name for path in place.iterdir()] == ["acme.container"]
+    assert start(machine, free_port, unit=UNIT, file=file).returncode == 0
+    assert (machine.home / file).read_text() == UNIT
+    assert [path.name for path in (machine.home / file).parent.iterdir() if path.is_file()] == [Path(file).name]
+    # Quadlet's generator does this itself, from the unit's [Install].
+    assert (machine.home / WANTED).is_symlink() is (file == PLAIN)
     assert [call[1] for call in machine.asked("systemctl")] == ["stop", "reset-failed", "daemon-reload", "start"]
     assert not [call for call in machine.asked() if call[0] == "run"]
 
 
-def test_a_unit_that_does_not_start_is_a_failure(machine: FakePrograms, free_port: int) -> None:
+@pytest.mark.parametrize("file", [QUADLET, PLAIN, ""])
+def test_what_another_supervisor_left_is_gone_before_this_one_starts(
+    machine: FakePrograms, free_port: int, file: str
+) -> None:
+    containers(machine, there=True)
+    machine.answer("nsenter", ("*", "1", 0))
+    machine.answer("systemctl")
+    for other in (QUADLET, PLAIN, WANTED):
+        (machine.home / other).parent.mkdir(parents=True, exist_ok=True)
+        (machine.home / other).write_text("of another supervisor\n")
+    assert start(machine, free_port, unit=UNIT if file else "", file=file).returncode == 0
+    left = {path.relative_to(machine.home).as_posix() for path in machine.home.rglob("pgberth-acme.*")}
+    assert left == ({file} - {""}) | ({WANTED} if file == PLAIN else set())
+    calls = [call[1] for call in machine.asked("systemctl")]
+    assert calls[:2] == ["stop", "reset-failed"]
+    assert "daemon-reload" in calls
+
+
+def test_a_unit_that_does_not_start_is_a_failure_with_systemds_own_words(machine: FakePrograms, free_port: int) -> None:
     containers(machine)
-    machine.answer("systemctl", ("--user start *", "", 1), ("*", "", 0))
-    assert start(machine, free_port, unit=UNIT).returncode == 1
+    machine.answer(
+        "systemctl",
+        ("--user start *", "", 1),
+        ("--user show *", "exit-code", 0),
+        ("--user status *", "volume acme-data-g1 is gone", 3),
+        ("*", "", 0),
+    )
+    done = start(machine, free_port, unit=UNIT, file=QUADLET)
+    assert done.returncode == 1
+    assert f"acme: its unit {SERVICE} did not start: exit-code\nvolume acme-data-g1 is gone\nHINT: " in done.stderr
+
+
+def test_a_server_that_systemd_starts_again_is_waited_for(machine: FakePrograms, free_port: int) -> None:
+    containers(machine, status="0 exited 137")
+    machine.answer("systemctl", ("--user is-active *", "activating", 3), ("*", "", 0))
+    done = start(machine, free_port, seconds=1, unit=UNIT, file=PLAIN)
+    assert done.returncode == 1
+    assert "acme: the server did not answer within 1 s" in done.stderr
+
+
+def test_a_server_that_systemd_gave_up_is_given_up(machine: FakePrograms, free_port: int) -> None:
+    containers(machine, status="")
+    machine.answer("systemctl", ("--user is-active *", "failed", 3), ("--user show *", "76", 0), ("*", "", 0))
+    speaking(machine, "systemctl", "--user start *", "pgberth: this volume was never initialised; not starting")
+    done = start(machine, free_port, unit=UNIT, file=PLAIN)
+    assert done.returncode == 1
+    words = "acme: the server ended with exit code 76 before it answered; its last words:"
+    assert f"{words}\npgberth: this volume was never initialised; not starting\nHINT: " in done.stderr
 
 
 def test_systemd_is_not_asked_where_it_does_not_supervise(machine: FakePrograms, free_port: int) -> None:
@@ -147,6 +215,32 @@ def test_systemd_is_not_asked_where_it_does_not_supervise(machine: FakePrograms,
     machine.answer("systemctl", ("*", "", 1))
     assert start(machine, free_port).returncode == 0
     assert machine.asked("systemctl") == []
+
+
+@pytest.mark.parametrize("file", [QUADLET, PLAIN, ""])
+def test_a_volume_that_is_gone_is_said_and_no_empty_one_is_made(
+    machine: FakePrograms, free_port: int, file: str
+) -> None:
+    containers(machine, there=True)
+    machine.answer("podman", ("volume inspect *", "", 125), ("*", "", 0))
+    machine.answer("systemctl")
+    done = start(machine, free_port, unit=UNIT if file else "", file=file)
+    assert done.returncode == 1
+    assert done.stderr.startswith("acme: its volume acme-data-g1 is gone\nHINT: nothing was started")
+    assert not [call for call in machine.asked() if call[0] in ("rm", "run")]
+    assert "start" not in [call[1] for call in machine.asked("systemctl")]
+
+
+def test_a_volume_of_another_tenant_is_refused(machine: FakePrograms, free_port: int) -> None:
+    containers(machine, there=True)
+    volume = machine.home / "volume"
+    volume.mkdir()
+    (volume / layout.MARKER).write_text('{"tenant": "globex", "generation": 1}\n')
+    done = start(machine, free_port)
+    assert done.returncode == 1
+    assert done.stderr.startswith("acme: its volume acme-data-g1 was initialised for another: {")
+    assert "HINT: nothing was started; runbooks/foreign-volume.md" in done.stderr
+    assert not [call for call in machine.asked() if call[0] in ("rm", "run")]
 
 
 def test_nothing_is_taken_away_where_the_image_is_gone(machine: FakePrograms, free_port: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from typing import Any
 
 from pyinfra import host, state
 from pyinfra.api import StringCommand
@@ -10,8 +11,10 @@ from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.facts import FactBase
 
 from pgberth import commands
+from pgberth.commands import File
 from pgberth.container.state import TenantState
 from pgberth.model import layout
+from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 
@@ -41,14 +44,30 @@ class TenantLook(FactBase[TenantState | None]):
         return None
 
 
-_PSQL = """exec podman exec -i "$1" "$2/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres -d postgres -f -
-"""
+class ServerLook(FactBase[list[str]]):
+    """What the server of a running container answers to the probe, line by line; nothing where it does not."""
+
+    def command(self, tenant: str, pid: int, bindir: str) -> StringCommand:
+        told = layout.container(tenant), str(pid), bindir, DATABASE
+        return commands.shell(f"({commands.script('container/psql.sh')}) 2>&1; exit 0", *told, timeout=40)
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+
 _READ_SECRETS = 'cd "$1" && for name in *; do printf "%s %s\\n" "$name" "$(cat "$name")"; done'
 
 
 class Berth:
     """
-    A tenant on its machine during one run. Looked at once, and again after each change.
+    A tenant on its machine during one run. Looked at once, and again after each change whose outcome is not certain.
+
+    Certain is what a command has written by itself: the run's lock is taken before the first look, when whatever a
+    killed run had left working has ended, so that nobody else changes the tenant meanwhile.
 
     + probe: SQL whose one row, a JSON object, tells what the database rooms want to know
     """
@@ -59,6 +78,7 @@ class Berth:
         self.changed = False
         self._seen: TenantState | None = None
         self._seen_executing = False
+        self._before: TenantState | None = None
         self._secrets: dict[str, Secret] = {}
 
     def __repr__(self) -> str:
@@ -68,19 +88,41 @@ class Berth:
         """The tenant's state, remembered until something changes."""
         # What was seen while changes were detected is old by the time they are made.
         if self._seen is None or self._seen_executing != state.is_executing:
-            self._seen_executing = state.is_executing
-            try:
-                self._seen = host.get_fact(
-                    TenantLook,
-                    tenant=self.tenant.name,
-                    _stdin=StringIO(self.probe),
-                    # In the prepare phase of a fresh machine there is nothing to ask yet.
-                    _ignore_errors=not state.is_executing,
-                )
-            except PyinfraError:
-                # pyinfra has told what went wrong, and that this was the run's last host: as a stack trace, from here.
-                self._seen = None
+            before = self._before if self._seen_executing == state.is_executing else None
+            self._seen_executing, self._before = state.is_executing, None
+            self._seen = (self._server_again(before) if before is not None else None) or self._whole()
         return self._seen
+
+    def _whole(self) -> TenantState | None:
+        try:
+            seen: TenantState | None = host.get_fact(
+                TenantLook,
+                tenant=self.tenant.name,
+                _stdin=StringIO(self.probe),
+                # In the prepare phase of a fresh machine there is nothing to ask yet.
+                _ignore_errors=not state.is_executing,
+            )
+        except PyinfraError:
+            # pyinfra has told what went wrong, and that this was the run's last host: as a stack trace, from here.
+            return None
+        return seen
+
+    def _server_again(self, before: TenantState) -> TenantState | None:
+        """The state after a change in the database alone; None where the server does not tell."""
+        told = self._inside(before)
+        output = host.get_fact(ServerLook, tenant=self.tenant.name, **told, _stdin=StringIO(self.probe))
+        try:
+            return before.with_server(output)
+        except ValueError:
+            return None
+
+    @staticmethod
+    def _inside(seen: TenantState | None) -> dict[str, Any]:
+        """How the container's own psql is reached."""
+        container = seen.container if seen is not None else None
+        if container is None:
+            return {"pid": 0, "bindir": ""}
+        return {"pid": container.pid, "bindir": container.labels.get(layout.BINDIR_LABEL, "")}
 
     @property
     def port(self) -> int:
@@ -88,31 +130,85 @@ class Berth:
         seen = self.look()
         return int(seen.spec.get("port", self.tenant.port)) if seen is not None else self.tenant.port
 
+    @property
+    def login(self) -> str:
+        """The role the app logs in as now; the other is idle, but for the length of a rotation."""
+        seen = self.look()
+        return layout.app_login(seen.spec if seen is not None else {})
+
     def forget(self) -> None:
         """What was seen holds no longer: something is about to change."""
         self.changed = True
-        self._seen = None
+        self._seen = self._before = None
 
-    def change(self, text: str, *arguments: str, timeout: int = 120, stdin: str = "") -> StringCommand:
-        """A script that changes this tenant, under its command lock; what was seen before is forgotten."""
+    def forget_server(self) -> None:
+        """The same, where only what is in the database changes."""
+        seen = self._seen or self._before
         self.forget()
+        if seen is not None and seen.container is not None and seen.container.running:
+            self._before = seen
+
+    def change(
+        self,
+        text: str,
+        *arguments: str,
+        timeout: int = 120,
+        stdin: str | None = None,
+        after: TenantState | None = None,
+    ) -> StringCommand:
+        """
+        A script that changes this tenant, under its command lock; what was seen before is forgotten.
+
+        + after: what a look would find once it is done, where that is certain. A command that fails ends the tenant's
+          run, so that nobody acts on it then
+        """
+        self.forget()
+        self._seen = after
         return commands.locked(self.tenant.name, text, *arguments, timeout=timeout, stdin=stdin)
 
-    def superuser(self, script: str) -> StringCommand:
+    def now(self, command: StringCommand) -> list[str] | None:
+        """
+        Run a command at once, for work that has to go on whatever comes of it; None where it succeeded.
+
+        A command that an operation yields ends the operation where it fails. The value is what it said.
+        """
+        done, output = host.run_shell_command(
+            command, print_output=state.print_output, print_input=state.print_input, **command.connector_arguments
+        )
+        if done:
+            return None
+        self.forget()  # whatever it was expected to leave
+        return output.stderr_lines or ["it failed without a word"]
+
+    def superuser(self, script: str, timeout: int = 120) -> StringCommand:
         """A psql script as the superuser over the socket; it comes on stdin, so that nothing of it is in an argv."""
-        seen = self.look()
-        labels = seen.container.labels if seen is not None and seen.container is not None else {}
-        return self.change(_PSQL, layout.container(self.tenant.name), labels.get(layout.BINDIR_LABEL, ""), stdin=script)
+        told = self._inside(self.look())
+        self.forget_server()
+        names = layout.container(self.tenant.name), str(told["pid"]), told["bindir"], "postgres"
+        text = commands.script("container/psql.sh")
+        return commands.locked(self.tenant.name, text, *names, timeout=timeout, stdin=script)
 
     def write(self, path: str, text: str, mode: str = "0600") -> StringCommand:
         """Replace a file of this tenant atomically; the text travels on stdin."""
+        return self.write_files(File(path, text, mode))
+
+    def write_files(self, *files: File) -> StringCommand:
+        """Replace files of this tenant, each atomically, in this order."""
+        seen = self._seen
         self.forget()
-        return commands.write_file(self.tenant.name, path, text, mode)
+        for file in files:
+            path = file.path.removeprefix(f"{layout.directory(self.tenant.name)}/")
+            seen = seen.with_file(path, file.text, file.mode) if seen is not None else None
+        self._seen = seen
+        return commands.write_files(self.tenant.name, files)
 
     def secret(self, kind: str) -> Secret | None:
         """The stored secret of that kind, e.g. "app", that the spec file names; None where there is none."""
         seen = self.look()
-        name = layout.secret_names(seen.spec if seen is not None else {}).get(kind, "")
+        return self.stored(layout.secret_names(seen.spec if seen is not None else {}).get(kind, ""))
+
+    def stored(self, name: str) -> Secret | None:
+        """The secret in that file, e.g. "app-v2"; None where there is none."""
         if name not in self._secrets:
             self._secrets = self._read_secrets()
         return self._secrets.get(name)

@@ -13,6 +13,7 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.container.facts import Berth
+from pgberth.held import LAPSE
 from pgberth.model import layout
 from pgberth.model.problems import Problem
 
@@ -36,7 +37,7 @@ def ours(berth: Berth, verb: str) -> Commands:
     who = f"{getpass.getuser()}@{socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC ({verb})"
     script = commands.script("container/hold.sh")
     # Longer than any run: the end of standard input ends it.
-    command = commands.shell(script, directory, tenant.name, who, str(WAIT), timeout=86_400)
+    command = commands.shell(script, directory, tenant.name, who, str(WAIT), str(LAPSE), timeout=86_400)
     connector: Any = host.connector  # one of ours: the inventory makes no others for tenants
     held, said = connector.hold(command)
     if said == "held":
@@ -53,6 +54,6 @@ def _why_not(tenant: str, said: str) -> Problem | None:
     if said == "orphan":
         fact = f"{tenant}: a command that a killed run left behind is still working on it"
         return Problem(fact, f"see which: lslocks | grep {layout.lock_file(tenant)}; then run the deploy again")
-    if "does not exist" in said:
+    if "does not exist" in said or "has no home" in said:
         return None  # no account, so no tenant to be locked; the next operation says what to do
     return Problem(f"{tenant}: its lock could not be taken: {said or 'no answer'}", "run the deploy again")

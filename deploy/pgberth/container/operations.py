@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import operation
+from pyinfra.api import StringCommand, operation
 
 from pgberth import commands
 from pgberth.commands import Commands
-from pgberth.container import quadlet
+from pgberth.container.boot import unit_written
 from pgberth.container.facts import Berth
+from pgberth.container.launch import Launch, spec_text
 from pgberth.container.spec import ContainerSpec, hardening
 from pgberth.container.state import TenantState
+from pgberth.container.supervisor import supervisor_of
 from pgberth.model import layout
 from pgberth.model.image import BuiltImage
 from pgberth.model.problems import Problem
+from pgberth.model.profile import for_major
 from pgberth.model.tenant import Tenant
 
 # Made on the machine itself, from the kernel's randomness: a new secret travels nowhere.
@@ -34,6 +38,8 @@ done
 sync .
 """
 
+_CLOSE_SECRETS = 'cd "$HOME/$1/secrets" && shift && chmod 0600 -- "$@"'
+
 
 @operation()
 def secrets_exist(berth: Berth) -> Commands:
@@ -48,7 +54,19 @@ def secrets_exist(berth: Berth) -> Commands:
     wanted = layout.secret_names(state.spec)
     missing = [name for name in wanted.values() if name not in state.secrets]
     if missing:
-        yield berth.change(_MAKE_SECRETS, layout.directory(berth.tenant.name), *missing)
+        yield make_secrets(berth, *missing)
+    if loose := [name for name in wanted.values() if state.modes.get(f"secrets/{name}", "600") != "600"]:
+        for name in loose:
+            found = state.modes[f"secrets/{name}"]
+            host.log(f"{berth.tenant.name}: repairing: secrets/{name} has mode 0{found}, wanted 0600")
+        yield berth.change(_CLOSE_SECRETS, layout.directory(berth.tenant.name), *loose)
+
+
+def make_secrets(berth: Berth, *names: str) -> StringCommand:
+    """A new secret in each of these files; one that is there stays."""
+    seen = berth.look()
+    after = replace(seen, secrets=seen.secrets.union(names)) if seen is not None else None
+    return berth.change(_MAKE_SECRETS, layout.directory(berth.tenant.name), *names, after=after)
 
 
 def not_ready(tenant: Tenant) -> Problem:
@@ -69,37 +87,6 @@ for name in $(printf '%s' "$names" | sort -Vr); do
   printf '%s %s\\n' "$name" "$(cat "$place/$2" 2>/dev/null)"
 done"""
 
-# A killed deploy's one-shot container goes first: it may still be writing to the volume that is scrapped.
-_INITIALISE = """set -eu
-init=$1 volume=$2 tenant=$3 generation=$4; shift 4
-for image in "$@"; do
-  case $image in sha256:*) podman image exists "$image" && continue ;; *) continue ;; esac
-  echo "$tenant: image $image is not in podman's store any more" >&2
-  echo "HINT: run the deploy without --limit; it builds the image anew" >&2
-  exit 1
-done
-podman rm --force --time 5 "$init" >/dev/null 2>&1 || true
-# podman 4 forgets a container killed while it was being created, but its monitor and runtime live on.
-for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $init "); do
-  pkill -KILL -P "$pid" || true; kill -KILL "$pid" || true
-done
-if podman volume exists "$volume"; then
-  owner=$(podman volume inspect --format '{{ index .Labels "pgberth.tenant" }}' "$volume")
-  place=$(podman volume inspect --format '{{ .Mountpoint }}' "$volume")
-  # What a killed deploy had begun may have come to its end since it was looked at: then there is nothing to do.
-  if [ "$owner" = "$tenant" ] && grep -qs '"tenant": "'"$tenant"'",' "$place/MARKER"; then exit 0; fi
-  if [ "$owner" != "$tenant" ] || [ -e "$place/MARKER" ]; then
-    echo "$tenant: volume $volume is another's, or has been initialised since it was looked at" >&2
-    echo "HINT: nothing was removed; run the deploy again, then see runbooks/foreign-volume.md" >&2
-    exit 1
-  fi
-  podman volume rm "$volume" >/dev/null
-fi
-podman volume create --label "pgberth.tenant=$tenant" --label "pgberth.generation=$generation" "$volume" >/dev/null
-runtime=$(sed -n 's/^ *"runtime": "\\([a-z]*\\)".*/\\1/p' "$HOME/MACHINE_FILE" 2>/dev/null || true)
-exec podman ${runtime:+--runtime "$runtime"} run "$@"
-""".replace("MARKER", layout.MARKER).replace("MACHINE_FILE", layout.MACHINE_FILE)
-
 
 @operation()
 def volume_initialised(berth: Berth) -> Commands:
@@ -112,33 +99,45 @@ def volume_initialised(berth: Berth) -> Commands:
     if state is None or state.ready is None:
         return
     tenant = berth.tenant
-    if problem := _foreign(tenant, state):  # before anything is sent to a container of that name
+    if problem := foreign(tenant, state):  # before anything is sent to a container of that name
         yield commands.refuse(problem)
         return
     if state.generation is not None:
         return
-    done, output = host.run_shell_command(commands.shell(_VOLUMES, tenant.name, layout.MARKER, timeout=60))
-    if not done:
-        yield commands.refuse(Problem(f"{tenant.name}: podman does not list volumes: {output.stderr}"))
+    volumes = _volumes(tenant, state)
+    if isinstance(volumes, Problem):
+        yield commands.refuse(volumes)
         return
     image = usable_image(tenant, state)
     if isinstance(image, Problem):
         yield commands.refuse(image)
         return
-    volumes = [line.partition(" ") for line in output.stdout_lines]
-    marked = [(name, text) for name, _, text in volumes if text.strip()]
+    marked = [(name, text) for name, text in volumes if text.strip()]
     marker = _marker(tenant, *marked[0]) if marked else None
     if isinstance(marker, Problem):
         yield commands.refuse(marker)
         return
     if marker is None:
         marker = {"tenant": tenant.name, "generation": 1, "major": image.major}
-        yield berth.change(_INITIALISE, *_init_arguments(tenant, image, 1), timeout=300, stdin=_script("init.sh"))
+        arguments = _init_arguments(tenant, image, 1)
+        # A volume shows in no look before the spec file names it and a container runs on it.
+        script, stdin = _script("initialise.sh"), _script("init.sh")
+        yield berth.change(script, *arguments, timeout=300, stdin=stdin, after=state)
     if problem := foreign_marker(tenant, image, marker):
         yield commands.refuse(problem)
         return
     told = {"generation": marker["generation"], "major": marker["major"]}
     yield berth.write(layout.spec_file(tenant.name), _spec_text(tenant, image, state, told))
+
+
+def _volumes(tenant: Tenant, state: TenantState) -> list[tuple[str, str]] | Problem:
+    """The tenant's volumes, newest first, each with what its marker says."""
+    if state.no_volume:
+        return []
+    done, output = host.run_shell_command(commands.shell(_VOLUMES, tenant.name, layout.MARKER, timeout=60))
+    if not done:
+        return Problem(f"{tenant.name}: podman does not list volumes: {output.stderr}", "run the deploy again")
+    return [(name, text) for name, _, text in (line.partition(" ") for line in output.stdout_lines)]
 
 
 def _init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[str]:
@@ -217,36 +216,52 @@ def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
     if isinstance(wanted, Problem):
         yield commands.refuse(wanted)
         return
-    if problem := _foreign(tenant, state):
+    if problem := foreign(tenant, state):
         yield commands.refuse(problem)
         return
     if found is not None and found.running and found.attended:
         if found.spec_hash != wanted.hash:
             host.noop(f"pending: recycle (spec {found.spec_hash or 'unknown'} runs, {wanted.hash} is wanted)")
         elif state.spec.get("hash") != wanted.hash:  # the file was lost, and made anew from the volume's marker
-            yield berth.write(layout.spec_file(tenant.name), _running_spec_text(state, wanted))
+            yield berth.write(layout.spec_file(tenant.name), spec_text(Launch.wanted(wanted).body(state.spec)))
+        else:
+            yield from unit_written(berth, state, wanted)
         return
-    for name, text in files.items():
-        yield berth.write(f"{layout.etc(tenant.name)}/{name}", text, "0700" if name.endswith(".sh") else "0600")
-    if state.spec.get("hash") != wanted.hash:
-        yield berth.write(layout.spec_file(tenant.name), _running_spec_text(state, wanted))
-    log = f"{layout.directory(tenant.name)}/previous.log"
-    unit = quadlet.unit(wanted) if wanted.units else ""
-    start = [tenant.name, wanted.image.bindir, f"{tenant.port:04X}", "60", log, *wanted.arguments()]
-    yield berth.change(_script("start.sh"), *start, timeout=150, stdin=unit)
+    launch = Launch.wanted(wanted)
+    yield from launch.written(berth, state.spec)
+    yield launch.start(berth)
 
 
 def wanted_spec(tenant: Tenant, state: TenantState, files: Mapping[str, str]) -> ContainerSpec | Problem:
-    """The container this tenant should have on its machine, or why it can have none."""
+    """The container this tenant should have, or why it can have none. + files: as the newest major takes them."""
     image = usable_image(tenant, state)
     if isinstance(image, Problem) or state.ready is None:
         return image if isinstance(image, Problem) else not_ready(tenant)
+    if problem := _misread(tenant, state):
+        return problem
     if state.spec.get("major", image.major) != image.major:
         fact = f"{tenant.name}: its volume holds PostgreSQL {state.spec['major']}, the image is {image.major}"
         return Problem(fact, "nothing was started; give the tenant an image of the volume's major in the inventory")
-    ready = state.ready
-    units = quadlet.usable(ready.podman, ready.units)
-    return ContainerSpec(tenant, image, state.generation or 1, ready.home, ready.podman, ready.limits, files, units)
+    ready, files = state.ready, {name: for_major(text, image.major) for name, text in files.items()}
+    supervisor, generation = supervisor_of(ready.podman, ready.units), state.generation or 1
+    return ContainerSpec(tenant, image, generation, ready.home, ready.podman, ready.limits, files, supervisor)
+
+
+SPEC_LOST = "run deploy/provision.py --limit {}: it writes the file anew; runbooks/spec-file-is-wrong.md"
+
+
+def _misread(tenant: Tenant, state: TenantState) -> Problem | None:
+    """What the tenant's spec file says against what runs; None where both agree, or nothing runs."""
+    if state.container is None or not state.container.running:
+        return None
+    path = f"~/{layout.spec_file(tenant.name)}"
+    for key, runs in (("generation", state.container.generation), ("major", str(state.marker.get("major", "")))):
+        if runs and key in state.spec and str(state.spec[key]) != runs:
+            fact = f"{tenant.name}: {path} says {key} {state.spec[key]}, and its container runs on {key} {runs}"
+            return Problem(
+                fact, f"nothing was done; put {key} right in that file: {runs}; runbooks/spec-file-is-wrong.md"
+            )
+    return None
 
 
 def usable_image(tenant: Tenant, state: TenantState) -> BuiltImage | Problem:
@@ -254,14 +269,14 @@ def usable_image(tenant: Tenant, state: TenantState) -> BuiltImage | Problem:
     image = state.ready.images.get(tenant.image.tag) if state.ready is not None else None
     if image is None:
         fact = f"{tenant.name}: image {tenant.image.tag} is not on {tenant.machine.name}"
-        return Problem(fact, "run the deploy once without --limit; it builds the image")
+        return Problem(fact, "run the deploy once without --limit; it builds or fetches the image")
     if image.pgvector_is_old and not tenant.allow_old_pgvector:
         fact = f"{tenant.name}: image {tenant.image.tag} carries pgvector {image.pgvector}, 0.8.4 is the floor"
-        return Problem(fact, "use a newer suite, or accept HNSW's known corruption with allow_old_pgvector=True")
+        return Problem(fact, "use a newer image, or accept HNSW's known corruption with allow_old_pgvector=True")
     return image
 
 
-def _foreign(tenant: Tenant, state: TenantState) -> Problem | None:
+def foreign(tenant: Tenant, state: TenantState) -> Problem | None:
     if state.unknown:
         return Problem(f"{tenant.name}: podman cannot tell about its container: {state.unknown}")
     found = state.container
@@ -270,14 +285,3 @@ def _foreign(tenant: Tenant, state: TenantState) -> Problem | None:
         hint = "rename the tenant, or remove that container if nobody needs it: runbooks/foreign-container.md"
         return Problem(fact, hint)
     return None
-
-
-def _running_spec_text(state: TenantState, wanted: ContainerSpec) -> str:
-    body = {
-        **state.spec,
-        "image": wanted.image.id,
-        "port": wanted.tenant.port,
-        "profile": wanted.tenant.profile_name,
-        "hash": wanted.hash,
-    }
-    return json.dumps(body, indent=2, sort_keys=True) + "\n"

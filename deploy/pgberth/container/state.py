@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgberth.machine.facts import Ready
@@ -18,6 +19,8 @@ class ContainerState:
 
     + status: podman's word: created, running, exited, ...
     + process: Cap*, NoNewPrivs and Seccomp of the running server, as /proc tells them
+    + supervised: whether the server runs inside its unit of the account's systemd
+    + arguments: of the `podman run` that made it
     + attended: whether its monitor lives and its port is published; without them it runs for nobody
     """
 
@@ -31,6 +34,8 @@ class ContainerState:
     privileged: bool
     process: Mapping[str, str] = field(default_factory=dict)
     attended: bool = True
+    supervised: bool = False
+    arguments: tuple[str, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -54,11 +59,14 @@ class TenantState:
     + spec: the tenant's spec file, {} where there is none
     + secrets: file names
     + files: path below the tenant's directory -> SHA-256 in hex
+    + units: path below the account's home -> SHA-256 in hex, for each file by which a systemd starts the tenant
     + container: None where there is none
     + unknown: podman's own words where it could not tell
     + marker: the volume's marker as the running container sees it
     + server: the probe's answer; None where the server is down or has no tenant database yet
     + server_said: psql's own words in that case
+    + no_volume: whether podman certainly has none of the tenant's
+    + modes: path below the tenant's directory -> mode, as "600"
     """
 
     ready: Ready | None
@@ -70,15 +78,36 @@ class TenantState:
     marker: Mapping[str, Any]
     server: Mapping[str, Any] | None
     server_said: str
+    modes: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    no_volume: bool = False
 
     @property
     def generation(self) -> int | None:
         return self.spec.get("generation")
 
+    def with_file(self, path: str, text: str, mode: str) -> TenantState | None:
+        """
+        The same once a file below the tenant's directory is written; None where that may change more than the file.
+
+        + mode: as "0600"
+        """
+        if path == layout.SPEC:
+            return replace(self, spec=_spec(text))
+        if self.container is not None and path.startswith("etc/"):
+            return None  # a server may read it
+        files = {**self.files, path: hashlib.sha256(text.encode()).hexdigest()}
+        return replace(self, files=files, modes={**self.modes, path: mode.removeprefix("0")})
+
+    def with_server(self, output: list[str]) -> TenantState | None:
+        """The same with a later answer of the server; None where it is none. Raises ValueError where it is not JSON."""
+        server, _ = _server("\n".join(output))
+        return replace(self, server=server, server_said="") if server is not None else None
+
     @classmethod
     def parse(cls, output: list[str]) -> TenantState:
         """Raises ValueError, LookupError, TypeError or AttributeError where the output is not look.sh's."""
-        sections = _sections(output)
+        sections = sections_of(output)
         told = sections["container"]
         server, said = _server(sections.get("server", ""))
         return cls(
@@ -91,10 +120,14 @@ class TenantState:
             marker=_json_object(sections.get("marker", "")),
             server=server,
             server_said=said,
+            modes=_digests(sections.get("modes", "")),
+            units=_digests(sections["units"]),
+            no_volume=sections.get("volumes") == "none",
         )
 
 
-def _sections(output: list[str]) -> dict[str, str]:
+def sections_of(output: list[str]) -> dict[str, str]:
+    """What a look of ours said, by its `--- name` lines."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in output:
@@ -136,7 +169,14 @@ def _container(text: str, sections: Mapping[str, str]) -> ContainerState:
         privileged=told["HostConfig"]["Privileged"],
         process=dict(line.replace(":", "", 1).split(maxsplit=1) for line in sections.get("process", "").splitlines()),
         attended=bool(sections.get("attended", "yes")),
+        supervised=bool(sections.get("supervised")),
+        arguments=_arguments(told["Config"].get("CreateCommand") or []),
     )
+
+
+def _arguments(command: list[str]) -> tuple[str, ...]:
+    # Options of podman's own may stand before the word.
+    return tuple(command[command.index("run") + 1 :]) if "run" in command else ()
 
 
 def _server(text: str) -> tuple[Mapping[str, Any] | None, str]:

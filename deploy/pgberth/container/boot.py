@@ -1,0 +1,25 @@
+"""What starts a running tenant at boot, and anew after a crash, kept as wanted."""
+
+from __future__ import annotations
+
+from pgberth.commands import Commands
+from pgberth.container.facts import Berth
+from pgberth.container.spec import ContainerSpec
+from pgberth.container.state import TenantState
+from pgberth.container.units import definition
+
+# Arguments: the unit's file, its link or "", files that are not wanted. Nothing is started or stopped.
+_WRITE_UNIT = """set -eu
+mkdir -p "${1%/*}"; cat > "$1.new"; sync "$1.new"; mv -f "$1.new" "$1"
+[ -z "$2" ] || { mkdir -p "${2%/*}"; ln -sf "../${1##*/}" "$2"; }
+shift 2; rm -f "$@"
+systemctl --user daemon-reload
+"""
+
+
+def unit_written(berth: Berth, state: TenantState, wanted: ContainerSpec) -> Commands:
+    """A running tenant's unit is there as wanted; the tenant runs on meanwhile."""
+    unit = definition(wanted)
+    if unit.file and dict(state.units) != unit.digests:
+        others = sorted(set(state.units) - set(unit.digests))
+        yield berth.change(_WRITE_UNIT, unit.file, unit.link, *others, timeout=60, stdin=unit.text)

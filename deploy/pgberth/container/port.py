@@ -1,0 +1,49 @@
+"""A tenant's port: nobody else has it when the tenant is made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from pgberth import commands
+from pgberth.commands import Commands
+from pgberth.container.facts import Berth
+from pgberth.model import layout
+from pgberth.model.load import next_free
+from pgberth.model.problems import Problem
+from pgberth.model.tenant import Tenant
+
+
+@operation()
+def port_free(berth: Berth, asked: Collection[int]) -> Commands:
+    """
+    Nobody listens where the tenant's server is to listen; found before anything of the tenant is made.
+
+    + asked: ports that tenants of the inventory ask for on this machine
+
+    Only a tenant that does not run is asked about: one that runs has its port. start.sh looks again, since somebody may
+    have come in between.
+    """
+    state = berth.look()
+    if state is None or state.ready is None or (state.container is not None and state.container.running):
+        return
+    places = f"{layout.HOME}/tenants"
+    text = commands.script("container/port.sh")
+    done, output = host.run_shell_command(commands.shell(text, str(berth.tenant.port), places, timeout=20))
+    if done and (problem := taken(berth.tenant, output.stdout_lines, asked)):
+        yield commands.refuse(problem)
+
+
+def taken(tenant: Tenant, lines: Iterable[str], asked: Collection[int]) -> Problem | None:
+    """Who has the tenant's port, by port.sh's answer, and the next that nobody has; None where it is free."""
+    told = [line.partition(" ") for line in lines]
+    owner = next((words for what, _, words in told if what == "by"), None)
+    if owner is None:
+        return None
+    others = {int(port) for what, _, port in told if what == "taken" and port.isdigit()}
+    free = next_free(tenant.port, others | set(asked))
+    fact = f"{tenant.name}: port 127.0.0.1:{tenant.port} is taken by {owner}"
+    hint = f"stop it, or give the tenant another port in the inventory, such as {free}, which nobody has"
+    return Problem(fact, f"{hint}; nothing of it was made: runbooks/port-already-taken.md")

@@ -1,0 +1,178 @@
+"""What a tenant's memory plugin should be: its container, its secret and its unit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pgberth.container.entrypoint import entrypoint
+from pgberth.container.spec import RESTART_POLICY_FLOOR, hardening
+from pgberth.container.supervisor import Definition, Supervisor
+from pgberth.container.units import escaped
+from pgberth.model import layout
+from pgberth.model.image import version_of
+from pgberth.model.secret import Secret
+from pgberth.model.sidecar import Sidecar
+from pgberth.model.tenant import Tenant
+from pgberth.model.url import tenant_url, variable
+
+COMPONENT = "memory_plugin"
+PORT = 9100  # inside
+USER = 65532  # nobody in particular: it owns nothing in any image
+SCRIPT = "tenant-entrypoint.sh"
+STOP_TIMEOUT = 3  # seconds; it holds no data, and a reboot must not wait for it
+
+_ETC = "/etc/pgberth"
+_SECRETS = "/run/secrets"
+_URL = "memory_plugin_database_url"
+
+# pasta, the network of podman 5, can lead one port of the machine's loopback into a container. Older podmen have
+# slirp4netns, where the whole of the machine's loopback stands behind one address.
+PASTA_FLOOR = (5, 0)
+_SLIRP_HOST = "10.0.2.2"
+
+
+def way(podman: str, port: int) -> tuple[str, str]:
+    """From a container of its own to a server on loopback: podman's option, and what loopback is called inside."""
+    if version_of(podman) >= PASTA_FLOOR:
+        return f"--network=pasta:-T,{port}", "127.0.0.1"
+    return "--network=slirp4netns:allow_host_loopback=true", _SLIRP_HOST
+
+
+@dataclass(frozen=True)
+class PluginImage:
+    """An image in the account's store. + command: what it runs by itself + uid, gid: whom we run it as"""
+
+    id: str
+    command: tuple[str, ...]
+    uid: int = USER
+    gid: int = USER
+
+
+@dataclass(frozen=True)
+class SidecarSpec:
+    """
+    The wanted container of a tenant's memory plugin.
+
+    + server_port: where the tenant's server listens
+    + home, podman, limits, supervisor: see ContainerSpec
+    + login, password: the app's
+    """
+
+    tenant: Tenant
+    sidecar: Sidecar
+    image: PluginImage
+    server_port: int
+    login: str
+    password: Secret
+    home: str
+    podman: str
+    limits: bool
+    supervisor: Supervisor
+
+    @property
+    def url(self) -> Secret:
+        """What the plugin connects with; without TLS, which Go's driver would ask for and loopback has no use for."""
+        _, host = way(self.podman, self.server_port)
+        url = tenant_url(self.server_port, COMPONENT, password=self.password, user=self.login, host=host)
+        return Secret(f"{url}&sslmode=disable")
+
+    @property
+    def secret(self) -> str:
+        """The secret's name: another URL has another, since a container keeps the secret that it was made with."""
+        digest = hashlib.sha256(self.url.reveal().encode()).hexdigest()[:12]
+        return f"{layout.sidecar_secrets(self.tenant.name)}{digest}"
+
+    @property
+    def script(self) -> str:
+        """The text of its entrypoint."""
+        return entrypoint([COMPONENT])
+
+    @property
+    def hash(self) -> str:
+        """Fingerprint of everything that needs a new container to change."""
+        body = json.dumps([self._core_options(), self.image.id, self.image.command, self.script, self.supervisor])
+        return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+    def arguments(self) -> list[str]:
+        """Arguments of `podman run`, image and command included."""
+        label = f"--label={layout.SPEC_LABEL}={self.hash}"
+        return [*self._core_options(), label, self.image.id, *self.image.command]
+
+    def _core_options(self) -> list[str]:
+        name = self.tenant.name
+        file = f"{_SECRETS}/{_URL}"
+        network, _ = way(self.podman, self.server_port)
+        return [
+            "--detach",
+            f"--name={layout.sidecar(name)}",
+            f"--hostname={name}-memory-plugin",
+            f"--label={layout.TENANT_LABEL}={name}",
+            "--pull=never",
+            f"--restart={'on-failure:5' if version_of(self.podman) >= RESTART_POLICY_FLOOR else 'no'}",
+            f"--stop-timeout={STOP_TIMEOUT}",
+            "--log-driver=k8s-file",
+            "--log-opt=max-size=10mb",
+            *hardening(self.image),
+            # runc can mount no secret into a root file system that is read-only.
+            f"--mount=type=tmpfs,destination={_SECRETS},tmpfs-mode=0755,tmpfs-size=64k,noexec",
+            f"--secret={self.secret},type=mount,target={file},uid={USER},gid={USER},mode=0400",
+            f"--volume={self.home}/{layout.sidecar_etc(name)}:{_ETC}:ro,Z",
+            network,
+            f"--publish=127.0.0.1:{self.sidecar.port}:{PORT}",
+            f"--env={variable(COMPONENT)}_FILE={file}",
+            "--env=MEMORY_PLUGIN_SKIP_MIGRATE=1",
+            f"--env=MEMORY_PLUGIN_LISTEN_ADDR=0.0.0.0:{PORT}",  # of its own network, which loopback alone leads to
+            *self._limits(),
+            f"--user={USER}:{USER}",
+            f"--entrypoint={_ETC}/{SCRIPT}",
+        ]
+
+    def _limits(self) -> Iterable[str]:
+        return ["--memory=512m", "--memory-swap=512m", "--pids-limit=256"] if self.limits else []
+
+
+_UNIT = """# The memory plugin of tenant {name}, by pgberth; edits are undone by the next deploy.
+[Unit]
+Description=pgberth memory plugin of {name}
+# It comes up whenever its server does, however long that takes.
+StartLimitIntervalSec=0
+
+[Service]
+Environment=PODMAN_SYSTEMD_UNIT=%n DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent
+Type=notify
+NotifyAccess=all
+Delegate=yes
+KillMode=mixed
+SyslogIdentifier=%N
+ExecStart=/usr/bin/podman --cgroup-manager=cgroupfs run --replace --rm --cgroups=split --sdnotify=conmon {words}
+ExecStop=-/usr/bin/timeout -k 1 {seconds} /usr/bin/podman rm --force --ignore {container}
+ExecStopPost=-/usr/bin/timeout -k 1 {seconds} /usr/bin/podman rm --force --ignore {container}
+Restart=always
+RestartSec=1
+TimeoutStopSec={seconds}
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def unit_name(tenant: str) -> str:
+    return layout.unit(layout.sidecar(tenant))
+
+
+def definition(spec: SidecarSpec) -> Definition | None:
+    """
+    The unit that carries it, a plain one under every podman; None where podman alone does.
+
+    See units.py for why it keeps podman from the session bus. Each stage of its end is bounded: podman 4 has been seen
+    to hang there when the machine went down.
+    """
+    if spec.supervisor is Supervisor.PODMAN:
+        return None
+    name = spec.tenant.name
+    words = " ".join(escaped(word) for word in spec.arguments() if not word.startswith("--restart="))
+    text = _UNIT.format(name=name, words=words, container=layout.sidecar(name), seconds=STOP_TIMEOUT + 7)
+    return Definition(f"{layout.UNITS}/{unit_name(name)}.service", text)

@@ -1,0 +1,25 @@
+# Who listens on a port of loopback, and which ports are not to be had. Changes nothing, and exits 0.
+# Arguments: the port, the directory of all tenants.
+# Prints `by WORDS` where somebody listens, then `taken PORT` for each port with a listener or in a tenant's spec file.
+port=$1 tenants=$2
+listeners=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4 == "0A" { n = split($2, at, ":"); print at[n], $8, $10 }')
+hex=$(printf %04X "$port")
+spec_port() { sed -n 's/^ *"port": \([0-9]*\).*/\1/p' "$1" 2>/dev/null; }
+name_of() { getent passwd "$1" | cut -d: -f1; }
+
+printf '%s\n' "$listeners" | while read -r at uid inode; do
+  [ "$at" = "$hex" ] || continue
+  for spec in "$tenants"/*/spec.json; do
+    [ "$uid" = "$(id -u)" ] && [ "$(spec_port "$spec")" = "$port" ] || continue
+    tenant=${spec%/spec.json}; printf 'by tenant %s of this account\n' "${tenant##*/}"; exit
+  done
+  for fd in /proc/[0-9]*/fd/*; do
+    [ "$(readlink "$fd" 2>/dev/null)" = "socket:[$inode]" ] || continue
+    pid=${fd#/proc/}; pid=${pid%%/*}
+    printf 'by pid %s (%s)\n' "$pid" "$(cat "/proc/$pid/comm")"; exit
+  done
+  printf 'by a process of uid %s (%s)\n' "$uid" "$(name_of "$uid")"; exit
+done
+for at in $(printf '%s\n' "$listeners" | cut -d' ' -f1 | sort -u); do printf 'taken %d\n' "0x$at"; done
+for spec in "$tenants"/*/spec.json; do [ ! -f "$spec" ] || printf 'taken %s\n' "$(spec_port "$spec")"; done
+exit 0

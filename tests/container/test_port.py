@@ -1,0 +1,99 @@
+"""A port is looked at before anything of a tenant is made, on real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgberth import commands
+from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.port import port_free, taken
+from pgberth.container.state import TenantState
+from pgberth.model import layout
+from tests.fake_host import Answer, FakeHost, Sent, sent
+from tests.fake_podman import FakePrograms
+from tests.sample import ABSENT, ACME, container, state
+
+SCRIPT = commands.script("container/port.sh")
+TENANTS = f"{layout.HOME}/tenants"
+
+
+def asked(machine: FakePrograms, port: int) -> list[str]:
+    done = machine.run(SCRIPT, str(port), TENANTS)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def listener() -> Any:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def test_whoever_listens_is_named(machine: FakePrograms, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    comm = Path("/proc/self/comm").read_text().strip()
+    first, *others = asked(machine, port)
+    assert first == f"by pid {os.getpid()} ({comm})"
+    assert f"taken {port}" in others
+
+
+def test_a_listener_on_every_address_and_on_ipv6_is_seen(machine: FakePrograms) -> None:
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::1")):  # noqa: S104  (for the test)
+        if family == socket.AF_INET6 and not Path("/proc/net/if_inet6").exists():
+            continue
+        with socket.create_server((address, 0), family=family) as server:
+            assert asked(machine, server.getsockname()[1])[0].startswith("by pid ")
+
+
+def test_nobody_is_named_where_nobody_listens(machine: FakePrograms, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        assert not [line for line in asked(machine, client.getsockname()[1]) if line.startswith("by ")]
+
+
+def test_another_tenant_of_the_account_is_named_by_its_name(machine: FakePrograms, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    for tenant, its in (("globex", port), ("initech", 5999)):
+        place = machine.home / TENANTS / tenant
+        place.mkdir(parents=True)
+        (place / "spec.json").write_text(f'{{\n  "generation": 1,\n  "port": {its},\n  "profile": "small"\n}}\n')
+    first, *others = asked(machine, port)
+    assert first == "by tenant globex of this account"
+    assert {"taken 5999", f"taken {port}"} <= set(others)
+
+
+def test_a_taken_port_is_told_with_the_next_that_nobody_has() -> None:
+    lines = ["by pid 7 (nginx)", "taken 5501", "taken 5502", "taken 5504", "taken "]
+    problem = taken(ACME, lines, asked={5503})
+    assert problem is not None
+    assert problem.fact == "acme: port 127.0.0.1:5501 is taken by pid 7 (nginx)"
+    assert "such as 5505, which nobody has; nothing of it was made" in problem.hint
+    assert taken(ACME, lines[1:], asked=()) is None
+
+
+def looked(found: TenantState | None, answer: Answer) -> tuple[list[Any], FakeHost]:
+    host = FakeHost(facts={TenantLook: lambda **_: found}, otherwise=answer)
+    return sent(port_free, host, berth=Berth(ACME, ""), asked={5501}), host
+
+
+TAKEN = Answer("by pid 7 (nginx)\ntaken 5501")
+
+
+@pytest.mark.parametrize("found", [state(ACME, **ABSENT), state(ACME, container=container(ACME, status="exited"))])
+def test_a_tenant_that_does_not_run_is_refused_where_its_port_is_taken(found: TenantState) -> None:
+    (refused,), _ = looked(found, TAKEN)
+    assert isinstance(refused, Sent)
+    assert refused.refusal.startswith("acme: port 127.0.0.1:5501 is taken by pid 7 (nginx)\nHINT: ")
+    assert looked(found, Answer("taken 5502"))[0] == []
+
+
+@pytest.mark.parametrize("found", [state(ACME), replace(state(ACME), ready=None), None])
+def test_a_tenant_that_runs_or_that_nothing_is_known_of_is_not_asked_about(found: TenantState | None) -> None:
+    commands_sent, host = looked(found, TAKEN)
+    assert commands_sent == host.asked == []

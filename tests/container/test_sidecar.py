@@ -1,0 +1,267 @@
+"""A tenant's memory plugin: what its container should be, and what is sent from each state that can be met."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from pyinfra.api import operation
+
+from pgberth.container import plugin
+from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.plugin import PluginLook, PluginState
+from pgberth.container.sidecar import PluginImage, SidecarSpec, definition
+from pgberth.container.state import TenantState
+from pgberth.container.supervisor import Supervisor
+from pgberth.model import layout
+from pgberth.model.secret import Secret
+from pgberth.model.sidecar import Sidecar
+from tests.fake_host import Answer, FakeHost, Sent, password_in, sent, stored
+from tests.sample import ABSENT, ACME, HOME, READY, spec_file, state
+
+IMAGE = PluginImage("sha256:" + "ab" * 32, ("/plugin", "--verbose"))
+SIDECAR = Sidecar("localhost/plugin:1", 5601)
+PLUGGED = replace(ACME, sidecar=SIDECAR)
+REQUIRED = replace(ACME, sidecar=replace(SIDECAR, required=True))
+
+
+def spec(podman: str = "4.3.1", **changes: Any) -> SidecarSpec:
+    wanted = SidecarSpec(
+        PLUGGED, SIDECAR, IMAGE, 5501, "memory_app_a", password_in("app-v1"), HOME, podman, False, Supervisor.PODMAN
+    )  # fmt: skip
+    return replace(wanted, **changes)
+
+
+HEALTHY = PluginState(IMAGE, True, spec().hash, "acme", "HTTP/1.0 200 OK")
+NONE = PluginState(IMAGE, False, "", "", "")
+
+
+@dataclass
+class Record:
+    notes: list[str] = field(default_factory=list)
+    did: dict[str, Any] = field(default_factory=dict)
+
+
+def do(
+    found: PluginState | None, tenant: Any = PLUGGED, seen: TenantState | None = None, **arguments: Any
+) -> tuple[list[Sent], Record]:
+    facts: dict[type, Any] = {TenantLook: lambda **_: seen or state(), PluginLook: lambda **_: found}
+    host, record = FakeHost(facts=facts, answers=[stored(state().secrets)]), Record()
+    return sent(plugin.plugin_running, host, berth=Berth(tenant, "SELECT 1"), record=record, **arguments), record
+
+
+# --- What it should be.
+
+
+def test_no_password_is_among_podmans_arguments_or_in_the_unit() -> None:
+    for wanted in (spec(), spec(supervisor=Supervisor.UNIT)):
+        unit = definition(wanted)
+        told = json.dumps(wanted.arguments()) + (unit.text if unit else "")
+        assert wanted.password.reveal() not in told
+        assert "DATABASE_URL=" not in told
+
+
+def test_its_url_leads_to_the_server_through_either_network() -> None:
+    password = password_in("app-v1").reveal()
+    tail = "/memory?options=-csearch_path%3Dmemory_plugin%2Cpublic&sslmode=disable"
+    assert spec().url.reveal() == f"postgresql://memory_app_a:{password}@10.0.2.2:5501{tail}"
+    assert "--network=slirp4netns:allow_host_loopback=true" in spec().arguments()
+    assert spec("5.4.2").url.reveal() == f"postgresql://memory_app_a:{password}@127.0.0.1:5501{tail}"
+    assert "--network=pasta:-T,5501" in spec("5.4.2").arguments()
+
+
+def test_it_is_closed_as_the_server_is_and_published_on_loopback_only() -> None:
+    arguments = spec().arguments()
+    assert {"--cap-drop=all", "--read-only", "--security-opt=no-new-privileges", "--pull=never"} <= set(arguments)
+    assert [word for word in arguments if word.startswith("--publish")] == ["--publish=127.0.0.1:5601:9100"]
+    assert "--env=MEMORY_PLUGIN_SKIP_MIGRATE=1" in arguments
+    (mounted,) = (word for word in arguments if word.startswith("--secret="))
+    assert mounted.endswith(",uid=65532,gid=65532,mode=0400")
+    assert arguments[-3:] == [IMAGE.id, *IMAGE.command]
+
+
+def test_another_password_is_another_secret_and_another_container() -> None:
+    other = spec(password=Secret("another"))
+    assert other.secret != spec().secret
+    assert other.hash != spec().hash
+    assert other.secret.startswith("pgberth_acme_")
+    assert spec(login="memory_app_b").secret != spec().secret
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sidecar": replace(SIDECAR, port=5602)},
+        {"server_port": 5502},
+        {"podman": "5.4.2"},
+        {"limits": True},
+        {"supervisor": Supervisor.UNIT},
+        {"image": PluginImage(IMAGE.id, ("/plugin",))},
+    ],
+    ids=str,
+)
+def test_whatever_needs_a_new_container_changes_the_fingerprint(changes: dict[str, Any]) -> None:
+    assert spec(**changes).hash != spec().hash
+
+
+def test_the_unit_brings_it_back_whenever_it_ends() -> None:
+    assert definition(spec()) is None
+    for supervisor in (Supervisor.UNIT, Supervisor.QUADLET):
+        unit = definition(spec(supervisor=supervisor))
+        assert unit is not None
+        assert unit.file == ".config/systemd/user/pgberth-acme_memory-plugin.service"
+        assert {"Restart=always", "StartLimitIntervalSec=0"} <= set(unit.text.splitlines())
+        assert "--restart=" not in unit.text
+
+
+# --- What is sent.
+
+
+def test_a_tenant_without_a_plugin_costs_no_look() -> None:
+    facts: dict[type, Any] = {TenantLook: lambda **_: state()}
+    assert sent(plugin.plugin_running, FakeHost(facts=facts), berth=Berth(ACME, "SELECT 1"), record=Record()) == []
+
+
+@pytest.mark.parametrize("seen", [state(ready=None, **ABSENT), state(**ABSENT)], ids=["not ready", "no server"])
+def test_without_a_server_there_is_no_plugin(seen: TenantState) -> None:
+    assert do(NONE, seen=seen)[0] == []
+
+
+def test_a_healthy_plugin_is_left_alone() -> None:
+    assert do(HEALTHY) == ([], Record(did={"memory_plugin": "healthy"}))
+
+
+def test_a_healthy_plugin_of_another_spec_is_pending_until_it_is_asked_to_be_made_anew() -> None:
+    other = replace(HEALTHY, spec_hash="former")
+    commands, record = do(other)
+    assert commands == []
+    assert record.notes == [f"memory plugin: pending: recycle (spec former runs, {spec().hash} is wanted)"]
+    assert len(do(other, anew=True)[0]) == 3
+
+
+@pytest.mark.parametrize(
+    "found",
+    [NONE, replace(HEALTHY, running=False), replace(HEALTHY, health=""), replace(HEALTHY, health="HTTP/1.0 503 x")],
+    ids=["absent", "ended", "silent", "ill"],
+)
+def test_a_plugin_that_is_absent_or_ill_is_made_with_its_secret_on_stdin(found: PluginState) -> None:
+    (script, told, start), _ = do(found)
+    ((path, (_, mode)),) = script.files.items()
+    assert (path, mode) == (f"{layout.sidecar_etc('acme')}/tenant-entrypoint.sh", "0700")
+    assert json.loads(told.files[layout.spec_file("acme")][0]) == {
+        **spec_file(), "sidecar": {"hash": spec().hash, "image": IMAGE.id, "port": 5601}
+    }  # fmt: skip
+    assert start.locked
+    assert start.stdin == spec().url.reveal() + "\n"
+    assert start.arguments[:9] == [
+        *("acme", "acme_memory-plugin", spec().secret, "pgberth_acme_", "5601", "30", "no"),
+        *("pgberth-acme_memory-plugin.service", ""),
+    ]
+    assert start.arguments[9:] == spec().arguments()
+
+
+def test_a_port_that_somebody_has_is_found_before_anything_is_made() -> None:
+    facts: dict[type, Any] = {TenantLook: lambda **_: state(), PluginLook: lambda **_: NONE}
+    answers = [stored(state().secrets), ("taken", Answer("by pid 4711 (python3)\ntaken 5601"))]
+    (refused,) = sent(
+        plugin.plugin_running, FakeHost(facts, answers), berth=Berth(PLUGGED, "SELECT 1"), record=Record()
+    )  # fmt: skip
+    assert "acme: port 127.0.0.1:5601 is taken by pid 4711 (python3)" in refused.refusal
+
+
+def test_where_systemd_is_the_units_text_follows_the_secret() -> None:
+    ready = replace(READY, units=True)
+    (*_, start), _ = do(NONE, seen=state(ready=ready))
+    wanted = spec(supervisor=Supervisor.UNIT)
+    unit = definition(wanted)
+    assert unit is not None
+    assert start.stdin == wanted.url.reveal() + "\n" + unit.text
+    assert start.arguments[8] == unit.file
+
+
+def test_what_is_degraded_is_noted() -> None:
+    _, record = do(replace(HEALTHY, health="HTTP/1.0 503 x"))
+    assert record.did == {"memory_plugin": "degraded"}
+    assert record.notes == [
+        "memory plugin: degraded: GET /v1/health gives HTTP/1.0 503 x; runbooks/sidecar-unhealthy.md"
+    ]
+
+
+def test_after_a_rotation_it_is_made_anew_though_it_is_healthy() -> None:
+    @operation()
+    def rotated(berth: Berth) -> Any:
+        yield from plugin.remade(berth)
+
+    facts: dict[type, Any] = {TenantLook: lambda **_: state(), PluginLook: lambda **_: HEALTHY}
+    host = FakeHost(facts, [stored(state().secrets)])
+    assert len(sent(rotated, host, berth=Berth(PLUGGED, "SELECT 1"))) == 3
+    assert sent(rotated, host, berth=Berth(ACME, "SELECT 1")) == []
+
+
+REFUSALS: list[tuple[PluginState | None, str]] = [
+    (None, "its memory plugin could not be asked for"),
+    (replace(NONE, image=None), "image localhost/plugin:1 of its memory plugin is not on @local"),
+    (replace(NONE, image=PluginImage(IMAGE.id, ())), "has no command to run"),
+    (replace(NONE, labelled="globex"), "container 'acme_memory-plugin' exists and is not this tenant's"),
+]
+
+
+@pytest.mark.parametrize(("found", "says"), REFUSALS, ids=[says for _, says in REFUSALS])
+def test_what_cannot_run_is_refused_and_nothing_is_touched(found: PluginState | None, says: str) -> None:
+    (refused,), _ = do(found)
+    assert refused.refusal.startswith("acme: ")
+    assert says in refused.refusal
+    assert "\nHINT: " in refused.refusal
+
+
+def test_a_plugin_that_the_inventory_has_no_longer_is_taken_away() -> None:
+    had = state(spec={**spec_file(), "sidecar": {"hash": "x"}})
+    (remove, told), _ = do(None, tenant=ACME, seen=had)
+    directory = layout.sidecar_etc("acme")
+    assert remove.arguments == [
+        "acme_memory-plugin", "pgberth_acme_", "pgberth-acme_memory-plugin.service", directory
+    ]  # fmt: skip
+    assert json.loads(told.files[layout.spec_file("acme")][0]) == spec_file()
+
+
+def verified(found: PluginState | None, tenant: Any) -> tuple[list[Sent], Record]:
+    host, record = FakeHost(facts={PluginLook: lambda **_: found}), Record()
+    return sent(plugin.plugin_answers, host, berth=Berth(tenant, "SELECT 1"), record=record), record
+
+
+def test_verifying_fails_for_a_required_plugin_alone() -> None:
+    ill = replace(HEALTHY, running=False)
+    (refused,), _ = verified(ill, REQUIRED)
+    assert "acme: its memory plugin is not healthy: it does not run" in refused.refusal
+    commands, record = verified(ill, PLUGGED)
+    assert (commands, record.did) == ([], {"memory_plugin": "degraded"})
+    assert verified(HEALTHY, REQUIRED) == ([], Record(did={"memory_plugin": "healthy"}))
+    assert verified(None, ACME) == ([], Record())
+
+
+# --- How it is looked at.
+
+
+def answer(image: Any, container: Any, health: str) -> list[str]:
+    parts = {"image": image and json.dumps([image]), "container": container and json.dumps([container])}
+    told = {name: text or "" for name, text in parts.items()} | {"health": health}
+    return [line for name, text in told.items() for line in ("", f"--- {name}", *text.splitlines())]
+
+
+def test_a_look_is_read() -> None:
+    image = {"Id": "ab" * 32, "Config": {"Entrypoint": ["/plugin"], "Cmd": ["--verbose"]}}
+    container = {"State": {"Status": "running"}, "Config": {"Labels": {"pgberth.tenant": "acme", "pgberth.spec": "x"}}}
+    found = PluginState.parse(answer(image, container, "HTTP/1.1 200 OK"))
+    assert found == PluginState(IMAGE, True, "x", "acme", "HTTP/1.1 200 OK")
+    assert PluginState.parse(answer(None, None, "")) == PluginState(None, False, "", "", "")
+    bare = {"Id": "sha256:" + "ab" * 32, "Config": {}}
+    assert PluginState.parse(answer(bare, None, "")).image == PluginImage(IMAGE.id, ())
+
+
+def test_the_look_asks_for_the_health_alone_and_takes_no_word_from_outside() -> None:
+    text = PluginLook().command("acme_memory-plugin", "x'y", 5601).get_raw_value()
+    assert "GET /v1/health" in text
+    assert re.search(r"acme_memory-plugin 'x'\"'\"'y' 5601$", text)
