@@ -10,9 +10,10 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from pgberth.database.access import MEMBERSHIPS, REPAIRABLE, ROLES, access_sql, access_verify_sql, settings
+from pgberth.database.access import MEMBERSHIPS, REPAIRABLE, ROLES, access_sql, access_verify_sql, roles, settings
 from pgberth.database.probe import Finding
 from pgberth.model import scram
+from pgberth.model.profile import PROFILES
 from pgberth.model.roles import SECRETS
 from pgberth.model.secret import Secret
 from tests.fake_host import password_in
@@ -133,13 +134,20 @@ def test_a_new_password_replaces_the_former(ordered: Server) -> None:
 
 # What somebody did by hand -> what the query says of it. The database is `memory` in each.
 DRIFT: dict[str, tuple[str, list[str]]] = {
+    "large objects for everybody": (
+        "GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC",
+        ["grant function lo_create(oid) has EXECUTE for PUBLIC, not wanted"],
+    ),
+    "large objects for the app": (
+        "GRANT EXECUTE ON FUNCTION lo_from_bytea(oid, bytea) TO memory_app WITH GRANT OPTION",
+        ["grant function lo_from_bytea(oid,bytea) has EXECUTE for memory_app, not wanted"],
+    ),
     "a superuser": ("ALTER ROLE memory_app SUPERUSER", ["role memory_app has an attribute it should not have"]),
     "may make databases": ("ALTER ROLE memory_app_a CREATEDB", ["role memory_app_a has an attribute it"]),
     "may make roles": ("ALTER ROLE memory_migrator CREATEROLE", ["role memory_migrator has an attribute it"]),
     "may replicate": ("ALTER ROLE memory_monitor REPLICATION", ["role memory_monitor has an attribute it"]),
     "past row security": ("ALTER ROLE memory_app_a BYPASSRLS", ["role memory_app_a has an attribute it"]),
     "the owner logs in": ("ALTER ROLE memory_owner LOGIN", ["role memory_owner can log in"]),
-    "the app does not": ("ALTER ROLE memory_app_a NOLOGIN", ["role memory_app_a cannot log in"]),
     "no connection limit": ("ALTER ROLE memory_app_a CONNECTION LIMIT -1", ["connection limit -1, wanted 15"]),
     "the app owns": ("GRANT memory_owner TO memory_app", ["member memory_app of memory_owner is not wanted"]),
     "the app reads all": ("GRANT pg_read_all_data TO memory_app_a", ["of pg_read_all_data is not wanted"]),
@@ -256,6 +264,11 @@ KEPT: dict[str, tuple[str, list[str], str]] = {
         "DROP SCHEMA notes",
     ),
     "a schema": ("CREATE SCHEMA notes", ["stray schema notes is none of the tenant's"], "DROP SCHEMA notes"),
+    "a large object": (
+        "SELECT lo_create(4711)",
+        ["stray large object 4711 is not wanted; it is postgres's"],
+        "SELECT lo_unlink(4711)",
+    ),
     "a publication": ("CREATE PUBLICATION p", ["stray publication p is not wanted"], "DROP PUBLICATION p"),
     "a way to other servers": (
         "CREATE FOREIGN DATA WRAPPER w",
@@ -314,6 +327,29 @@ def test_a_strangers_hold_on_a_tenants_role_is_undone_and_the_stranger_kept(clus
             session.execute("DROP ROLE intruder")
 
 
+# What leads out of the tenant's schemas: to the machine, to other servers, or beside every right there is.
+OUT_OF_REACH = (
+    "COPY (SELECT 1) TO '/tmp/stolen'",
+    "COPY pg_class FROM PROGRAM 'id'",
+    "SELECT pg_read_binary_file('/etc/passwd')",
+    "SELECT pg_ls_dir('/')",
+    "SELECT pg_stat_file('/etc/passwd')",
+    "LOAD 'vector'",
+    "CREATE FUNCTION public.f(cstring) RETURNS int LANGUAGE c AS 'libc', 'system'",
+    "CREATE LANGUAGE plperlu HANDLER plpgsql_call_handler",
+    "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1' PUBLICATION p",
+    "SELECT pg_create_logical_replication_slot('s', 'pgoutput')",
+    "SELECT lo_creat(-1)",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, 'x')",
+    "SELECT lo_import('/etc/passwd')",
+    "SELECT lo_export(1, '/tmp/stolen')",
+    "ALTER SYSTEM SET fsync = off",
+    "SET session_replication_role = replica",
+    "SELECT pg_reload_conf()",
+)
+
+
 def test_the_app_can_make_nothing_and_change_nobody(cluster: Server) -> None:
     password = PASSWORDS["memory_app_a"].reveal()
     way = f"host=127.0.0.1 port={cluster.port} dbname=memory user=memory_app_a password={password}"
@@ -327,6 +363,7 @@ def test_the_app_can_make_nothing_and_change_nobody(cluster: Server) -> None:
         "COPY (SELECT 1) TO PROGRAM 'true'",
         "SELECT pg_read_file('/etc/passwd')",
         "DROP EXTENSION vector",
+        *OUT_OF_REACH,
     ]
     with psycopg.connect(way, autocommit=True) as session:
         for statement in refused:
@@ -360,7 +397,14 @@ def test_the_migrator_is_the_owners_only_member_and_has_to_say_so() -> None:
     ]
 
 
-def test_the_roles_together_stay_below_what_a_server_takes() -> None:
-    reserved = int(ACME.profile.lines()["superuser_reserved_connections"])
-    at_once = [role.connections for role in ROLES if role.login]
-    assert sum(at_once) <= int(ACME.profile.lines()["max_connections"]) - reserved
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_roles_together_take_what_a_server_has_for_clients_and_no_more(profile: str) -> None:
+    tenant = replace(ACME, profile_name=profile)
+    lines = tenant.profile.lines()
+    # One of the app's logins at a time, but for the moment in which its password changes.
+    at_once = sum(role.connections for role in roles(tenant) if role.login or role.name == "memory_app_a")
+    assert at_once == int(lines["max_connections"]) - int(lines["superuser_reserved_connections"])
+
+
+def test_the_small_profile_has_the_roles_as_they_are_written() -> None:
+    assert roles(ACME) == ROLES

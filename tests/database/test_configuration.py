@@ -24,9 +24,9 @@ GOLDEN = f"""\
 # Written by pgberth; edits are undone by the next deploy.
 local all postgres peer
 local memory memory_monitor peer map=inside
-local memory_rehearsal memory_migrator peer map=inside
+local memory_rehearsal,memory_fresh memory_migrator peer map=inside
 host memory {LOGINS} all scram-sha-256
-host memory_rehearsal memory_migrator all scram-sha-256
+host memory_rehearsal,memory_fresh memory_migrator all scram-sha-256
 host all postgres all reject
 host replication all all reject
 host all all all reject
@@ -74,6 +74,8 @@ def test_only_the_superusers_own_line_differs_where_a_tenant_lets_it_in_over_tcp
         ("host", "memory", "memory_migrator", "scram-sha-256"),
         ("host", "memory", "memory_monitor", "scram-sha-256"),
         ("host", "memory_rehearsal", "memory_migrator", "scram-sha-256"),
+        ("host", "memory_fresh", "memory_migrator", "scram-sha-256"),
+        ("host", "memory_fresh", "memory_app_a", "reject"),
         ("host", "memory_rehearsal", "memory_app_a", "reject"),
         ("host", "memory", "memory_owner", "reject"),
         ("host", "memory", "memory_app", "reject"),

@@ -15,22 +15,23 @@ from psycopg.conninfo import conninfo_to_dict
 from pgberth.container.facts import Berth, TenantLook
 from pgberth.container.state import TenantState
 from pgberth.database import operations
-from pgberth.database.configuration import reload_files
+from pgberth.database.configuration import reload_files, restart_files
 from pgberth.database.operations import connection_files
 from pgberth.model import layout
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 from tests.fake_host import CANARY, Answer, FakeHost, Sent, password_in, sent, stored
 from tests.postgres import Server
-from tests.sample import ABSENT, ACME, IMAGE, container, server, spec_file, state
+from tests.sample import ABSENT, ACME, IMAGE, container, server, settings, spec_file, state
 
 FILES = reload_files(ACME)
+RESTART = restart_files(ACME)
 SECRETS = stored(["superuser-v1", "migrator-v1", "app-v1", "monitor-v1"])
 DIRECTORY = layout.directory("acme")
 
 Operation = Callable[..., Any]
 ROOMS: dict[str, tuple[Operation, dict[str, Any]]] = {
-    "configuration": (operations.configuration_current, {"files": FILES}),
+    "configuration": (operations.configuration_current, {"files": FILES, "restart": RESTART}),
     "access": (operations.access_current, {}),
     "connections": (operations.connection_files_published, {}),
 }
@@ -82,8 +83,7 @@ def without(*paths: str) -> TenantState:
 def test_a_file_that_is_missing_or_another_is_written_and_the_server_reloads() -> None:
     for found in (without("etc/pg_hba.conf"), state(files={**state().files, "etc/pg_hba.conf": "0" * 64})):
         write, reload = do("configuration", found)
-        assert write.arguments == [f"{layout.etc('acme')}/pg_hba.conf", "0600"]
-        assert write.stdin == FILES["pg_hba.conf"]
+        assert write.files == {f"{layout.etc('acme')}/pg_hba.conf": (FILES["pg_hba.conf"], "0600")}
         assert "pg_reload_conf" in reload.stdin
         assert write.locked
         assert reload.locked
@@ -97,15 +97,51 @@ def test_the_server_is_asked_whether_it_understands_the_file_before_it_is_told_t
 
 def test_a_server_that_does_not_run_reads_its_files_when_it_starts() -> None:
     stopped = replace(STOPPED, files={})
-    assert [command.arguments[0] for command in do("configuration", stopped)] == [
-        f"{layout.etc('acme')}/{name}" for name in FILES
-    ]
+    (write,) = do("configuration", stopped)
+    assert list(write.files) == [f"{layout.etc('acme')}/{name}" for name in FILES]
+
+
+@pytest.mark.parametrize(("name", "mode"), [("postgresql.conf", "0600"), ("guard.sh", "0700")])
+def test_an_edited_file_of_the_running_container_is_put_back_and_told(name: str, mode: str) -> None:
+    at = host(state(files={**state().files, f"etc/{name}": "0" * 64}))
+    write, reload = do("configuration", at)
+    assert write.files == {f"{layout.etc('acme')}/{name}": (RESTART[name], mode)}
+    assert "pg_reload_conf" in reload.stdin
+    assert at.said == [f"acme: repairing: {name} is not the wanted one"]
+
+
+def test_a_file_that_others_may_read_or_nobody_may_run_is_written_anew() -> None:
+    write, _ = do("configuration", state(modes={"etc/pg_hba.conf": "644"}))
+    assert write.files == {f"{layout.etc('acme')}/pg_hba.conf": (FILES["pg_hba.conf"], "0600")}
+    write, _ = do("configuration", state(modes={"etc/guard.sh": "600"}))
+    assert write.files == {f"{layout.etc('acme')}/guard.sh": (RESTART["guard.sh"], "0700")}
+    (write,) = do("connections", state(modes={"passfile": "644"}))
+    ((path, (_, mode)),) = write.files.items()
+    assert (path, mode) == (f"{DIRECTORY}/passfile", "0600")
+
+
+def test_a_file_that_waits_for_a_new_container_is_left_alone() -> None:
+    other = container(labels={**container().labels, "pgberth.spec": "other"})
+    assert do("configuration", state(container=other, files={**state().files, "etc/postgresql.conf": "0" * 64})) == []
+
+
+def test_a_server_that_does_not_run_with_its_file_reloads() -> None:
+    (reload,) = do("configuration", state(server=server(settings=settings(log_statement="all"))))
+    assert "pg_reload_conf" in reload.stdin
+
+
+def test_what_a_reload_cannot_change_is_not_tried_again_with_each_deploy() -> None:
+    held = [{**row, "context": "postmaster"} for row in settings(max_connections="500")]
+    assert do("configuration", state(server=server(settings=held))) == []
+    auto = [{**row, "source": "postgresql.auto.conf"} for row in settings(jit="on") if row["name"] == "jit"]
+    rest = [row for row in settings() if row["name"] != "jit"]
+    assert do("configuration", state(server=server(settings=[*rest, *auto]))) == []  # it is access's to undo
 
 
 def test_letting_the_superuser_in_over_tcp_is_a_reload_not_a_new_container() -> None:
     opened = replace(ACME, superuser_tcp=True)
     operation = operations.configuration_current
-    write, _ = sent(operation, host(state()), berth=Berth(opened, ""), files=reload_files(opened))
+    write, _ = sent(operation, host(state()), berth=Berth(opened, ""), files=reload_files(opened), restart=RESTART)
     assert "host all postgres all scram-sha-256" in write.stdin
 
 
@@ -121,7 +157,7 @@ def test_where_every_verifier_is_the_stored_passwords_nothing_is_sent() -> None:
 def test_the_script_goes_in_over_the_socket_as_the_superuser_on_stdin() -> None:
     (script,) = do("access", state(server=None, server_said='FATAL:  database "memory" does not exist'))
     assert script.locked
-    assert script.arguments == ["acme", IMAGE.bindir]
+    assert script.arguments == ["acme", str(container().pid), IMAGE.bindir, "postgres"]
     assert "podman exec -i" in script.script
     assert "-h /run/postgresql -U postgres" in script.script
     assert "ON_ERROR_STOP=1" in script.script
@@ -211,11 +247,11 @@ def test_the_passwords_of_the_spec_file_count_not_the_first_ones() -> None:
 
 
 def test_missing_connection_files_are_written_for_their_owner_only() -> None:
-    passfile, environment = do("connections", without("passfile", "connection.env"))
-    assert passfile.arguments == [f"{DIRECTORY}/passfile", "0600"]
-    assert environment.arguments == [f"{DIRECTORY}/connection.env", "0600"]
-    assert passfile.stdin == f"127.0.0.1:5501:memory:memory_app_a:{password_in('app-v1').reveal()}\n"
-    assert [line.split("=")[0] for line in environment.stdin.splitlines()] == [
+    (write,) = do("connections", without("passfile", "connection.env"))
+    assert [mode for _, mode in write.files.values()] == ["0600", "0600"]
+    passfile, environment = (write.files[f"{DIRECTORY}/{name}"][0] for name in ("passfile", "connection.env"))
+    assert passfile == f"127.0.0.1:5501:memory:memory_app_a:{password_in('app-v1').reveal()}\n"
+    assert [line.split("=")[0] for line in environment.splitlines()] == [
         "DATABASE_URL",
         "MEMORY_PLUGIN_DATABASE_URL",
     ]
@@ -223,7 +259,7 @@ def test_missing_connection_files_are_written_for_their_owner_only() -> None:
 
 def test_only_the_file_that_differs_is_written() -> None:
     (only,) = do("connections", without("passfile"))
-    assert only.arguments[0] == f"{DIRECTORY}/passfile"
+    assert list(only.files) == [f"{DIRECTORY}/passfile"]
 
 
 def test_the_files_name_the_port_the_server_listens_on_not_the_one_it_will() -> None:
@@ -236,7 +272,7 @@ def test_an_odd_password_logs_in_by_either_file(postgres18: Server, tmp_path: Pa
     with postgres18.connect() as session:
         session.execute("DROP ROLE IF EXISTS odd")
         session.execute(sql.SQL("CREATE ROLE odd LOGIN PASSWORD {}").format(sql.Literal(text)))
-    files = connection_files(ACME, postgres18.port, Secret(text))
+    files = connection_files(ACME, postgres18.port, Secret(text), "memory_app_a")
     passfile = tmp_path / "passfile"
     passfile.write_text(files["passfile"].replace("memory_app_a", "odd").replace(":memory:", ":postgres:"))
     passfile.chmod(0o600)

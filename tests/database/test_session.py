@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import psycopg
 import pytest
 from pyinfra.connectors.ssh import SSHConnector
 
-from pgberth.database.session import connect, reached
+from pgberth.database.session import connect, reached, within
 from pgberth.database.tunnel import loopback
 from pgberth.model.secret import Secret
 from tests.fake_host import FakeHost, sent
@@ -83,19 +84,21 @@ def test_the_way_to_the_current_host_is_the_same() -> None:
     assert found == [("127.0.0.1", 5501)]
 
 
-class Transport:
+class Way:
     """
-    Stands in for paramiko's: a channel is one end of a pair of sockets, whose far end answers in upper case.
+    Stands in for a connector: a channel is one end of a pair of sockets, whose far end answers in upper case.
 
     The sockets are gevent's, as paramiko's are under pyinfra, which patches the standard library.
     """
 
     def __init__(self) -> None:
-        self.opened: list[tuple[str, tuple[str, int]]] = []
+        self.dialled: list[int] = []
 
-    def open_channel(self, kind: str, destination: tuple[str, int], source: tuple[str, int]) -> Any:
-        assert source[0] == "127.0.0.1"
-        self.opened.append((kind, destination))
+    def dial(self, port: int, peer: tuple[str, int]) -> Any:
+        assert peer[0] == "127.0.0.1"
+        self.dialled.append(port)
+        if port == NOBODY_LISTENS:
+            raise ConnectionError("nobody listens")
         near, far = gevent.socket.socketpair()
         gevent.spawn(self._answer, far)
         return near
@@ -107,9 +110,12 @@ class Transport:
                 far.sendall(data.upper())
 
 
-def over_ssh(transport: Any) -> Any:
+NOBODY_LISTENS = 1
+
+
+def over_ssh(way: Way) -> Any:
     connector: Any = object.__new__(SSHConnector)
-    connector.client = SimpleNamespace(get_transport=lambda: transport) if transport != "no client" else None
+    connector.dial = way.dial
     return SimpleNamespace(name="acme", connector=connector)
 
 
@@ -130,24 +136,47 @@ def in_a_thread(work: Any) -> Any:
     return pool.spawn(work).get(timeout=10)
 
 
-def test_over_ssh_the_way_leads_through_the_transport_pyinfra_holds() -> None:
-    transport = Transport()
-    with loopback(over_ssh(transport), 5501) as address:
+def test_over_ssh_the_way_leads_through_the_connections_that_the_machine_s_hosts_share() -> None:
+    way = Way()
+    with loopback(over_ssh(way), 5501) as address:
         assert address[0] == "127.0.0.1"
         assert address[1] != 5501
         assert in_a_thread(lambda: talk(address, b"select" * 50_000)) == b"SELECT" * 50_000
         assert in_a_thread(lambda: talk(address, b"again")) == b"AGAIN"
-    assert transport.opened == [("direct-tcpip", ("127.0.0.1", 5501))] * 2
+    assert way.dialled == [5501, 5501]
 
 
 def test_the_way_over_ssh_is_closed_afterwards() -> None:
-    with loopback(over_ssh(Transport()), 5501) as address:
+    with loopback(over_ssh(Way()), 5501) as address:
         pass
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address, timeout=1)
 
 
-@pytest.mark.parametrize("transport", [None, "no client"])
-def test_a_host_that_is_not_connected_is_said_to_be_so(transport: Any) -> None:
-    with pytest.raises(ConnectionError, match="acme: not connected over SSH"), loopback(over_ssh(transport), 5501):
-        pass
+def test_who_connects_where_nobody_listens_is_hung_up_on() -> None:
+    with loopback(over_ssh(Way()), NOBODY_LISTENS) as address:
+        assert in_a_thread(lambda: hung_up_on(address))
+
+
+def hung_up_on(address: tuple[str, int]) -> bool:
+    with socket.create_connection(address, timeout=5) as line:
+        return line.recv(10) == b""
+
+
+def test_a_session_that_is_opened_after_time_was_up_is_hung_up_too(postgres18: Server) -> None:
+    opened: list[psycopg.Connection[Any]] = []
+    with within(0.05, lambda: opened) as over:
+        time.sleep(0.3)
+        assert over()
+        opened.append(postgres18.connect())
+        with pytest.raises(psycopg.OperationalError):
+            opened[0].execute("SELECT pg_sleep(30)")
+    assert opened[0].closed
+
+
+def test_work_that_ends_in_time_keeps_its_sessions(postgres18: Server) -> None:
+    with postgres18.connect() as session:
+        with within(60, lambda: [session]) as over:
+            session.execute("SELECT 1")
+        assert not over()
+        assert session.execute("SELECT 1").fetchone() == (1,)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pgberth.database.sql import Sql, render
@@ -18,8 +18,10 @@ REPAIRABLE = frozenset({"role", "member", "setting", "grant", "owner"})
 
 @dataclass(frozen=True)
 class Role:
+    """+ login: None where the tenant's spec file tells which of two logs in"""
+
     name: str
-    login: bool
+    login: bool | None
     connections: int  # at most; the profile's max_connections less the superuser's reserve is shared out
 
 
@@ -44,12 +46,13 @@ class Setting:
         return f"{self.name}={', '.join(self.words)}"
 
 
+# The connections are those of the small profile.
 ROLES = (
     Role(OWNER, login=False, connections=0),
     Role(APP, login=False, connections=0),
     Role(MIGRATOR, login=True, connections=3),
-    Role(APP_LOGINS[0], login=True, connections=15),
-    Role(APP_LOGINS[1], login=False, connections=15),
+    Role(APP_LOGINS[0], login=None, connections=15),
+    Role(APP_LOGINS[1], login=None, connections=15),
     Role(MONITOR, login=True, connections=2),
 )
 MEMBERSHIPS = (
@@ -58,6 +61,13 @@ MEMBERSHIPS = (
     Membership(APP, APP_LOGINS[1], inherit=True),
     Membership("pg_monitor", MONITOR, inherit=True),
 )
+
+
+def roles(tenant: Tenant) -> tuple[Role, ...]:
+    """The roles, the app's with all the connections that the tenant's profile has and the others leave."""
+    others = sum(role.connections for role in ROLES if role.login and role.name not in APP_LOGINS)
+    left = tenant.profile.clients - others
+    return tuple(replace(role, connections=left) if role.name in APP_LOGINS else role for role in ROLES)
 
 
 def settings(tenant: Tenant) -> tuple[Setting, ...]:
@@ -79,14 +89,16 @@ def settings(tenant: Tenant) -> tuple[Setting, ...]:
     )
 
 
-def access_sql(tenant: Tenant, verifiers: Mapping[str, Secret]) -> Secret:
+def access_sql(tenant: Tenant, verifiers: Mapping[str, Secret], app_logins: Collection[str] = APP_LOGINS[:1]) -> Secret:
     """
     The psql script that makes access so.
 
     + verifiers: role -> SCRAM verifier, for the roles whose password is to change
+    + app_logins: which of the app's login roles may log in
     """
     revealed = {role: verifier.reveal() for role, verifier in verifiers.items()}
-    return Secret(render("postgres/access.sql.j2", {**_values(tenant), "verifiers": revealed}))
+    chosen = [one if one.login is not None else replace(one, login=one.name in app_logins) for one in roles(tenant)]
+    return Secret(render("postgres/access.sql.j2", {**_values(tenant), "roles": chosen, "verifiers": revealed}))
 
 
 def access_verify_sql(tenant: Tenant) -> str:
@@ -96,7 +108,7 @@ def access_verify_sql(tenant: Tenant) -> str:
 
 def _values(tenant: Tenant) -> dict[str, Any]:
     return {
-        "roles": ROLES,
+        "roles": roles(tenant),
         "memberships": MEMBERSHIPS,
         "settings": settings(tenant),
         "database": DATABASE,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pgberth.model.resources import TEMPLATES
-from pgberth.model.roles import APP_LOGINS, DATABASE, MIGRATOR, MONITOR, REHEARSAL, SUPERUSER
+from pgberth.model.roles import APP_LOGINS, DATABASE, FRESH, MIGRATOR, MONITOR, REHEARSAL, SUPERUSER
 from pgberth.model.tenant import Tenant
 
 # Who has the run of the container's socket may be less than the superuser there, without a password.
@@ -50,7 +50,7 @@ def pg_hba_conf(tenant: Tenant) -> str:
         superuser=SUPERUSER,
         database=DATABASE,
         logins=(*APP_LOGINS, MIGRATOR, MONITOR),
-        rehearsal=REHEARSAL,
+        scratch=(REHEARSAL, FRESH),
         migrator=MIGRATOR,
         monitor=MONITOR,
         superuser_tcp=tenant.superuser_tcp,

@@ -9,14 +9,16 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from pgberth import commands
-from pgberth.commands import Commands
+from pgberth.commands import Commands, File
 from pgberth.container.facts import Berth
+from pgberth.container.operations import wanted_spec
+from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
 from pgberth.database.access import REPAIRABLE, access_sql
-from pgberth.database.probe import Server
+from pgberth.database.probe import Server, wanted_logins
+from pgberth.database.settings import OURS, unlike, wanted_settings
 from pgberth.model import layout, scram
 from pgberth.model.problems import Problem
-from pgberth.model.roles import APP_LOGINS, SECRETS
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import passfile_line, tenant_url, variable
@@ -33,20 +35,58 @@ SELECT pg_catalog.pg_reload_conf() \\g /dev/null
 
 
 @operation()
-def configuration_current(berth: Berth, files: Mapping[str, str]) -> Commands:
+def configuration_current(berth: Berth, files: Mapping[str, str], restart: Mapping[str, str]) -> Commands:
     """
-    The files the server takes up on reload are the wanted ones.
+    The server's files are the wanted ones, and it runs with those that it takes up on reload.
 
-    + files: name -> text
+    + files: name -> text of what the server takes up on reload
+    + restart: of what only a new container takes up; put back where the running one was made with these, and edited
     """
     state = berth.look()
     if state is None or state.ready is None:
         return
-    changed = {name: text for name, text in files.items() if state.files.get(f"etc/{name}") != _sha256(text)}
-    for name, text in changed.items():
-        yield berth.write(f"{layout.etc(berth.tenant.name)}/{name}", text)
-    if changed and state.container is not None and state.container.running:
+    kept = made_with(berth.tenant, state, restart)
+    wanted = {**files, **kept}
+    changed = {name: text for name, text in wanted.items() if not is_current(state, name, text)}
+    behind = [] if changed else _behind(state, kept)
+    edited = [name for name in changed if f"etc/{name}" in state.files]
+    _say(berth.tenant, [*(f"{name} is not the wanted one" for name in edited), *behind])
+    if changed:
+        etc = layout.etc(berth.tenant.name)
+        yield berth.write_files(*(File(f"{etc}/{name}", text, f"0{mode(name)}") for name, text in changed.items()))
+    if state.container is not None and state.container.running and (changed or behind):
         yield berth.superuser(_RELOAD)
+
+
+def made_with(tenant: Tenant, state: TenantState, restart: Mapping[str, str]) -> Mapping[str, str]:
+    """
+    Of this configuration, what the container that runs was made with, so that the files on disk should be it.
+
+    Nothing where it was made with another.
+    """
+    wanted, found = wanted_spec(tenant, state, restart), state.container
+    if not isinstance(wanted, ContainerSpec) or found is None or not found.running or found.spec_hash != wanted.hash:
+        return {}
+    return wanted.files
+
+
+def is_current(state: TenantState, name: str, text: str) -> bool:
+    """Whether a file of the configuration is this text, and its owner's alone."""
+    path = f"etc/{name}"
+    return state.files.get(path) == digest(text) and state.modes.get(path, mode(name)) == mode(name)
+
+
+def mode(name: str) -> str:
+    return "700" if name.endswith(".sh") else "600"
+
+
+def _behind(state: TenantState, kept: Mapping[str, str]) -> list[str]:
+    """What a reload would change, though the file is right. What ALTER SYSTEM did is access's to undo."""
+    server = Server.of(state)
+    if server is None or OURS not in kept:
+        return []
+    found = unlike(wanted_settings(kept[OURS]), server.settings)
+    return [str(setting) for setting in found if not setting.held and setting.source in ("", OURS)]
 
 
 @operation()
@@ -65,7 +105,7 @@ def access_current(berth: Berth) -> Commands:
         fact = f"{tenant.name}: its server does not answer: {state.server_said}"
         yield commands.refuse(Problem(fact, "a lock or a crowd? runbooks/server-does-not-start.md"))
         return
-    passwords = {role: berth.secret(kind) for kind, role in SECRETS.items()}
+    passwords = {role: berth.secret(kind) for kind, role in layout.secret_roles(state.spec).items()}
     missing = sorted(role for role, secret in passwords.items() if secret is None)
     if missing:
         yield commands.refuse(_no_secret(tenant, missing))
@@ -73,7 +113,7 @@ def access_current(berth: Berth) -> Commands:
     verifiers = {
         role: scram.verifier(secret)
         for role, secret in passwords.items()
-        if secret is not None and not _has_password(server, role, secret)
+        if secret is not None and not has_password(server, role, secret)
     }
     wrong = [finding for finding in server.access if finding.kind in REPAIRABLE] if server else []
     if server is not None and not verifiers and not wrong and server.vector:
@@ -81,8 +121,8 @@ def access_current(berth: Berth) -> Commands:
     if server is not None:
         for finding in wrong:
             host.noop(f"repairing: {finding}")
-        _say(tenant, [str(finding) for finding in wrong], verifiers)
-    script = access_sql(tenant, verifiers)
+        _say(tenant, [*map(str, wrong), *(f"password of {role} is not the stored one" for role in verifiers)])
+    script = access_sql(tenant, verifiers, wanted_logins(state.spec))
     yield berth.superuser(script.reveal())
 
 
@@ -92,12 +132,13 @@ def _is_new(state: TenantState) -> bool:
     return any(word in state.server_said for word in words)
 
 
-def _say(tenant: Tenant, wrong: list[str], verifiers: Mapping[str, Secret]) -> None:
-    for line in [*wrong, *(f"password of {role} is not the stored one" for role in verifiers)]:
+def _say(tenant: Tenant, wrong: list[str]) -> None:
+    for line in wrong:
         host.log(f"{tenant.name}: repairing: {line}")
 
 
-def _has_password(server: Server | None, role: str, secret: Secret) -> bool:
+def has_password(server: Server | None, role: str, secret: Secret) -> bool:
+    """Whether the server's verifier of the role is that of this password."""
     stored = server.verifiers.get(role) if server is not None else None
     return stored is not None and scram.matches(secret, stored.salt, stored.iterations, stored.digest)
 
@@ -110,20 +151,31 @@ def _no_secret(tenant: Tenant, roles: list[str]) -> Problem:
 @operation()
 def connection_files_published(berth: Berth) -> Commands:
     """The app's passfile and the file of connection URLs are there, 0600."""
+    yield from published(berth)
+
+
+def published(berth: Berth) -> Commands:
+    """What is left to do until a client that looks finds the server where it is. See `connection_files_published`."""
     state = berth.look()
     if state is None or state.ready is None or state.container is None:
         return
     tenant = berth.tenant
     password = berth.secret("app")
     if password is None:
-        yield commands.refuse(_no_secret(tenant, [APP_LOGINS[0]]))
+        yield commands.refuse(_no_secret(tenant, [layout.app_login(state.spec)]))
         return
-    for path, text in connection_files(tenant, berth.port, password).items():
-        if state.files.get(path) != _sha256(text):
-            yield berth.write(f"{layout.directory(tenant.name)}/{path}", text)
+    wrong = []
+    for path, text in connection_files(tenant, berth.port, password, layout.app_login(state.spec)).items():
+        found = state.modes.get(path, "600")
+        if state.files.get(path) != digest(text) or found != "600":
+            what = "is not the wanted one" if found == "600" else f"has mode 0{found}, wanted 0600"
+            _say(tenant, [f"{path} {what}"] if path in state.files else [])
+            wrong.append(File(f"{layout.directory(tenant.name)}/{path}", text))
+    if wrong:
+        yield berth.write_files(*wrong)
 
 
-def connection_files(tenant: Tenant, port: int, password: Secret) -> dict[str, str]:
+def connection_files(tenant: Tenant, port: int, password: Secret, login: str) -> dict[str, str]:
     """
     Name below the tenant's directory -> text.
 
@@ -131,11 +183,12 @@ def connection_files(tenant: Tenant, port: int, password: Secret) -> dict[str, s
     libpq's own form, so that a URL can do without.
     """
     urls = [
-        f"{variable(component)}={tenant_url(port, component, password=password)}"
+        f"{variable(component)}={tenant_url(port, component, password=password, user=login)}"
         for component in (None, *tenant.ordered_components)
     ]
-    return {"passfile": passfile_line(port, password), "connection.env": "\n".join(urls) + "\n"}
+    return {"passfile": passfile_line(port, password, login), "connection.env": "\n".join(urls) + "\n"}
 
 
-def _sha256(text: str) -> str:
+def digest(text: str) -> str:
+    """As a look at the tenant tells a file's content."""
     return hashlib.sha256(text.encode()).hexdigest()

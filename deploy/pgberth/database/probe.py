@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pgberth.container.state import TenantState
 from pgberth.database.access import access_verify_sql
+from pgberth.database.settings import Setting
+from pgberth.model import layout
 from pgberth.model.problems import visible
-from pgberth.model.roles import MONITOR
+from pgberth.model.roles import APP_LOGINS, MONITOR
 from pgberth.model.tenant import Tenant
 
 
@@ -43,6 +45,8 @@ class Server:
     + ledger: rows of migrations.ledger.HEADS_SQL
     + findings: rows of migrations.verify.verify_sql
     + hba_errors: lines of pg_hba.conf the server does not understand
+    + settings: those that come from a file or the command line
+    + config_errors: lines of its configuration the server does not understand, or cannot take up
     """
 
     version: str
@@ -58,6 +62,8 @@ class Server:
     findings: tuple[Mapping[str, Any], ...]
     hba_errors: tuple[str, ...]
     hba_sha256: str
+    settings: tuple[Setting, ...]
+    config_errors: tuple[str, ...]
 
     @classmethod
     def of(cls, state: TenantState) -> Server | None:
@@ -65,16 +71,33 @@ class Server:
         if state.server is None:
             return None
         told = dict(state.server)
+        logins = _login_findings(state.spec, told.pop("app_logins"))
         return cls(
             **{
                 **told,
                 "verifiers": {role: Verifier(**verifier) for role, verifier in told["verifiers"].items()},
-                "access": tuple(Finding(**row) for row in told["access"]),
+                "access": (*(Finding(**row) for row in told["access"]), *logins),
                 "ledger": tuple(told["ledger"]),
                 "findings": tuple(told["findings"]),
                 "hba_errors": tuple(told["hba_errors"]),
+                "settings": tuple(Setting(**row) for row in told["settings"]),
+                "config_errors": tuple(told["config_errors"]),
             }
         )
+
+
+def _login_findings(spec: Mapping[str, Any], found: Collection[str]) -> Iterator[Finding]:
+    """Which of the app's two roles logs in changes with a rotation; the spec file says which."""
+    wanted = wanted_logins(spec)
+    for role in APP_LOGINS:
+        if (role in found) != (role in wanted):
+            yield Finding("role", role, "cannot log in" if role in wanted else "can log in")
+
+
+def wanted_logins(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The app's roles that may log in: the present one and, while a rotation waits for its clients, the former."""
+    former = layout.former_login(spec)
+    return (layout.app_login(spec), *([former] if former else []))
 
 
 # One JSON object on one line. A role's verifier is never told, only its salt and digest: -vvv prints answers.
@@ -97,6 +120,8 @@ SELECT jsonb_build_object(
       'salt', split_part(split_part(rolpassword, '$', 2), ':', 2),
       'digest', encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'))), '{}')
     FROM pg_authid WHERE rolpassword LIKE 'SCRAM-SHA-256$%'),
+  'app_logins', (SELECT coalesce(jsonb_agg(rolname), '[]') FROM pg_roles
+                   WHERE rolcanlogin AND rolname IN (APP_LOGINS)),
   'access', (SELECT coalesce(jsonb_agg(found), '[]') FROM (
 ACCESS
   ) AS found),
@@ -105,6 +130,11 @@ FINDINGS
   ) AS found),
   'hba_errors', (SELECT coalesce(jsonb_agg(format('line %s: %s', line_number, error)), '[]')
                    FROM pg_hba_file_rules WHERE error IS NOT NULL),
+  'settings', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'value', setting, 'unit', coalesce(unit, ''),
+      'context', context, 'source', coalesce(regexp_replace(sourcefile, '.*/', ''), source))), '[]')
+    FROM pg_settings WHERE source IN ('configuration file', 'command line', 'environment variable')),
+  'config_errors', (SELECT coalesce(jsonb_agg(concat_ws(' ', regexp_replace(sourcefile, '.*/', ''), 'line', sourceline,
+      name) || ': ' || error), '[]') FROM pg_file_settings WHERE error IS NOT NULL),
   'hba_sha256', encode(sha256(pg_read_binary_file(current_setting('hba_file'))), 'hex')
 )::text;
 COMMIT;
@@ -129,7 +159,7 @@ def probe_sql(tenant: Tenant, ledger_sql: str, findings_sql: str) -> str:
     + findings_sql: one SELECT; each row becomes an object
     """
     parts = {"ACCESS": access_verify_sql(tenant), "LEDGER": ledger_sql, "FINDINGS": findings_sql}
-    text = _PROBE.replace("MONITOR", MONITOR)
+    text = _PROBE.replace("MONITOR", MONITOR).replace("APP_LOGINS", ", ".join(f"'{role}'" for role in APP_LOGINS))
     for place, part in parts.items():
         text = text.replace(f"\n{place}\n", f"\n{part}\n", 1)
     return text

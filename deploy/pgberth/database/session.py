@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -33,12 +36,50 @@ def connect(
         dbname=database,
         password=password.reveal() if password is not None else "",
         passfile="/dev/null/none",
-        connect_timeout=CONNECT_TIMEOUT,
-        application_name="pgberth",
         autocommit=True,
         # Whoever sits on the port in the server's place could ask for the password in clear.
-        **{"require_auth": "scram-sha-256", **parameters},
+        **{
+            "application_name": "pgberth",
+            "require_auth": "scram-sha-256",
+            "connect_timeout": CONNECT_TIMEOUT,
+            **parameters,
+        },
     )
+
+
+@contextmanager
+def within(seconds: float, sessions: Callable[[], Iterable[psycopg.Connection[Any]]]) -> Iterator[Callable[[], bool]]:
+    """
+    Work that ends when time is up, even where a server neither answers nor hangs up.
+
+    The sessions are hung up then, so that whoever waits for one of them gets psycopg.OperationalError. The value
+    tells whether it came to that. The server's own time limits are no help: a stopped process keeps none of them.
+    """
+    over, done = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        if done.wait(seconds):
+            return
+        over.set()
+        # Again and again: a session that was still being opened comes later than the end of the time.
+        while not done.is_set():
+            for session in list(sessions()):
+                _hang_up(session)
+            done.wait(0.2)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield over.is_set
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _hang_up(session: psycopg.Connection[Any]) -> None:
+    # Not close(): it would wait for whoever is in the middle of something.
+    with suppress(OSError, psycopg.OperationalError), socket.socket(fileno=os.dup(session.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

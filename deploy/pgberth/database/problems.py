@@ -1,0 +1,34 @@
+"""What went wrong on the way to a server, as the tenant's problems and never as a stack trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psycopg
+from pyinfra import logger
+
+from pgberth.model.problems import Problem, Refused
+from pgberth.model.tenant import Tenant
+
+
+def named(tenant: Tenant, problems: Iterable[Problem]) -> list[Problem]:
+    """The problems, each with its tenant in front."""
+    return [Problem(f"{tenant.name}: {problem.fact}", problem.hint) for problem in problems]
+
+
+def told(host: Any, tenant: Tenant, act: Callable[[], None]) -> bool:
+    """Whether it was done; what stood in the way is printed as the tenant's problems."""
+    try:
+        act()
+    except Refused as refused:
+        problems = named(tenant, refused.problems)
+    except psycopg.Error as error:
+        # Not the DETAIL: of a failed CHECK it is the row.
+        fact = f"{tenant.name}: the server refused: {error.diag.message_primary or error}"
+        problems = [Problem(fact.strip(), "runbooks/server-does-not-start.md if it does not answer at all")]
+    else:
+        return True
+    for problem in problems:
+        logger.error(f"{host.print_prefix}{problem}")
+    return False

@@ -1,0 +1,102 @@
+"""Whether a server runs with the settings of its postgresql.conf: the file's own words against pg_settings'."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+OURS = "postgresql.conf"
+# What the guard says on the server's command line; the checks of the volume and of pg_hba.conf judge where they lead.
+_OF_THE_GUARD = frozenset({"config_file", "data_directory", "hba_file", "ident_file"})
+
+_UNITS = {
+    "B": 1,
+    "kB": 2**10,
+    "MB": 2**20,
+    "GB": 2**30,
+    "TB": 2**40,
+    "us": 1,
+    "ms": 10**3,
+    "s": 10**6,
+    "min": 60 * 10**6,
+    "h": 3600 * 10**6,
+    "d": 86400 * 10**6,
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """
+    One setting that the server did not make up itself.
+
+    + value, unit: as pg_settings has them: 8192 and "8kB"; unit "" where there is none
+    + context: "postmaster" for one that only a start takes up
+    + source: the file it comes from, or "command line", "environment variable"
+    """
+
+    name: str
+    value: str
+    unit: str
+    context: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """
+    A setting that is not as the file has it.
+
+    + live, wanted: None where there is none
+    + held: only a new container changes it
+    """
+
+    name: str
+    live: str | None
+    wanted: str | None
+    source: str
+    held: bool
+
+    def __str__(self) -> str:
+        live = f"is {self.live}" if self.live is not None else "is not set"
+        wanted = f"wanted {self.wanted}" if self.wanted is not None else f"not wanted, and comes from {self.source}"
+        return f"{self.name} {live}, {wanted}" + ("; only a new container takes that up" if self.held else "")
+
+
+def wanted_settings(text: str) -> dict[str, str]:
+    """Name -> value of a postgresql.conf that was rendered here."""
+    found = (re.fullmatch(r"(\w+) = '(.*)'", line) for line in text.splitlines())
+    return {line[1]: line[2].replace("''", "'").replace(r"\\", "\\") for line in found if line is not None}
+
+
+def unlike(wanted: Mapping[str, str], live: Iterable[Setting]) -> Iterator[Unlike]:
+    """Every setting that differs, by name."""
+    told = {setting.name: setting for setting in live if setting.name not in _OF_THE_GUARD}
+    for name in sorted(wanted.keys() | told.keys()):
+        asked, found = wanted.get(name), told.get(name)
+        if found is None:
+            yield Unlike(name, None, asked, "", held=False)
+        elif asked is None or not _same(asked, found):
+            held = found.context == "postmaster"
+            yield Unlike(name, f"{found.value}{_unit(found)}", asked, found.source, held)
+
+
+def _same(asked: str, found: Setting) -> bool:
+    return _amount(asked, found.unit) == _amount(found.value, found.unit)
+
+
+def _unit(setting: Setting) -> str:
+    return f" x {setting.unit}" if setting.unit[:1].isdigit() else setting.unit
+
+
+def _amount(text: str, unit: str) -> float | str:
+    """A number in bytes or microseconds, where it is one; text as it is."""
+    number = re.fullmatch(r"(-?[0-9.]+) *([A-Za-z]*)", text)
+    if number is None or (number[2] and number[2] not in _UNITS):
+        return text
+    return float(number[1]) * (_UNITS[number[2]] if number[2] else _scale(unit))
+
+
+def _scale(unit: str) -> int:
+    count, name = re.fullmatch(r"([0-9]*)([A-Za-z]*)", unit).groups()  # type: ignore[union-attr]  # "8kB", "ms", ""
+    return int(count or 1) * _UNITS.get(name, 1)
