@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import psycopg
@@ -13,13 +14,20 @@ from pgberth.migrations.session import shared
 from pgberth.model.problems import Refused
 
 
+def run(conninfo: str, root: str, *components: str, at: float = 0) -> list[str]:
+    """The versions it has applied. + at: begin at this time of day and no sooner, so that several begin at once"""
+    done: list[str] = []
+    time.sleep(max(at - time.time(), 0))
+    with shared(lambda: psycopg.connect(conninfo, autocommit=True)) as connect:
+        for component in components:
+            outcome = runner.apply(connect, component, root=Path(root))
+            done += [migration.version for migration in outcome.done]
+    return done
+
+
 def main(conninfo: str, root: str, *components: str) -> int:
-    done = []
     try:
-        with shared(lambda: psycopg.connect(conninfo, autocommit=True)) as connect:
-            for component in components:
-                outcome = runner.apply(connect, component, root=Path(root))
-                done += [migration.version for migration in outcome.done]
+        done = run(conninfo, root, *components)
     except Refused as refused:
         print(json.dumps({"refused": [problem.fact for problem in refused.problems]}))
         return 1

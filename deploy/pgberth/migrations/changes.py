@@ -10,10 +10,11 @@ from pyinfra.api import FunctionCommand, operation
 from pgberth import commands
 from pgberth.container.facts import Berth
 from pgberth.database.probe import Server
+from pgberth.database.problems import named, told
 from pgberth.database.session import connect, reached
 from pgberth.migrations import ledger, runner
 from pgberth.migrations.erase import KINDS, Erasure, erase
-from pgberth.migrations.operations import as_migrator, named, target, told
+from pgberth.migrations.operations import as_migrator, target
 from pgberth.migrations.plan import plan_down
 from pgberth.migrations.rehearse import DROP_SCRIPT, SCRATCH, SCRATCH_SCRIPT, Rehearsal, rehearse
 from pgberth.migrations.session import Connect

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import psycopg
 from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, operation
 
 from pgberth import commands
 from pgberth.container.facts import Berth
 from pgberth.database.probe import Server, probe_sql
+from pgberth.database.problems import named, told
 from pgberth.database.session import connect, reached
 from pgberth.migrations import ledger, repair, runner, source
 from pgberth.migrations.plan import Plan, plan_up
@@ -53,7 +53,6 @@ def at_targets(berth: Berth) -> Any:
     ]
     if not behind and not broken:
         return
-    berth.forget()
 
     def work(connect: Connect) -> None:
         # One session for all of them: a new one has to read the catalogue anew.
@@ -82,11 +81,6 @@ def plan(tenant: Tenant, component: str, server: Server) -> Plan:
         )
     except Refused as refused:
         raise Refused(named(tenant, refused.problems)) from refused
-
-
-def named(tenant: Tenant, problems: Iterable[Problem]) -> list[Problem]:
-    """The problems, each with its tenant in front."""
-    return [Problem(f"{tenant.name}: {problem.fact}", problem.hint) for problem in problems]
 
 
 def findings(server: Server, ready: Plan) -> list[Finding]:
@@ -138,14 +132,15 @@ def target(tenant: Tenant, component: str) -> int | str | None:
 
 def as_migrator(state: Any, host: Any, berth: Berth, work: Callable[[Connect], None]) -> bool:  # noqa: ARG001
     """Do work with sessions of the migrator's; a refusal becomes the tenant's failure, in our own words."""
-    password = berth.secret("migrator")
+    password, port = berth.secret("migrator"), berth.port  # of the look that the work was planned by
+    berth.forget_server()
 
     def act() -> None:
-        with reached(berth.port) as address:
+        with reached(port) as address:
             work(lambda: connect(address, MIGRATOR, password))
 
     done = told(host, berth.tenant, act)
-    berth.forget()
+    berth.forget_server()
     return done
 
 
@@ -163,23 +158,6 @@ def _refused_in_full(tenant: Tenant) -> Callable[[Connect], None]:
         raise Refused(problems or [Problem("what was refused a moment ago holds now", "run the deploy again")])
 
     return work
-
-
-def told(host: Any, tenant: Tenant, act: Callable[[], None]) -> bool:
-    """Whether it was done; what stood in the way is printed as the tenant's problems, and never as a stack trace."""
-    try:
-        act()
-    except Refused as refused:
-        problems = named(tenant, refused.problems)
-    except psycopg.Error as error:
-        # Not the DETAIL: of a failed CHECK it is the row.
-        fact = f"{tenant.name}: the server refused: {error.diag.message_primary or error}"
-        problems = [Problem(fact.strip(), "runbooks/server-does-not-start.md if it does not answer at all")]
-    else:
-        return True
-    for problem in problems:
-        logger.error(f"{host.print_prefix}{problem}")
-    return False
 
 
 def _repair(connect: Connect, tenant: Tenant, component: str) -> None:

@@ -34,8 +34,9 @@ SCRATCH_SCRIPT = f"""set -eu
 dump=$(mktemp)
 trap 'rm -f "$dump"' EXIT
 pg_dump --schema-only --no-owner --file="$dump" "${{1:-memory}}"
-# The superuser's: made below, since the owner cannot.
-sed -i '/^\\(CREATE\\|COMMENT ON\\) EXTENSION /d; 1i SET ROLE memory_owner;' "$dump"
+# The superuser's: made below, since the owner cannot; and what nobody may call is the live database's.
+sed -i -e '/^\\(CREATE\\|COMMENT ON\\) EXTENSION /d; /^REVOKE ALL ON FUNCTION pg_catalog\\./d' \\
+  -e '1i SET ROLE memory_owner;' "$dump"
 {DROP_SCRIPT}psql -X -q -v ON_ERROR_STOP=1 -d postgres <<'SQL'
 CREATE DATABASE {SCRATCH} TEMPLATE template0 OWNER memory_owner;
 REVOKE ALL ON DATABASE {SCRATCH} FROM PUBLIC;

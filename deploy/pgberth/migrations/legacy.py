@@ -1,0 +1,161 @@
+"""
+What an older installation left: the memory plugin's tables in public, pgvector in a component's schema, agent_memories.
+
+Rows are copied in one transaction and compared there as multisets, row times included; else nothing stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from pgberth.migrations.session import Connect, become_owner, opened
+from pgberth.model.problems import Refused
+
+TABLES = ("memory_namespaces", "memory_records")  # in the order of their foreign key
+ASIDE = "pgberth_move"  # where they wait between public and memory_plugin; a killed move is found by it
+_COLUMNS = {
+    "memory_namespaces": ("name", "kind", "expires_at", "metadata", "created_at"),
+    "memory_records": (
+        *("id", "namespace", "content", "kind", "source", "expires_at", "propagation", "pin"),
+        *("embedding", "created_at"),
+    ),
+}
+
+# As the superuser: nobody else may touch what lies in public. Plain tables only; no row is read.
+_ASIDE = """\\connect memory
+SET search_path = pg_catalog, pg_temp;
+BEGIN;
+SET LOCAL lock_timeout = '10s';
+DO $$ DECLARE it record; BEGIN
+  IF EXISTS (SELECT FROM pg_extension WHERE extname = 'vector' AND extnamespace <> 'public'::regnamespace) THEN
+    ALTER EXTENSION vector SET SCHEMA public;
+  END IF;
+  FOR it IN SELECT c.relname FROM pg_class AS c
+             WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+               AND c.relname IN ('memory_namespaces', 'memory_records') LOOP
+    IF to_regnamespace('ASIDE') IS NULL THEN CREATE SCHEMA ASIDE AUTHORIZATION memory_owner; END IF;
+    EXECUTE format('ALTER TABLE public.%I OWNER TO memory_owner', it.relname);
+    EXECUTE format('ALTER TABLE public.%I SET SCHEMA ASIDE', it.relname);
+  END LOOP;
+  UNDONE
+END $$;
+COMMIT;
+""".replace("ASIDE", ASIDE)
+# A schema that only held the extension would stop its own component's first migration.
+_EMPTY = """BEGIN
+    DROP SCHEMA IF EXISTS memory_plugin RESTRICT;
+  EXCEPTION WHEN dependent_objects_still_exist THEN
+    RAISE EXCEPTION 'schema memory_plugin holds something that no migration made';
+  END;"""
+
+
+def aside_script(*, begun: bool) -> str:
+    """
+    For psql as the superuser: pgvector is in public, and no table of the memory plugin is.
+
+    + begun: whether the ledger has a version of memory_plugin applied; its schema is looked after by migrations then
+    """
+    return _ASIDE.replace("UNDONE", "" if begun else _EMPTY)
+
+
+def brought_over(connect: Connect) -> dict[str, int]:
+    """
+    Rows that waited aside are in memory_plugin, all of them; what they lay in is gone. Table -> rows.
+
+    A row that is there already counts where it is equal. Raises Refused, with nothing changed, where one differs.
+    """
+    with opened(connect, "pgberth move") as session, session.transaction():
+        become_owner(session)
+        waiting = [table for table in TABLES if _there(session, ASIDE, table)]
+        moved = {table: _copied(session, table) for table in waiting}
+        for table in reversed(waiting):
+            session.execute(sql.SQL("DROP TABLE {} RESTRICT").format(sql.Identifier(ASIDE, table)))
+        session.execute(sql.SQL("DROP SCHEMA IF EXISTS {} RESTRICT").format(sql.Identifier(ASIDE)))
+        return moved
+
+
+def _there(session: psycopg.Connection[Any], schema: str, table: str) -> bool:
+    found = session.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{schema}.{table}"]).fetchone()
+    return bool(found and found[0])
+
+
+def _copied(session: psycopg.Connection[Any], table: str) -> int:
+    source, target = sql.Identifier(ASIDE, table), sql.Identifier("memory_plugin", table)
+    query = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+    there = {name for (name,) in session.execute(query, [f"{ASIDE}.{table}"])}
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in _COLUMNS[table] if name in there)
+    parts = {"source": source, "target": target, "names": names}
+    session.execute(sql.SQL("LOCK TABLE {source} IN SHARE MODE").format(**parts))
+    insert = "INSERT INTO {target} ({names}) SELECT {names} FROM {source} ON CONFLICT DO NOTHING"
+    session.execute(sql.SQL(insert).format(**parts))
+    missing = "SELECT count(*) FROM (SELECT {names} FROM {source} EXCEPT ALL SELECT {names} FROM {target}) AS missing"
+    if left := _number(session, sql.SQL(missing).format(**parts)):
+        fact = f"memory_plugin.{table} has {left} rows that differ from those of the same key in public.{table}"
+        raise Refused.because(
+            fact, f"nothing was changed; they wait in {ASIDE}.{table}: runbooks/move-into-the-schema.md"
+        )
+    return _number(session, sql.SQL("SELECT count(*) FROM {source}").format(**parts))
+
+
+def _number(session: psycopg.Connection[Any], query: sql.SQL | sql.Composed, values: Any = None) -> int:
+    found = session.execute(query, values).fetchone()
+    return int(found[0]) if found else 0
+
+
+# agent_memories: one row a memory, its reach in a column. What has no column of its own is kept in propagation.
+_SCOPES = """(VALUES ('LOCAL', 'workspace'), ('TEAM', 'team'), ('GLOBAL', 'org')) AS scope (legacy, kind)"""
+_WANTED = f"""SELECT a.id::uuid AS id, scope.kind || ':' || a.workspace_id::text AS namespace, scope.kind AS reach,
+         a.content, a.embedding, a.created_at,
+         jsonb_build_object('legacy_namespace', a.namespace) AS propagation
+    FROM {{source}} AS a JOIN {_SCOPES} ON scope.legacy = upper(a.scope::text)"""  # noqa: S608  (ours, all of it)
+_COMPARED = "id, namespace, content, embedding, created_at, propagation"
+
+
+def backfilled(connect: Connect, schema: str, mode: str) -> Mapping[str, int]:
+    """
+    agent_memories of that schema, in memory_plugin: {"rows", "written", "missing", "unknown_scope"}.
+
+    + mode: "dry-run" rolls everything back, "apply" keeps it, "verify" only compares
+
+    A row that is there under its id is left as it is. Compared as multisets, row times and embeddings included. Raises
+    Refused where there is no such table, or a row's scope is none of LOCAL, TEAM and GLOBAL.
+    """
+    source = sql.Identifier(schema, "agent_memories")
+    wanted = sql.SQL(_WANTED).format(source=source)
+    with opened(connect, "pgberth backfill") as session, session.transaction() as transaction:
+        become_owner(session)
+        if not _there(session, schema, "agent_memories"):
+            raise Refused.because(f"there is no table {schema}.agent_memories", "--data schema=NAME says where it is")
+        rows = _number(session, sql.SQL("SELECT count(*) FROM {}").format(source))
+        known = _number(session, sql.SQL("SELECT count(*) FROM ({}) AS wanted").format(wanted))
+        if rows != known:
+            fact = f"{rows - known} rows of {schema}.agent_memories have a scope that is none of LOCAL, TEAM, GLOBAL"
+            raise Refused.because(fact, "nothing was changed; give them one of these")
+        written = 0 if mode == "verify" else _written(session, wanted)
+        missing = f"SELECT count(*) FROM (SELECT {_COMPARED} FROM ({{}}) AS wanted EXCEPT ALL SELECT {_COMPARED}"  # noqa: S608
+        missing += " FROM memory_plugin.memory_records) AS missing"
+        left = _number(session, sql.SQL(missing).format(wanted))
+        if mode == "dry-run" or (mode == "apply" and left):
+            raise_rollback(transaction)
+    return {"rows": rows, "written": written, "missing": left}
+
+
+def raise_rollback(transaction: psycopg.Transaction) -> None:
+    raise psycopg.Rollback(transaction)
+
+
+def _written(session: psycopg.Connection[Any], wanted: sql.Composed) -> int:
+    names = (
+        "INSERT INTO memory_plugin.memory_namespaces (name, kind)"
+        " SELECT DISTINCT namespace, reach FROM ({}) AS wanted ON CONFLICT DO NOTHING"
+    )
+    session.execute(sql.SQL(names).format(wanted))
+    records = (
+        f"INSERT INTO memory_plugin.memory_records ({_COMPARED}, kind, source)"  # noqa: S608
+        f" SELECT {_COMPARED}, 'fact', 'agent' FROM ({{}}) AS wanted ON CONFLICT (id) DO NOTHING"
+    )
+    return session.execute(sql.SQL(records).format(wanted)).rowcount
