@@ -26,10 +26,11 @@ from pgberth.model.roles import MIGRATOR, SECRETS
 from pgberth.model.tenant import COMPONENTS, HEAD, Tenant
 from tests.fake_host import password_in
 from tests.postgres import Server, running_server
-from tests.sample import ACME, container, look, state
+from tests.sample import ACME, container, look, settings, state
 
 LIVE = replace(ACME, components=dict.fromkeys(COMPONENTS, HEAD))
 # The tests come in over the socket; everybody else is judged by the tenant's own lines.
+_DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 HBA = f"local all all trust\n{pg_hba_conf(LIVE)}"
 
 
@@ -86,7 +87,9 @@ class Live:
         """The probe's answer, as if the data lay in a container's volume."""
         answers = self.psql(tenant_probe(LIVE), "memory").splitlines()
         told: dict[str, Any] = {name: value for line in answers for name, value in json.loads(line).items()}
-        return {**told, "data_directory": "/var/lib/postgresql/18/data"}
+        # The tests' server is configured on its command line.
+        ours = {"data_directory": "/var/lib/postgresql/18/data", "settings": settings(LIVE), "config_errors": []}
+        return {**told, **ours}
 
     def subject(self, tenant: Tenant = LIVE, **changes: Any) -> Subject:
         """The tenant as the suite looks at it now."""
@@ -107,7 +110,7 @@ def _running() -> Iterator[Live]:
     hba.write_text(HBA)
     hba.chmod(0o644)
     try:
-        with running_server(18, {"hba_file": str(hba)}) as cluster:
+        with running_server(18, {"hba_file": str(hba), **_DURABLE}) as cluster:
             yield Live(cluster, hba)
     finally:
         shutil.rmtree(place)

@@ -33,6 +33,14 @@ def test_a_container_in_order_is_green() -> None:
     assert problems(subject()) == {}
 
 
+BY_UNIT = {**container().labels, "PODMAN_SYSTEMD_UNIT": "pgberth-acme.service"}
+UNITS = {".config/systemd/user/pgberth-acme.service": "0" * 64}
+
+
+def test_a_container_in_its_unit_is_green() -> None:
+    assert problems(subject(state(container=container(labels=BY_UNIT, supervised=True), units=UNITS))) == {}
+
+
 def with_container(**changes: Any) -> Subject:
     return subject(state(container=container(**changes)))
 
@@ -76,6 +84,18 @@ PLANTED: dict[str, tuple[Subject, dict[str, list[str]]]] = {
         {"container-hardened": ["its root file system is writable"]},
     ),
     "privileged": (with_container(privileged=True), {"container-hardened": ["it is privileged"]}),
+    "out of its unit": (
+        subject(state(container=container(labels=BY_UNIT), units=UNITS)),
+        {
+            "container-supervised": [
+                "its server does not run inside pgberth-acme.service, which would not start it anew after a crash"
+            ]
+        },
+    ),
+    "its unit is gone": (
+        subject(state(container=container(labels=BY_UNIT, supervised=True))),
+        {"container-supervised": ["the file of pgberth-acme.service is gone: nothing would start it after a reboot"]},
+    ),
     "another mount": (
         with_container(mounts=(VOLUME, ETC, OTHER)),
         {"container-mounts": ["/etc at /mnt (ro) is mounted, not wanted"]},
@@ -123,15 +143,6 @@ PLANTED: dict[str, tuple[Subject, dict[str, list[str]]]] = {
             ]
         },
     ),
-    "data outside the volume": (
-        subject(told=server(data_directory="/tmp/data")),
-        {"volume-identity": ["data_directory /tmp/data is outside the volume"]},
-    ),
-    "data beside the volume": (
-        subject(told=server(data_directory="/var/lib/postgresql-elsewhere")),
-        {"volume-identity": ["data_directory /var/lib/postgresql-elsewhere is outside the volume"]},
-    ),
-    "no checksums": (subject(told=server(checksums=False)), {"volume-identity": ["data checksums are off"]}),
 }
 
 

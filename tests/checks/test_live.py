@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from pgberth.checks import suite
+from pgberth.checks.subject import Check, Subject, rolled_back
 from pgberth.checks.suite import run
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
@@ -110,6 +114,14 @@ SPOILT: dict[str, tuple[str, dict[str, str]]] = {
         "DROP SCHEMA memory_ledger CASCADE",
         {"ledger": "memory_plugin 0000_schema_bootstrap is not applied"},
     ),
+    "programs for the app": (
+        "GRANT pg_execute_server_program TO memory_app; GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC",
+        {
+            "app-confined": "\"COPY (SELECT 1) TO PROGRAM 'cat >/dev/null'\" went through as the app\n"
+            "'SELECT lo_create(0)' went through as the app",
+            "rights": "function lo_create(oid) has EXECUTE for PUBLIC, not wanted",
+        },
+    ),
     "pgvector elsewhere": (
         "CREATE SCHEMA elsewhere; ALTER EXTENSION vector SET SCHEMA elsewhere",
         {"extension": "extension vector is in schema elsewhere, wanted public"},
@@ -117,10 +129,23 @@ SPOILT: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
+@pytest.mark.parametrize("size", [1, 3, 1024])
+def test_a_tenant_s_own_number_of_dimensions_is_the_one_that_works_and_is_enforced(live: Live, size: int) -> None:
+    live.sql(
+        "DROP INDEX memory_plugin.idx_memory_records_embedding;"
+        f" ALTER TABLE memory_plugin.memory_records ALTER embedding TYPE public.vector({size});"
+        " CREATE INDEX idx_memory_records_embedding ON memory_plugin.memory_records"
+        " USING hnsw (embedding public.vector_cosine_ops)"
+    )
+    tenant = replace(LIVE, parameters={"memory_plugin": {"dimension": size}})
+    assert [check for check in red(live, tenant) if check.startswith("memory-")] == []
+    assert "memory-round-trip" in red(live)
+
+
 # Spoilt together, since none of a row stands in another's way: a suite takes a while.
 TOGETHER = [
     ["an index dropped", "anybody may make tables", "a role's setting", "a table in public", "metadata required"],
-    ["no right to write", "history may be rewritten", "reviews may be rewritten"],
+    ["programs for the app", "no right to write", "history may be rewritten", "reviews may be rewritten"],
     ["the ledger gone"],
     ["no foreign key", "any dimension"],
     ["a schema gone"],
@@ -169,6 +194,66 @@ def test_another_pg_hba_turns_its_own_checks_red(live: Live, how: str) -> None:
     found = red(live)
     for check, says in wanted.items():
         assert says in found.get(check, "is green"), (check, found)
+
+
+def test_a_check_that_gets_no_answer_gives_up_and_the_next_ones_are_asked(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped backend keeps no time limit of the server's, and its socket stays open."""
+    stopped: list[int] = []
+
+    def stop(of: Subject) -> Iterator[str]:
+        backend = of.app().info.backend_pid
+        os.kill(backend, signal.SIGSTOP)
+        stopped.append(backend)
+        of.app().execute("SELECT 1")
+        yield "the stopped backend answered"
+
+    def ask(of: Subject) -> Iterator[str]:
+        if of.app().info.backend_pid == stopped[0]:
+            yield "the session is the one that was given up"
+        with rolled_back(of.app()) as cursor:
+            cursor.execute("SELECT 1")
+
+    checks = Check("hangs", "it hangs", stop), Check("goes-on", "it goes on", ask)
+    monkeypatch.setattr(suite, "ALL", checks)
+    monkeypatch.setattr(suite, "CHECK_SECONDS", 2.0)
+    try:
+        told = {result.id: result.problems for result in run(live.subject())}
+    finally:
+        for backend in stopped:
+            os.kill(backend, signal.SIGCONT)
+    assert told == {"hangs": ("gave up after 2 s without an answer",), "goes-on": ()}
+
+
+def test_a_check_that_hangs_in_a_transaction_gives_up_too(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[int] = []
+
+    def stop(of: Subject) -> Iterator[str]:
+        with rolled_back(of.app()) as cursor:
+            backend = of.app().info.backend_pid
+            os.kill(backend, signal.SIGSTOP)
+            stopped.append(backend)
+            cursor.execute("SELECT 1")
+        yield "the stopped backend answered"
+
+    monkeypatch.setattr(suite, "ALL", (Check("hangs", "it hangs", stop),))
+    monkeypatch.setattr(suite, "CHECK_SECONDS", 2.0)
+    try:
+        (result,) = run(live.subject())
+    finally:
+        for backend in stopped:
+            os.kill(backend, signal.SIGCONT)
+    assert result.problems == ("gave up after 2 s without an answer",)
+
+
+def test_when_the_time_for_all_checks_is_over_each_one_left_says_so(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "SUITE_SECONDS", 0.0)
+    results = run(live.subject())
+    assert {result.problems for result in results} == {("was not asked: the 0 s for all checks were over",)}
+    assert len(results) > 10
 
 
 def test_a_wrong_stored_password_is_told_without_showing_it(live: Live) -> None:

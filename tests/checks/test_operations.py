@@ -19,12 +19,14 @@ from pgberth.container.facts import Berth, TenantLook
 from pgberth.container.state import TenantState
 from pgberth.database.probe import Server
 from pgberth.migrations.drift import Trait
+from pgberth.migrations.session import _key as session_key
 from pgberth.model import layout
+from pgberth.model.roles import FRESH
 from pgberth.model.tenant import Tenant
 from tests.checks.conftest import HBA, LIVE, Live
 from tests.fake_host import CANARY, Answer, FakeHost, Sent, sent, stored
 from tests.fake_podman import FakePrograms
-from tests.sample import ABSENT, ACME, READY, container, ledger, server, spec_file, spec_of, state
+from tests.sample import ABSENT, ACME, READY, container, files, ledger, server, settings, spec_file, spec_of, state
 
 STARTED = datetime(2026, 11, 21, 14, 5, 6, tzinfo=UTC)
 SECRETS = stored(spec_file()["secrets"].values())
@@ -34,8 +36,21 @@ def receipt(**changes: Any) -> Receipt:
     return replace(Receipt("provision", "acme", ("canary",), 5501, STARTED), **changes)
 
 
-def smoke(found: TenantState | None, into: Receipt, tenant: Tenant = ACME, **more: Any) -> list[Sent]:
-    host = FakeHost(facts={TenantLook: lambda **_: found}, answers=[SECRETS])
+KEEPING = "tail -n +51"
+
+
+def smoke(
+    found: TenantState | None,
+    into: Receipt,
+    tenant: Tenant = ACME,
+    *,
+    keep: Answer = Answer(),  # noqa: B008 - frozen
+    asked: list[Sent] | None = None,
+    **more: Any,
+) -> list[Sent]:
+    host = FakeHost(
+        facts={TenantLook: lambda **_: found}, answers=[SECRETS, (KEEPING, keep)], asked=[] if asked is None else asked
+    )
     arguments = {"receipt": into, "files": {"pg_hba.conf": HBA}, **more}
     return sent(room.smoke, host, berth=Berth(tenant, ""), **arguments)
 
@@ -44,7 +59,8 @@ def alive(live: Live) -> tuple[TenantState, Tenant]:
     """The live tenant under the port at which it really listens."""
     subject = live.subject()
     spec = {**subject.state.spec, "port": live.cluster.port}
-    return replace(subject.state, spec=spec), LIVE
+    published = files(replace(LIVE, port=live.cluster.port))
+    return replace(subject.state, spec=spec, files=published), LIVE
 
 
 def test_a_healthy_tenant_is_no_change_and_its_receipt_says_what_was_proven(live: Live) -> None:
@@ -72,6 +88,38 @@ def test_an_unhealthy_tenant_fails_with_one_line_a_problem_and_a_hint(live: Live
     assert hint.startswith("HINT: 1 of ")
     assert hint.endswith("checks are red; runbooks/check-is-red.md")
     assert [result.id for result in into.failed_checks] == ["public-clean"]
+
+
+def test_a_run_whose_checks_are_red_keeps_its_receipt_which_says_so(live: Live) -> None:
+    live.sql("CREATE TABLE public.stray (a int)")
+    into, asked = receipt(), list[Sent]()
+    found, tenant = alive(live)
+    smoke(found, into, tenant, asked=asked)
+    keep = asked[-1]
+    assert keep.locked
+    assert keep.arguments == [layout.receipts("acme"), "20261121T140506Z-provision.json"]
+    told = json.loads(keep.stdin)
+    assert told["changed"] is False
+    red = {check: said for check, said in told["checks"].items() if said != "passed"}
+    assert list(red) == ["public-clean"]
+    assert red["public-clean"][0].startswith("stray public.stray")
+
+
+def test_what_is_red_is_told_where_the_receipt_cannot_be_kept_too(live: Live) -> None:
+    live.sql("CREATE TABLE public.stray (a int)")
+    found, tenant = alive(live)
+    (refused,) = smoke(found, receipt(), tenant, keep=Answer(stderr="No space left on device", done=False))
+    first, second, _ = refused.refusal.splitlines()
+    assert first.startswith("acme: public-clean: stray public.stray")
+    assert second == "acme: the run's receipt could not be kept: No space left on device"
+
+
+def test_a_tenant_without_a_fresh_runs_catalogue_is_red_with_the_reason(live: Live) -> None:
+    into = receipt(no_baseline="a command was ended after 60 s without an answer")
+    found, tenant = alive(live)
+    (refused,) = smoke(found, into, tenant, drift=True)
+    says = "acme: drift: there is no fresh run's catalogue to compare with: a command was ended after 60 s"
+    assert refused.refusal.startswith(says)
 
 
 def test_the_suite_shows_no_password(live: Live) -> None:
@@ -123,6 +171,12 @@ def test_what_only_a_recycle_would_change_is_told_of_a_running_tenant(
     assert bool(found) is bool(says)
 
 
+def test_a_setting_that_only_a_new_container_puts_back_is_pending() -> None:
+    held = [{**row, "context": "postmaster"} for row in settings(max_connections="500")]
+    found = room.pending(state(server=server(settings=held)), spec_of())
+    assert found == "max_connections 500 -> 23"
+
+
 def test_the_image_that_waits_is_named_beside_the_one_that_runs() -> None:
     newer = replace(spec_of(), image=replace(spec_of().image, id="sha256:new"))
     assert room.pending(state(), newer) == f"image {spec_of().image.id} -> sha256:new"
@@ -145,16 +199,22 @@ def test_the_highest_applied_version_of_each_component_is_told() -> None:
 # The receipt.
 
 
-def kept(changed: bool, into: Receipt) -> list[Sent]:
+def kept(changed: bool, into: Receipt, found: TenantState | None = None) -> list[Sent]:
     berth = Berth(ACME, "")
     berth.changed = changed
-    return sent(room.receipt_kept, FakeHost(), berth=berth, receipt=into)
+    host = FakeHost(facts={TenantLook: lambda **_: found or state()})
+    return sent(room.receipt_kept, host, berth=berth, receipt=into)
 
 
 def test_a_run_that_changed_nothing_leaves_no_receipt() -> None:
     into = receipt()
     assert kept(False, into) == []
     assert into.changed is False
+
+
+def test_after_a_run_that_was_killed_over_its_receipt_the_next_leaves_one() -> None:
+    (keep,) = kept(False, receipt(), state(files={**state().files, "receipts/.new": "0" * 64}))
+    assert keep.arguments[0] == layout.receipts("acme")
 
 
 def test_a_run_that_changed_something_leaves_one_beside_the_spec_file() -> None:
@@ -181,6 +241,19 @@ def test_the_last_fifty_receipts_are_kept(tmp_path: Path) -> None:
     assert stat.S_IMODE((place / names[-1]).stat().st_mode) == 0o600
 
 
+def test_a_verify_every_minute_does_not_push_out_what_a_deploy_did(tmp_path: Path) -> None:
+    account, place = FakePrograms(tmp_path), tmp_path / layout.receipts("acme")
+    place.mkdir(parents=True)
+    (place / "20261121T000000Z-provision.json").write_text("{}")
+    for second in range(60):
+        (place / f"{STARTED + timedelta(seconds=second):%Y%m%dT%H%M%SZ}-verify.json").write_text("{}")
+    (keep,) = kept(True, receipt(verb="verify", started=STARTED + timedelta(seconds=60)))
+    assert account.run(keep).returncode == 0
+    names = sorted(path.name for path in place.iterdir())
+    assert names[0] == "20261121T000000Z-provision.json"
+    assert len(names) == 51
+
+
 def test_a_receipt_says_what_was_done_proven_and_not() -> None:
     results = (Result("ready", (), 0.01), Result("hba", ("line 2: x", "not the wanted one"), 0.02))
     into = receipt(
@@ -196,7 +269,10 @@ def test_a_receipt_says_what_was_done_proven_and_not() -> None:
         "started": "2026-11-21T14:05:06+00:00",
         "seconds": 2.35,
         "image": "4b644deb6126",
+        "spec": "",
+        "rollout": "",
         "versions": {"postgres": "18.6"},
+        "changed": False,
         "pending": "port 5501 -> 5599",
         "checks": {"ready": "passed", "hba": ["line 2: x", "not the wanted one"]},
     }
@@ -249,3 +325,42 @@ def test_a_baseline_is_of_its_versions_server_and_pgvector() -> None:
     others = [key(ledger=ledger()[:-1]), key(version="18.7"), key(vector="0.8.8")]
     assert len({key(), *others}) == 4
     assert key(hba_sha256="x") == key()
+
+
+def make_baseline(live: Live, into: Receipt, *answers: tuple[str, Answer]) -> tuple[list[Sent], FakeHost, Berth]:
+    found, tenant = alive(live)
+    host = FakeHost(facts={TenantLook: lambda **_: found}, answers=[*answers, SECRETS])
+    berth = Berth(tenant, "")
+    return sent(baseline.baseline_known, host, berth=berth, actions={}, receipt=into), host, berth
+
+
+def test_making_the_baseline_is_no_change_of_the_tenant_even_where_it_fails(live: Live) -> None:
+    into = receipt()
+    full = Answer(stderr="could not extend file: No space left on device\nHINT: Check free disk space.", done=False)
+    yielded, host, berth = make_baseline(live, into, ("podman exec -i", full))
+    assert (yielded, berth.changed) == ([], False)
+    assert into.no_baseline == "could not extend file: No space left on device"
+    assert "CREATE DATABASE memory_fresh" in host.asked[-1].stdin
+    with live.cluster.connect() as session:
+        held = session.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
+    assert held == (0,)
+
+
+def test_a_baseline_that_somebody_else_makes_is_waited_for_and_taken(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baseline, "read", lambda *_: told.pop(0))
+    told: list[Any] = [None, ()]  # none yet when looked at first; there when the lock is ours
+    into = receipt()
+    yielded, host, _ = make_baseline(live, into)
+    assert (yielded, into.no_baseline, told) == ([], "", [])
+    assert not [asked for asked in host.asked if asked.stdin]
+
+
+def test_whoever_holds_the_baseline_too_long_is_named(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline, "_SECONDS", 0.1)
+    into = receipt()
+    with live.cluster.connect("memory_app_a", "memory") as other:
+        other.execute("SELECT pg_advisory_lock(%s, %s)", session_key(FRESH))
+        make_baseline(live, into)
+    assert into.no_baseline.startswith("memory_fresh is being migrated by pid ")

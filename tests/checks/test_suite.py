@@ -119,7 +119,7 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str]] = {
     "pgvector behind the image": (
         {"vector": "0.8.5"},
         "extension",
-        "vector is at 0.8.5, the image carries 0.8.7",
+        "vector is at 0.8.5, the image carries 0.8.7: ALTER EXTENSION vector UPDATE",
     ),
     "pgvector too old": (
         {"vector": "0.8.3", "vector_available": "0.8.3"},

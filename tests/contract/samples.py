@@ -78,6 +78,8 @@ NO_SECRETS = [
     "DB_PASSWORD=secret://vault/app/db1",
     "Rotate the token, then erase the row.",
     "max_tokens: 4096, temperature: 0.2",
+    "host=db dbname=memory password=$PGPASSWORD",
+    "Leave password= empty: the passfile has it.",
     "postgres://app:***@db/memory",
     "postgres://app:${DB_PASSWORD}@db/memory",
     "postgres://app@db/memory",

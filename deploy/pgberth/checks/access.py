@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator
 
 import psycopg
+from psycopg import errors
 
-from pgberth.checks.subject import Check, Subject, one
-from pgberth.database.session import connect
-from pgberth.model.roles import APP_LOGINS, SUPERUSER
+from pgberth.checks.subject import Check, Subject, one, rolled_back
+from pgberth.model.roles import SUPERUSER
 from pgberth.model.secret import Secret
 from pgberth.model.url import EXTENSION_SCHEMA, search_path
 
@@ -17,6 +17,25 @@ from pgberth.model.url import EXTENSION_SCHEMA, search_path
 _WRONG_PASSWORD = "password authentication failed"  # noqa: S105
 _NO_PASSWORD = ("no password supplied", _WRONG_PASSWORD)
 _REJECTED = "pg_hba.conf rejects connection"
+# To the machine, to other servers, to objects of one's own, to the owner's rights.
+_OUT_OF_REACH = (
+    "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null'",  # one that reads what it is given
+    "COPY (SELECT 1) TO '/dev/null'",
+    "SELECT pg_read_file('PG_VERSION')",
+    "CREATE EXTENSION dblink",
+    "CREATE EXTENSION postgres_fdw",
+    "CREATE EXTENSION plpython3u",
+    "LOAD 'dblink'",
+    "CREATE TABLE public.berth (a int)",
+    "CREATE TEMPORARY TABLE berth (a int)",
+    "CREATE SCHEMA berth",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, '')",
+    "SET ROLE memory_owner",
+    "SET session_replication_role = replica",
+)
+# What the image does not carry cannot be had either.
+_NOT_THERE = (errors.FeatureNotSupported, errors.UndefinedFile)
 
 
 def _ready(subject: Subject) -> Iterator[str]:
@@ -41,11 +60,11 @@ def _search_path(subject: Subject) -> Iterator[str]:
 
 
 def _no_password(subject: Subject) -> Iterator[str]:
-    yield from _refused(subject, APP_LOGINS[0], None, *_NO_PASSWORD)
+    yield from _refused(subject, subject.login, None, *_NO_PASSWORD)
 
 
 def _wrong_password(subject: Subject) -> Iterator[str]:
-    yield from _refused(subject, APP_LOGINS[0], Secret("not-the-password"), _WRONG_PASSWORD)
+    yield from _refused(subject, subject.login, Secret("not-the-password"), _WRONG_PASSWORD)
 
 
 def _superuser(subject: Subject) -> Iterator[str]:
@@ -62,12 +81,26 @@ def _refused(
     what = "no password" if password is None else "a password"
     try:
         # No secret is sent here, and a server that asks for none is just what is looked for.
-        connect(subject.address, user, password, database=database, require_auth=None).close()
+        subject.connect(user, password, database=database, require_auth=None).close()
     except psycopg.OperationalError as error:
         if not any(reason in str(error) for reason in reasons):
             yield f"{user} with {what} in {database} was refused for another reason: {error}"
     else:
         yield f"{user} was let into {database} over TCP with {what}"
+
+
+def _confined(subject: Subject) -> Iterator[str]:
+    connection = subject.app()
+    for statement in _OUT_OF_REACH:
+        try:
+            with rolled_back(connection) as cursor:
+                cursor.execute(statement.encode())
+        except (errors.InsufficientPrivilege, *_NOT_THERE):
+            continue
+        except psycopg.Error as error:
+            yield f"{statement!r} was refused for another reason: {error.sqlstate} {error.diag.message_primary}"
+        else:
+            yield f"{statement!r} went through as the app"
 
 
 def _rights(subject: Subject) -> Iterator[str]:
@@ -89,6 +122,7 @@ CHECKS = (
     Check("no-password", "no password: refused", _no_password),
     Check("wrong-password", "a wrong password: refused", _wrong_password),
     Check("superuser-tcp", "the superuser is refused over TCP", _superuser),
+    Check("app-confined", "no way leads the app out of its schemas", _confined),
     Check("rights", "roles, memberships, role settings and grants are the wanted ones and no others", _rights),
     Check("hba", "pg_hba.conf is ours, understood, and ends in reject", _hba),
 )

@@ -26,19 +26,26 @@ _BY_COSINE = """SELECT id FROM memory_records WHERE namespace = %s AND embedding
 _NEAREST = "EXPLAIN SELECT id FROM memory_records WHERE embedding IS NOT NULL ORDER BY embedding <=> %s::vector LIMIT 5"
 
 
-def _vector(peak: int, dimension: int | None = None) -> str:
-    size = int(DEFAULTS[COMPONENT]["dimension"]) if dimension is None else dimension
+def _size(subject: Subject) -> int:
+    """Dimensions of the tenant's embeddings, as its line or the component's own default has them."""
+    given = {**DEFAULTS[COMPONENT], **subject.tenant.parameters.get(COMPONENT, {})}
+    return int(given["dimension"])
+
+
+def _vector(peak: int, size: int) -> str:
     return "[" + ",".join("1" if place == peak else "0" for place in range(size)) + "]"
 
 
 def _round_trip(subject: Subject) -> Iterator[str]:
+    size = _size(subject)
     with rolled_back(subject.app(COMPONENT)) as cursor:
         cursor.execute(_PUT, [_NAMESPACE])
-        wanted = one(cursor, _POST, [_NAMESPACE, _TEXT, _vector(3)])
-        one(cursor, _POST, [_NAMESPACE, "Something else altogether.", _vector(4)])
+        wanted = one(cursor, _POST, [_NAMESPACE, _TEXT, _vector(0, size)])
+        # Without an embedding where there is but one direction to point in.
+        one(cursor, _POST, [_NAMESPACE, "Something else altogether.", _vector(1, size) if size > 1 else None])
         if one(cursor, _BY_TEXT, [_NAMESPACE, "ships berths"]) != wanted:
             yield "a memory just written is not found by its text"
-        if one(cursor, _BY_COSINE, [_NAMESPACE, _vector(3)]) != wanted:
+        if one(cursor, _BY_COSINE, [_NAMESPACE, _vector(0, size)]) != wanted:
             yield "a memory just written is not the nearest to its own embedding"
 
 
@@ -46,7 +53,7 @@ def _index_used(subject: Subject) -> Iterator[str]:
     with rolled_back(subject.app(COMPONENT)) as cursor:
         # On a small table a scan is rightly cheaper: what is asked is whether the index can serve the query at all.
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
-        plan = cursor.execute(_NEAREST, [_vector(3)]).fetchall()
+        plan = cursor.execute(_NEAREST, [_vector(0, _size(subject))]).fetchall()
         if not any("idx_memory_records_embedding" in line for (line,) in plan):
             yield "idx_memory_records_embedding does not serve a search by cosine distance"
 
@@ -82,9 +89,9 @@ def _unknown_namespace(subject: Subject) -> Iterator[str]:
 
 
 def _dimension(subject: Subject) -> Iterator[str]:
-    connection = subject.app(COMPONENT)
-    parameters = [_NAMESPACE, _TEXT, _vector(0, dimension=3)]
-    yield from _refused_write(connection, parameters, errors.DataException, "an embedding of 3 dimensions")
+    connection, other = subject.app(COMPONENT), 3 if _size(subject) != 3 else 4
+    parameters = [_NAMESPACE, _TEXT, _vector(0, other)]
+    yield from _refused_write(connection, parameters, errors.DataException, f"an embedding of {other} dimensions")
 
 
 def _refused_write(connection: Connection, parameters: Any, wanted: type[psycopg.Error], what: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pyinfra import host, state
-from pyinfra.api import operation
+from pyinfra.api import StringCommand, operation
 
 from pgberth import commands
 from pgberth.checks import baseline
@@ -16,8 +16,11 @@ from pgberth.commands import Commands
 from pgberth.container.facts import Berth
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
+from pgberth.database.configuration import restart_files
+from pgberth.database.operations import made_with
 from pgberth.database.probe import Server
 from pgberth.database.session import reached
+from pgberth.database.settings import OURS, unlike, wanted_settings
 from pgberth.model import layout
 from pgberth.model.problems import Problem
 from pgberth.model.secret import Secret
@@ -28,27 +31,41 @@ def smoke(berth: Berth, receipt: Receipt, files: dict[str, str], drift: bool = F
     """
     Every check that applies to the tenant passes; the problems are listed otherwise, one line each.
 
-    + files: the configuration the server should have, name -> text
+    + files: the configuration the server takes up on reload, name -> text
     + drift: compare the catalogue with a fresh run's too
     """
     if not state.is_executing:
         return
+    problems = judged(berth, receipt, files, drift=drift)
+    if problems:
+        # At once, not yielded: where the disk is full, what is red has to be told all the same.
+        not_kept = kept_at_once(berth, receipt) if receipt.results is not None else []
+        *facts, last = (problem.fact for problem in (*problems, *not_kept))
+        yield commands.refuse(*map(Problem, facts), Problem(last, problems[-1].hint))
+
+
+def judged(berth: Berth, receipt: Receipt, files: dict[str, str], *, drift: bool = False) -> list[Problem]:
+    """The suite's problems, and in the receipt how each check came out. See `smoke`."""
     seen = berth.look()
     server = Server.of(seen) if seen is not None else None
     if seen is None or seen.container is None or server is None:
-        yield commands.refuse(not_answering(berth, seen))
-        return
+        return [not_answering(berth, seen)]
     tell(receipt, seen, server)
     password = berth.secret("app")
+    files = {**files, **made_with(berth.tenant, seen, restart_files(berth.tenant))}
     with reached(berth.port) as address:
         fresh = baseline.read(berth, server) if drift else None
-        subject = Subject(berth.tenant, seen, seen.container, server, address, password or Secret(""), files, fresh)
+        why = receipt.no_baseline if fresh is None else ""
+        subject = Subject(
+            berth.tenant, seen, seen.container, server, address, password or Secret(""), files, fresh, why
+        )
         receipt.results = run(subject)
     receipt.finished = datetime.now(UTC)
     lines = [f"{berth.tenant.name}: {r.id}: {problem}" for r in receipt.failed_checks for problem in r.problems]
-    if lines:
-        hint = f"{len(receipt.failed_checks)} of {len(receipt.results)} checks are red; runbooks/check-is-red.md"
-        yield commands.refuse(*(Problem(line) for line in lines[:-1]), Problem(lines[-1], hint))
+    if not lines:
+        return []
+    hint = f"{len(receipt.failed_checks)} of {len(receipt.results)} checks are red; runbooks/check-is-red.md"
+    return [*(Problem(line) for line in lines[:-1]), Problem(lines[-1], hint)]
 
 
 def tell(receipt: Receipt, seen: TenantState, server: Server) -> None:
@@ -59,17 +76,32 @@ def tell(receipt: Receipt, seen: TenantState, server: Server) -> None:
         receipt.versions[row["component"]] = max(row["version"], receipt.versions.get(row["component"], ""))
     if seen.container is not None:
         receipt.image = seen.container.image.removeprefix("sha256:")[:12]
+        receipt.spec = seen.container.spec_hash
+        receipt.rollout = str(seen.spec.get("rollout", "")) if seen.spec.get("hash") == receipt.spec else ""
 
 
 def pending(seen: TenantState, wanted: ContainerSpec) -> str:
     """What only a recycle would change, "" where nothing."""
     found = seen.container
-    if found is None or not found.running or found.spec_hash == wanted.hash:
+    if found is None or not found.running:
         return ""
-    told = {"image": found.image, "port": seen.spec.get("port"), "profile": seen.spec.get("profile")}
+    if found.spec_hash == wanted.hash:
+        return "; ".join(_held(seen, wanted))
+    told = {"image": found.image, **{name: seen.spec.get(name) for name in ("port", "profile", "supervisor")}}
     asked = {"image": wanted.image.id, "port": wanted.tenant.port, "profile": wanted.tenant.profile_name}
+    if told["supervisor"]:
+        asked["supervisor"] = wanted.supervisor
     differ = [f"{name} {told[name]} -> {asked[name]}" for name in asked if told[name] != asked[name]]
     return "; ".join(differ) or "flags or settings of this release"
+
+
+def _held(seen: TenantState, wanted: ContainerSpec) -> list[str]:
+    """Settings that somebody changed by hand, and that the running server cannot put back."""
+    server = Server.of(seen)
+    if server is None:
+        return []
+    found = unlike(wanted_settings(wanted.files[OURS]), server.settings)
+    return [f"{setting.name} {setting.live} -> {setting.wanted or 'unset'}" for setting in found if setting.held]
 
 
 def not_answering(berth: Berth, seen: TenantState | None) -> Problem:
@@ -85,18 +117,42 @@ def not_answering(berth: Berth, seen: TenantState | None) -> Problem:
     return Problem(f"{name}: its server does not answer: {seen.server_said}", "runbooks/server-does-not-start.md")
 
 
-_KEEP = """set -eu; umask 077
+# Of each verb, so that a verify every minute does not push out what a deploy did.
+_KEEP = r"""set -eu; umask 077
 mkdir -p "$1"; cat > "$1/.new"; sync "$1/.new"; mv "$1/.new" "$1/$2"
-ls -1 "$1" | sort -r | tail -n +51 | while read -r old; do rm -f -- "$1/$old"; done
+ls -1 "$1" | grep -e "-${2#*-}\$" | sort -r | tail -n +51 | while read -r old; do rm -f -- "$1/$old"; done
 """
 
 
 @operation()
 def receipt_kept(berth: Berth, receipt: Receipt) -> Commands:
-    """Where the run changed something, its receipt lies beside the spec file; the last fifty are kept."""
-    if not berth.changed:
+    """
+    Where the run changed something, its receipt lies beside the spec file; of each verb the last fifty are kept.
+
+    A run whose checks are red ends before it comes here; it has kept its receipt by then.
+    """
+    if not berth.changed and not _half_kept(berth):
         host.noop("nothing was changed, so there is nothing to keep a receipt of")
         return
-    receipt.changed = True
+    yield keep(berth, receipt)
+
+
+def _half_kept(berth: Berth) -> bool:
+    """Whether a run was killed over its receipt: it had changed something."""
+    seen = berth.look()
+    return seen is not None and "receipts/.new" in seen.files
+
+
+def kept_at_once(berth: Berth, receipt: Receipt) -> list[Problem]:
+    """Keep the receipt of a run that ends here; the problem, where it cannot be kept."""
+    command = keep(berth, receipt)
+    kept, output = host.run_shell_command(command, **command.connector_arguments)
+    said = " ".join(output.stderr_lines)
+    return [] if kept else [Problem(f"{berth.tenant.name}: the run's receipt could not be kept: {said}")]
+
+
+def keep(berth: Berth, receipt: Receipt) -> StringCommand:
+    """The receipt is written beside the spec file."""
+    receipt.changed = berth.changed
     name = f"{receipt.started:%Y%m%dT%H%M%SZ}-{receipt.verb}.json"
-    yield berth.change(_KEEP, layout.receipts(berth.tenant.name), name, stdin=receipt.to_json())
+    return berth.change(_KEEP, layout.receipts(berth.tenant.name), name, stdin=receipt.to_json())

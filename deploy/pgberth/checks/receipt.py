@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from pgberth.checks.suite import Result
 
@@ -16,6 +17,9 @@ class Receipt:
 
     + state: how the tenant stands, in a few words, where a verb only looks
     + pending: what only a recycle would change
+    + did: what the verb counted of its own work, as JSON, e.g. {"logins": 41, "refused": 0}
+    + spec, rollout: fingerprints of what ran when it was judged; see container.spec
+    + no_baseline: why there is nothing to measure drift against, where something stood in the way
     """
 
     verb: str
@@ -31,6 +35,10 @@ class Receipt:
     results: tuple[Result, ...] | None = None
     notes: list[str] = field(default_factory=list)
     state: str = ""
+    did: dict[str, Any] = field(default_factory=dict)
+    no_baseline: str = ""
+    spec: str = ""
+    rollout: str = ""
 
     @property
     def failed_checks(self) -> list[Result]:
@@ -47,8 +55,12 @@ class Receipt:
             "started": self.started.isoformat(timespec="seconds"),
             "seconds": round(self.seconds, 2),
             "image": self.image,
+            "spec": self.spec,
+            "rollout": self.rollout,
             "versions": self.versions,
+            "changed": self.changed,
             "pending": self.pending,
+            **({"did": self.did} if self.did else {}),
             "checks": {r.id: "passed" if r.passed else list(r.problems) for r in self.results or ()},
         }
         return json.dumps(body, indent=2) + "\n"

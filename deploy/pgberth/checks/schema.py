@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pgberth.checks.baseline import compared
-from pgberth.checks.subject import Check, Subject
+from pgberth.checks.subject import Check, Subject, compared
 from pgberth.migrations.drift import differences, snapshot
 from pgberth.migrations.operations import findings, plan
 from pgberth.model.image import PGVECTOR_FLOOR, version_of
@@ -16,7 +15,8 @@ def _extension(subject: Subject) -> Iterator[str]:
     server = subject.server
     yield from (str(finding) for finding in server.access if finding.kind == "extension")
     if server.vector != server.vector_available:
-        yield f"vector is at {server.vector}, the image carries {server.vector_available}"
+        act = "ALTER EXTENSION vector UPDATE"
+        yield f"vector is at {server.vector}, the image carries {server.vector_available}: {act}"
     if version_of(server.vector) < PGVECTOR_FLOOR and not subject.tenant.allow_old_pgvector:
         yield f"vector is at {server.vector}, the floor is {'.'.join(map(str, PGVECTOR_FLOOR))}"
 
@@ -46,8 +46,11 @@ def _objects(subject: Subject) -> Iterator[str]:
 
 
 def _drift(subject: Subject) -> Iterator[str]:
+    if subject.baseline is None:
+        yield f"there is no fresh run's catalogue to compare with: {subject.no_baseline}"
+        return
     live = snapshot(subject.app(), compared(subject.tenant))
-    yield from (str(difference) for difference in differences(subject.baseline or (), live))
+    yield from (str(difference) for difference in differences(subject.baseline, live))
 
 
 CHECKS = (

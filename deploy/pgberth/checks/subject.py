@@ -13,12 +13,15 @@ from pgberth.container.state import ContainerState, TenantState
 from pgberth.database.probe import Server
 from pgberth.database.session import connect
 from pgberth.migrations.drift import Trait
-from pgberth.model.roles import APP_LOGINS
+from pgberth.migrations.ledger import SCHEMA
+from pgberth.model import layout
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import search_path
 
 Connection = psycopg.Connection[Any]
+
+_CONNECT_SECONDS = 6  # the server itself gives a login five
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Subject:
     + password: the app's
     + files: the configuration the server should have, name -> text
     + baseline: the catalogue as a fresh run makes it; None where it was not asked for
+    + no_baseline: why it could not be had
     """
 
     tenant: Tenant
@@ -40,19 +44,34 @@ class Subject:
     password: Secret
     files: dict[str, str]
     baseline: tuple[Trait, ...] | None = None
+    no_baseline: str = ""
     _open: ExitStack = field(default_factory=ExitStack)
     _sessions: dict[str, Connection] = field(default_factory=dict)
+
+    @property
+    def login(self) -> str:
+        """The role the app logs in as now."""
+        return layout.app_login(self.state.spec)
 
     def app(self, component: str | None = None) -> Connection:
         """The app's session for a component's URL; one each, kept open for the next check."""
         key = component or ""
-        if key not in self._sessions:
+        if key not in self._sessions or self._sessions[key].closed:
             # In the connection, since it wins over whatever the app has set for its own role.
             options = "-cstatement_timeout=10s -clock_timeout=3s -cidle_in_transaction_session_timeout=30s"
             options += f" -csearch_path={','.join(search_path(component))}" if component else ""
-            session = connect(self.address, APP_LOGINS[0], self.password, options=options)
+            session = self.connect(self.login, self.password, options=options)
             self._sessions[key] = self._open.enter_context(session)
         return self._sessions[key]
+
+    def connect(self, user: str, password: Secret | None, **parameters: Any) -> Connection:
+        """A session with the tenant's server, given up soon. Raises psycopg.OperationalError."""
+        return connect(self.address, user, password, connect_timeout=_CONNECT_SECONDS, **parameters)
+
+    @property
+    def open_sessions(self) -> list[Connection]:
+        """Those that `app` made."""
+        return list(self._sessions.values())
 
     def close(self) -> None:
         self._open.close()
@@ -88,3 +107,8 @@ def one(cursor: psycopg.Cursor[Any], query: Any, parameters: Any = None) -> Any:
     """The first column of the first row; None where there is no row."""
     row = cursor.execute(query, parameters).fetchone()
     return row[0] if row is not None else None
+
+
+def compared(tenant: Tenant) -> tuple[str, ...]:
+    """The schemas drift is looked for in: the tenant's components', and the ledger's."""
+    return (*tenant.ordered_components, SCHEMA)

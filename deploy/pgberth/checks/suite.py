@@ -7,10 +7,21 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pgberth.checks import access, container, history, memory, schema
+from pgberth.checks import access, configuration, container, history, memory, schema
 from pgberth.checks.subject import Check, Subject
+from pgberth.database.session import within
 
-ALL: tuple[Check, ...] = (*container.CHECKS, *access.CHECKS, *schema.CHECKS, *memory.CHECKS, *history.CHECKS)
+ALL: tuple[Check, ...] = (
+    *container.CHECKS,
+    *configuration.CHECKS,
+    *access.CHECKS,
+    *schema.CHECKS,
+    *memory.CHECKS,
+    *history.CHECKS,
+)
+
+CHECK_SECONDS = 15.0  # more than the statement_timeout of a check's sessions
+SUITE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -33,20 +44,26 @@ def checks_for(components: tuple[str, ...], *, baseline: bool = False) -> tuple[
 
 
 def run(subject: Subject) -> tuple[Result, ...]:
-    """Every check that applies, in order."""
+    """Every check that applies, in order; however slow the server, within SUITE_SECONDS and a few more."""
+    baseline = subject.baseline is not None or bool(subject.no_baseline)
+    deadline = time.monotonic() + SUITE_SECONDS
     try:
-        checks = checks_for(subject.tenant.tabled_components, baseline=subject.baseline is not None)
-        return tuple(_result(check, subject) for check in checks)
+        checks = checks_for(subject.tenant.tabled_components, baseline=baseline)
+        return tuple(_result(check, subject, min(CHECK_SECONDS, deadline - time.monotonic())) for check in checks)
     finally:
         subject.close()
 
 
-def _result(check: Check, subject: Subject) -> Result:
+def _result(check: Check, subject: Subject, seconds: float) -> Result:
+    if seconds <= 0:
+        return Result(check.id, (f"was not asked: the {SUITE_SECONDS:g} s for all checks were over",), 0)
     began = time.monotonic()
     problems: list[str] = []
-    try:
-        problems.extend(check.find(subject))
-    except psycopg.Error as error:
-        # What was found before stays in the list. Not the DETAIL: of a failed CHECK it is the row.
-        problems.append(f"could not be asked: {error.diag.message_primary or error}".strip())
+    with within(seconds, lambda: subject.open_sessions) as over:
+        try:
+            problems.extend(check.find(subject))
+        except psycopg.Error as error:
+            # What was found before stays in the list. Not the DETAIL: of a failed CHECK it is the row.
+            said = f"could not be asked: {error.diag.message_primary or error}".strip()
+            problems.append(f"gave up after {seconds:.0f} s without an answer" if over() else said)
     return Result(check.id, tuple(problems), time.monotonic() - began)

@@ -1,0 +1,61 @@
+"""A real task, as a client does it: a memory is committed, lands where it should, is found, and goes again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from secrets import token_hex
+
+import psycopg
+
+from pgberth.container.facts import Berth
+from pgberth.database.session import connect, reached
+from pgberth.model import layout
+from pgberth.model.url import search_path
+
+COMPONENT = "memory_plugin"
+_TEXT = "The canary berth holds the ferry's manifest."
+_PUT = "INSERT INTO memory_namespaces (name, kind) VALUES (%s, 'workspace')"
+_POST = "INSERT INTO memory_records (namespace, content, kind, source) VALUES (%s, %s, 'fact', 'agent') RETURNING id"
+_SEARCH = """SELECT id FROM memory_records WHERE namespace = %s AND content_tsv @@ plainto_tsquery('english', %s)"""
+
+
+def task(berth: Berth) -> Iterator[str]:
+    """
+    What went wrong with one task over TCP, by the component's own search_path; nothing where it went well.
+
+    Committed, unlike the suite's probes, and removed afterwards: its namespace takes its record along.
+    """
+    seen, name = berth.look(), f"workspace:pgberth-task-{token_hex(6)}"
+    login = layout.app_login(seen.spec if seen is not None else {})
+    options = f"-csearch_path={','.join(search_path(COMPONENT))} -cstatement_timeout=10s"
+    try:
+        with (
+            reached(berth.port) as address,
+            closing(connect(address, login, berth.secret("app"), options=options)) as client,
+            closing(connect(address, login, berth.secret("app"), options=options)) as reader,
+        ):
+            try:
+                yield from _done(client, reader, name)
+            finally:
+                client.execute("DELETE FROM memory_plugin.memory_namespaces WHERE name = %s", [name])
+            query = b"SELECT FROM memory_plugin.memory_records WHERE namespace = %s"
+            if reader.execute(query, [name]).fetchone() is not None:
+                yield "the task's memory is still there after its namespace went"
+    except psycopg.Error as error:
+        yield f"the task could not be done: {error.diag.message_primary or error}".strip()
+
+
+def _done(client: psycopg.Connection, reader: psycopg.Connection, name: str) -> Iterator[str]:
+    client.execute(_PUT, [name])
+    row = client.execute(_POST, [name, _TEXT]).fetchone()
+    wanted = row[0] if row is not None else None
+    # Another session: what it sees is committed.
+    lies = reader.execute("SELECT id FROM memory_plugin.memory_records WHERE namespace = %s", [name]).fetchall()
+    if lies != [(wanted,)]:
+        yield "the memory is not in memory_plugin.memory_records"
+    if reader.execute(_SEARCH, [name, "ferry manifests"]).fetchall() != [(wanted,)]:
+        yield "search does not find the memory"
+    found = reader.execute("SELECT to_regclass('public.memory_records') IS NULL").fetchone()
+    if found != (True,):
+        yield "public has a table memory_records"
