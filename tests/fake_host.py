@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from types import SimpleNamespace
@@ -18,6 +19,8 @@ from pyinfra.api import StringCommand
 from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 
+from pgberth import commands
+from pgberth.container.facts import ServerLook
 from pgberth.model.secret import Secret
 
 CANARY = "canary-Zq7-password"  # every stored secret of a fake host; it must come out nowhere
@@ -42,11 +45,16 @@ class Sent:
     One command as the machine's shell would get it.
 
     + text: the whole command line
-    + stdin: what it reads
+    + given: what it reads
     """
 
     text: str
-    stdin: str = ""
+    given: str = ""
+
+    @property
+    def stdin(self) -> str:
+        """What a script under the tenant's lock gets of it: all but the word that it has arrived whole."""
+        return self.given.removesuffix(commands.END)
 
     @property
     def words(self) -> list[str]:
@@ -62,6 +70,13 @@ class Sent:
         """The arguments that script gets."""
         words = self.words[self.words.index("-c") + 3 :]
         return words[: words.index("||")] if "||" in words else words
+
+    @property
+    def files(self) -> dict[str, tuple[str, str]]:
+        """Path -> text and mode, where it is a command that writes files."""
+        texts = self.stdin.split(commands.END_OF_FILE)[:-1]
+        paths, modes = self.arguments[0::2], self.arguments[1::2]
+        return {path: (text, mode) for path, text, mode in zip(paths, texts, modes, strict=True)} if texts else {}
 
     @property
     def locked(self) -> bool:
@@ -92,6 +107,8 @@ class FakeHost:
     print_prefix: str = ""
 
     def get_fact(self, fact: type, **arguments: Any) -> Any:
+        if fact is ServerLook and fact not in self.facts:
+            return ServerLook.default()  # then the whole tenant is looked at
         value = self.facts[fact]
         return value(**arguments) if callable(value) else value
 
@@ -109,7 +126,26 @@ class FakeHost:
 
 def as_sent(command: StringCommand) -> Sent:
     stdin = command.connector_arguments.get("_stdin") or ""
-    return Sent(command.get_raw_value(), stdin if isinstance(stdin, str) else str(stdin))
+    return Sent(command.get_raw_value(), str(stdin))
+
+
+@contextmanager
+def on(
+    host: FakeHost, *, executing: bool = True, inventory: Any = None, failed: Iterable[object] = ()
+) -> Iterator[None]:
+    """The host is the one that pyinfra works on."""
+    state = SimpleNamespace(
+        is_executing=executing, failed_hosts=set(failed), print_noop_info=False, print_output=False, print_input=False
+    )
+    previous = ctx_host.get(), ctx_state.get(), ctx_inventory.get()
+    try:
+        ctx_host.set(host)
+        ctx_state.set(state)
+        ctx_inventory.set(inventory)
+        yield
+    finally:
+        for context, module in zip((ctx_host, ctx_state, ctx_inventory), previous, strict=True):
+            context.set(module)
 
 
 def sent(
@@ -122,16 +158,8 @@ def sent(
     **arguments: Any,
 ) -> list[Any]:
     """What the operation yields on this host: Sent for a shell command, anything else as it is."""
-    state = SimpleNamespace(is_executing=executing, failed_hosts=set(failed), print_noop_info=False)
-    previous = ctx_host.get(), ctx_state.get(), ctx_inventory.get()
-    try:
-        ctx_host.set(host)
-        ctx_state.set(state)
-        ctx_inventory.set(inventory)
+    with on(host, executing=executing, inventory=inventory, failed=failed):
         yielded = list(operation._inner(**arguments))  # type: ignore[attr-defined]
-    finally:
-        for context, module in zip((ctx_host, ctx_state, ctx_inventory), previous, strict=True):
-            context.set(module)
     found = [as_sent(command) if isinstance(command, StringCommand) else command for command in yielded]
     for command in found:
         assert not isinstance(command, Sent) or understood(command.script or command.text), command

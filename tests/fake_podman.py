@@ -32,12 +32,20 @@ class FakePrograms:
 
     def answer(self, program: str, *answers: tuple[str, str, int]) -> None:
         """Make a program that answers: (`case` pattern over its arguments, stdout, exit code), the first that fits."""
+        if program == "podman":  # one that has run here before
+            (self.home / ".local/share/containers").mkdir(parents=True, exist_ok=True)
         lines = [
             f"{_case(pattern)}) printf '%s\\n' {shlex.quote(out)}; exit {code};;" for pattern, out, code in answers
         ]
         text = _PROGRAM.replace("LOG", shlex.quote(str(self._log(program)))).replace("ANSWERS", "\n".join(lines))
         (self._tools / program).write_text(text)
         (self._tools / program).chmod(0o755)
+
+    def also(self, program: str, when: str, script: str) -> None:
+        """Let a program that answers do something besides, where its arguments fit `when`."""
+        made = self._tools / program
+        case = f'case "$*" in\n{_case(when)}) {script};;\nesac\n'
+        made.write_text(made.read_text().replace('case "$*" in\n', case + 'case "$*" in\n', 1))
 
     def asked(self, program: str = "podman") -> list[list[str]]:
         """The arguments of each call, in order."""
@@ -51,7 +59,7 @@ class FakePrograms:
         command = ["/bin/sh", "-c", sent.text] if isinstance(sent, Sent) else ["/bin/sh", "-c", sent, "x", *arguments]
         return subprocess.run(
             command,
-            input=sent.stdin if isinstance(sent, Sent) else stdin,
+            input=sent.given if isinstance(sent, Sent) else stdin,
             cwd=self.home,
             env={"HOME": str(self.home), "PATH": f"{self._tools}:{os.environ['PATH']}", "LANG": "C.UTF-8"},
             capture_output=True,

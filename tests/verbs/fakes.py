@@ -16,10 +16,10 @@ from typing import Any
 import click
 import gevent
 from pyinfra.connectors.local import LocalConnector
-from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from pgberth.connector import RemoteTenantConnector, TenantConnector
+from pgberth.connector import TenantConnector
+from pgberth.remote import MachineConnector, RemoteTenantConnector
 from tests.fake_host import Sent
 
 _ANSWERS = json.loads(Path(os.environ["PGBERTH_FAKE_ANSWERS"]).read_text())
@@ -49,8 +49,8 @@ def _hold(self: Any, command: Any) -> tuple[Any, str]:
     return object(), output.stdout or "held"
 
 
-for _connector in (LocalConnector, SSHConnector, TenantConnector, RemoteTenantConnector):
+for _connector in (LocalConnector, TenantConnector, MachineConnector):
     _connector.run_shell_command = _run  # type: ignore[method-assign]
 for _tenants in (TenantConnector, RemoteTenantConnector):
     _tenants.hold = _hold  # type: ignore[method-assign]
-SSHConnector.connect = lambda _: None  # type: ignore[method-assign, assignment]
+MachineConnector.connect = lambda _: None  # type: ignore[method-assign, assignment]

@@ -80,6 +80,7 @@ class Run:
         """Run it, everything of it below this directory."""
         (place / "inventories").mkdir()
         (place / "inventories/prod.py").write_text(self.inventory)
+        (place / "config.py").write_text((ROOT / "config.py").read_text())
         (place / "answers.json").write_text(json.dumps(self.answers))
         log = place / "log"
         log.touch()

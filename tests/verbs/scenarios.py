@@ -8,7 +8,7 @@ from pgberth.checks import baseline
 from pgberth.database.probe import Server
 from tests.machine.states import USER_WITHOUT_PODMAN
 from tests.sample import ABSENT, container, server, state
-from tests.verbs.runs import ACME, GLOBEX, Answers, Run, a_machine, a_tenant
+from tests.verbs.runs import ACME, GLOBEX, INVENTORY, Answers, Run, a_machine, a_tenant
 
 IN_ORDER: Answers = [*a_machine(), *a_tenant(), *a_tenant(GLOBEX)]
 NEW: Answers = [*a_machine(), *a_tenant(found=state(ACME, **ABSENT)), *a_tenant(GLOBEX, state(GLOBEX, **ABSENT))]
@@ -30,6 +30,12 @@ production = [
     tenant("hooli", on=_here, port=5506, components={"knowledge"}),
     tenant("umbrella", on=_here, port=5505, components={"knowledge"}, parameters={"knowledge": 5}),
 ]
+"""
+_SLOW = """\
+import json, os, time
+with open(os.environ["PGBERTH_FAKE_LOG"], "a") as log:
+    log.write(json.dumps(["nobody", "the inventory is being read", ""]) + "\\n")
+time.sleep(20)
 """
 _DRIFT = {"kind": "grant", "object": "schema public", "problem": "has CREATE for PUBLIC, not wanted"}
 _half = state(ACME, files={}, server=server(ACME, verifiers={}))
@@ -56,6 +62,9 @@ SCENARIOS: dict[str, Run] = {
     "limited to a ring": Run(arguments=("-y", "--limit", "canary", "--data", "smoke=false"), answers=NEW),
     "limited to nothing": Run(arguments=("-y", "--limit", "acmee"), answers=NEW),
     "bad inventory": Run(inventory=BAD, arguments=("-y", "--data", "smok=false"), answers=NEW),
+    "a slip": Run(inventory=INVENTORY.replace('tenant("globex"', 'tennant("globex"')),
+    "a slip of grammar": Run(inventory=INVENTORY.replace('machine("@local")', 'machine("@local"')),
+    "interrupted at the start": Run(inventory=_SLOW + INVENTORY, interrupt="is being read"),
     "another operator": Run(
         answers=[("acme", "Hold a tenant", {"stdout": "busy ada@db1 since noon (recycle)"}), *NEW],
     ),

@@ -49,7 +49,7 @@ def test_a_new_tenant_is_made_step_by_step_and_machines_come_first(runs: Runs) -
     changed = [command.sent for command in run.commands if command.host == "acme" and command.sent.locked]
     assert changed[0].arguments[1:] == ["superuser-v1", "migrator-v1", "app-v1", "monitor-v1"]
     assert changed[1].stdin == commands.script("container/init.sh")
-    assert changed[2].arguments[0] == layout.spec_file("acme")
+    assert list(changed[2].files) == [layout.spec_file("acme")]
     assert changed[-2].script == START
     last_machine = max(number for number, command in enumerate(run.commands) if command.host == "@local")
     first_tenant = min(number for number, command in enumerate(run.commands) if command.host != "@local")
@@ -59,7 +59,10 @@ def test_a_new_tenant_is_made_step_by_step_and_machines_come_first(runs: Runs) -
 def test_a_machine_that_is_not_ready_stops_its_own_tenants_and_is_told_what_it_lacks(runs: Runs) -> None:
     run = runs("machine not ready")
     assert run.code == 1
-    assert "an administrator runs, as root:" in run.stderr
+    # Once, after everything else, and as it is to be pasted.
+    _, *told = run.stderr.split("HINT: an administrator runs, as root:\n")
+    assert [text.count("\nthen run the deploy again; nothing was touched\n") for text in told] == [1]
+    assert all(line.startswith("  ") for line in told[0].partition("\nthen run")[0].splitlines())
     assert "useradd" not in run.stderr  # a plain user has tenants of its own
     for tenant in ("acme", "globex"):
         assert f"{tenant}: its machine @local failed; see above" in run.stderr
@@ -114,7 +117,10 @@ def test_verify_lists_red_checks_names_green_ones_and_changes_nothing(runs: Runs
     assert "acme: passed: container-spec container-image container-hardened" in run.stderr
     assert "HINT: " in run.stderr
     assert " RED " in rows(run)["acme"]
-    assert run.changes == []
+    # The receipt of a run that was red is all it leaves.
+    (keep,) = run.changes
+    assert keep.arguments[0].endswith("tenants/acme/receipts")
+    assert keep.arguments[1].endswith("-verify.json")
 
 
 BAD = [
@@ -141,6 +147,29 @@ def test_a_bad_inventory_is_refused_whole_before_anything_is_touched(runs: Runs)
     assert run.code == 1
     assert [line for line in BAD if line not in run.stderr] == []
     assert run.commands == []
+
+
+SLIPS = {
+    "a slip": "inventories/prod.py:8: name 'tennant' is not defined (did you mean 'tenant'?)",
+    "a slip of grammar": "inventories/prod.py:4: '(' was never closed",
+}
+
+
+@pytest.mark.parametrize("what", SLIPS)
+def test_a_slip_in_the_inventory_is_told_with_its_line_and_without_a_stack_trace(runs: Runs, what: str) -> None:
+    run = runs(what)
+    assert run.code == 1
+    assert f"the inventory is refused:\n{SLIPS[what]}\nHINT: " in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "pyinfra-debug.log" not in run.stderr
+    assert run.commands == []
+
+
+def test_a_run_interrupted_before_its_inventory_is_read_does_not_end_well_either(runs: Runs) -> None:
+    run = runs("interrupted at the start")
+    assert run.code == 130
+    assert "interrupted: " in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_a_refusal_is_said_once_and_without_a_stack_trace(runs: Runs) -> None:

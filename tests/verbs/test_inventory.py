@@ -16,12 +16,14 @@ from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 from pgberth.model.declare import _DECLARED_AT
 from pgberth.model.image import Image
 from pgberth.model.load import Fleet
+from pgberth.model.problems import Refused
 from pgberth.verbs import inventory as reading
+from pgberth.verbs.fleet_file import fleet_beside
 from tests.verbs.runs import ROOT
 
 # pyinfra's command line patches the whole process for gevent when it is imported; the other tests run in it, too.
 with mock.patch("gevent.monkey.patch_all"):
-    from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
+    from pyinfra_cli.inventory import make_inventory
 
 PLAIN = """\
 from pgberth.model import ALL, Image, machine, tenant
@@ -37,11 +39,13 @@ production = [tenant("globex", on=_here, port=5502, components=ALL, image=Image(
 class Loaded:
     """An inventory file and its group data, loaded as the command line does."""
 
-    def __init__(self, place: Path, text: str, group_data: dict[str, str], data: dict[str, Any]):
+    def __init__(self, place: Path, text: str, group_data: dict[str, str], yaml: str, data: dict[str, Any]):
         _DECLARED_AT.clear()  # lines are told apart within one process, which has one inventory
         folder = place / "inventories"
         (folder / "group_data").mkdir(parents=True)
         (folder / "prod.py").write_text(text)
+        if yaml:
+            (folder / "prod.yaml").write_text(yaml)
         for group, told in group_data.items():
             (folder / f"group_data/{group}.py").write_text(told)
         with ctx_state.use(SimpleNamespace(cwd=str(place), current_exec_filename=None)):
@@ -77,8 +81,8 @@ Load = Callable[..., Loaded]
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    def loaded(text: str = PLAIN, group_data: dict[str, str] | None = None, **data: Any) -> Loaded:
-        return Loaded(tmp_path, text, group_data or {}, data)
+    def loaded(text: str = PLAIN, group_data: dict[str, str] | None = None, yaml: str = "", **data: Any) -> Loaded:
+        return Loaded(tmp_path, text, group_data or {}, yaml, data)
 
     return loaded
 
@@ -115,6 +119,70 @@ def test_the_inventory_that_comes_with_the_bundle_is_a_fleet(load: Load) -> None
     assert found.tenants
 
 
+EXAMPLE = (ROOT / "inventories/fleet_example.py").read_text()
+EXAMPLE_YAML = (ROOT / "inventories/fleet_example.yaml").read_text()
+
+
+def test_the_fleet_that_comes_with_the_bundle_is_one_of_two_machines_and_two_rings(load: Load) -> None:
+    found = load(EXAMPLE, yaml=EXAMPLE_YAML).fleet()
+    assert set(found.machines) == {"db1", "db2"}
+    assert {name: tenant.rings for name, tenant in found.tenants.items()} == {
+        **dict.fromkeys(("agents", "sandbox"), ("canary",)),
+        **dict.fromkeys(("acme", "globex", "initech", "umbrella"), ("production",)),
+    }
+    assert found.tenants["globex"].components == {"memory_plugin": "head", "knowledge": 1}
+    assert found.tenants["initech"].parameters == {"memory_plugin": {"dimension": 1024}}
+
+
+def test_of_a_fleet_in_yaml_everything_wrong_is_told_at_once_with_its_line(load: Load) -> None:
+    spoilt = EXAMPLE_YAML
+    for right, wrong in {
+        "ssh_user: root": "ssh_usr: root",
+        "port: 5501": "port: 80",
+        "port: 5503": "prot: 5503",
+        "[control_plane]": "[control_plane]\n      components: [control_plan]",
+        "on: db2\n      port: 5502": "on: db3\n      port: 5502\n      profile: 1e5",
+        "    acme:": "    NO:",
+    }.items():
+        assert right in spoilt
+        spoilt = spoilt.replace(right, wrong, 1)
+    facts = load(EXAMPLE, yaml=spoilt).refusal()
+    places = [fact.partition(": ")[0].rpartition(":")[2] for fact in facts if fact.startswith("inventories/prod.yaml:")]
+    assert sorted(map(int, places)) == [7, 20, 27, 31, 33, 37, 39, 39, 47], facts
+    for part in (
+        "inventories/prod.yaml:7: machine 'db1': unknown field 'ssh_usr' (did you mean 'ssh_user'?)",
+        "inventories/prod.yaml:20: tenant 'agents': port 80 must be a whole number from 1024 to 65535",
+        "inventories/prod.yaml:27: tenant 'NO': name must be 1 to 31 of a-z",
+        "inventories/prod.yaml:37: tenant 'initech': on: 'db3' is no machine of this inventory (did you mean 'db",
+        "inventories/prod.yaml:47: tenant 'umbrella': 'components' stands twice: here and inventories/prod.yaml:46",
+    ):
+        assert any(part in fact for fact in facts), facts
+
+
+def test_a_fleet_in_yaml_gets_its_rings_group_data_too(load: Load) -> None:
+    data = {"canary": "tenant_defaults = {'superuser_tcp': True}\n"}
+    found = load(EXAMPLE, data, yaml=EXAMPLE_YAML).fleet()
+    assert [name for name, tenant in found.tenants.items() if tenant.superuser_tcp] == ["agents", "sandbox"]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (None, "inventories/prod.yaml cannot be read: No such file or directory"),
+        (b"machines:\n  \xff:\n", "inventories/prod.yaml is not UTF-8: invalid start byte at byte 12"),
+        (b"machines:\n", "inventories/prod.yaml:1: the file: `rings:` is missing"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, written: bytes | None, says: str) -> None:
+    inventory = tmp_path / "inventories/prod.py"
+    inventory.parent.mkdir()
+    if written is not None:
+        inventory.with_suffix(".yaml").write_bytes(written)
+    with pytest.raises(Refused) as refused:
+        fleet_beside(str(inventory))
+    assert any(problem.fact == says and problem.hint for problem in refused.value.problems), refused.value
+
+
 def test_a_rings_group_data_sets_what_its_tenants_do_not_say(load: Load) -> None:
     found = load(group_data={"canary": "tenant_defaults = {'superuser_tcp': True}\n"}).fleet()
     assert (found.tenants["acme"].superuser_tcp, found.tenants["globex"].superuser_tcp) == (True, False)
@@ -131,6 +199,11 @@ def test_group_data_of_all_holds_for_every_tenant_and_a_rings_own_wins(load: Loa
     assert flags == {"acme": (False, True), "globex": (True, True)}
 
 
+def test_group_data_of_pyinfra_s_own_and_of_another_inventory_are_left_alone(load: Load) -> None:
+    found = load(group_data={"machines": "ssh_user = 'ada'\n_sudo = True\n", "canary_eu": "tenant_defaults = {}\n"})
+    assert found.fleet().tenants
+
+
 BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "group data": (
         {
@@ -144,6 +217,22 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
             "group_data of 'canary': tenant_defaults: unknown field 'port'",
             "group_data of 'production': tenant_defaults: unknown field 'tenant_defaults'",
         ],
+    ),
+    "a slip in the name of group data": (
+        {"group_data": {"canary": "tenant_default = {}\n"}},
+        ["group_data of 'canary': unknown 'tenant_default' (did you mean 'tenant_defaults'?)"],
+    ),
+    "a tenant's field that stands alone": (
+        {"group_data": {"canary": "superuser_tcp = True\n"}},
+        ["group_data of 'canary': unknown 'superuser_tcp' (it belongs into tenant_defaults)"],
+    ),
+    "group data that nobody knows": (
+        {"group_data": {"all": "colour = 'red'\n"}},
+        ["group_data of 'all': unknown 'colour'"],
+    ),
+    "a slip in the name of a group": (
+        {"group_data": {"canry": "tenant_defaults = {}\n"}},
+        ["group_data of 'canry': the inventory has no host in such a group (did you mean 'canary'?)"],
     ),
     "an unknown switch": ({"smok": False}, ["--data smok: unknown (did you mean 'smoke'?)"]),
     "two unknown switches": ({"image": "x", "port": 1}, ["--data image: unknown", "--data port: unknown"]),
@@ -169,6 +258,14 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "one name in two rings": (
         {"text": f"{PLAIN}eu = [tenant('acme', on=_here, port=5503, components={{'knowledge'}})]\n"},
         ["tenant 'acme' stands twice: inventories/prod.py:6 and inventories/prod.py:8"],
+    ),
+    "nameless lines": (
+        {"text": f"{PLAIN}eu = [tenant('', on=machine(''), port=5503, components={{'knowledge'}})]\n"},
+        ["inventories/prod.py:8: tenant '': name must be"],
+    ),
+    "a nameless machine": (
+        {"text": PLAIN.replace("'@local'", "''").replace('"@local"', '""')},
+        ["inventories/prod.py:3: machine '': name must be '@local', or a host name or address"],
     ),
     "a tenant named like the machine": (
         {"text": f"{PLAIN}eu = [tenant('@local', on=_here, port=5503, components={{'knowledge'}})]\n"},
@@ -202,3 +299,15 @@ def test_a_switch_is_yes_or_no_and_has_a_default(load: Load, given: dict[str, An
 def test_any_other_value_of_a_switch_is_refused(load: Load, value: object) -> None:
     with pytest.raises(DeployError, match=r"--data smoke=.* must be true or false"):
         load(smoke=value).ask(lambda: reading.switch("smoke", True))
+
+
+@pytest.mark.parametrize("value", [1, 4, 100])
+def test_a_number_is_one_within_its_bounds(load: Load, value: int) -> None:
+    assert load(max_down=value).ask(lambda: reading.number("max_down", 1, least=1, most=100)) == value
+
+
+@pytest.mark.parametrize("value", [0, -1, 101, "two", 1.5, True, None])
+def test_any_other_number_is_refused_with_what_to_do(load: Load, value: object) -> None:
+    says = r"--data max_down=.* must be a whole number from 1 to 100\nHINT: nothing was done; "
+    with pytest.raises(DeployError, match=says):
+        load(max_down=value).ask(lambda: reading.number("max_down", 1, least=1, most=100))

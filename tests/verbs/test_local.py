@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pwd
@@ -17,6 +18,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from pgberth.connector import Identity
+from pgberth.container.entrypoint import entrypoint
 from pgberth.model import layout
 from pgberth.verbs import local
 from tests.fake_host import CANARY, password_in
@@ -164,6 +166,26 @@ def test_a_bad_inventory_is_refused_with_every_problem(inventory: Path, run: Mai
     assert refusal(run, "url", "--tenant", "acme").count("port 80 must be") == 2
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("tenant(", "tennant(", "name 'tennant' is not defined (did you mean 'tenant'?)"),
+        ("tenant(", "tenant((", "closing parenthesis ']' does not match opening parenthesis '('"),
+        ("from pgberth.model import", "raise ValueError('no') #", "no\nHINT: correct it; nothing was touched"),
+    ],
+)
+def test_a_slip_in_the_inventory_is_told_with_its_line(
+    inventory: Path, run: Main, right: str, wrong: str, says: str
+) -> None:
+    lines = INVENTORY.splitlines()
+    place = next(number for number, line in enumerate(lines) if right in line)
+    lines[place] = lines[place].replace(right, wrong, 1)
+    inventory.write_text("\n".join(lines) + "\n")
+    said = refusal(run, "url", "--tenant", "acme")
+    assert said.startswith(f"{inventory.parent.name}/{inventory.name}:{place + 1}: ")
+    assert says in said
+
+
 def test_psql_is_the_images_own_as_the_app_and_its_password_is_a_file_in_memory(
     run: Main, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +222,35 @@ def test_psql_is_the_images_own_as_the_app_and_its_password_is_a_file_in_memory(
     assert passfile == f"127.0.0.1:5432:memory:memory_app_a:{password_in('app-v1').reveal()}\n"
     assert CANARY not in " ".join(command)
     assert CANARY not in str(environment)
+
+
+def test_the_entrypoint_is_printed_for_the_tenants_components(run: Main) -> None:
+    assert run("entrypoint", "--tenant", "acme") == entrypoint(["memory_plugin"])
+    with_plugin = run("entrypoint", "--tenant", "acme", "--plugin", "/plugin 'a b'")
+    assert with_plugin == entrypoint(["memory_plugin"], ["/plugin", "a b"])
+
+
+def test_any_url_on_standard_input_is_given_the_path(run: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("postgresql://h/d?options=-cgeqo%3Doff\n"))
+    wanted = "postgresql://h/d?options=-cgeqo%3Doff%20-csearch_path%3Dknowledge%2Cpublic\n"
+    assert run("inject", "--component", "knowledge") == wanted
+    monkeypatch.setattr("sys.stdin", io.StringIO("postgresql://h/d"))
+    told = run("inject", "--component", "knowledge", "--dialect", "lib_pq")
+    assert told == "postgresql://h/d?search_path=knowledge,public\n"
+
+
+def test_a_url_that_cannot_take_the_path_is_refused(run: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("postgresql://u:hunter2@h/d?search_path=public"))
+    said = refusal(run, "inject", "--component", "knowledge")
+    assert said.startswith("the URL: its search_path is 'public', and knowledge needs 'knowledge,public'\nHINT: ")
+    assert "COMPONENT: 'x' is no component" in refusal(run, "inject", "--component", "x")
+
+
+def test_a_plugin_that_cannot_be_is_refused(run: Main, inventory: Path) -> None:
+    assert "PLUGIN: No closing quotation" in refusal(run, "entrypoint", "--tenant", "acme", "--plugin", "it's")
+    inventory.write_text(INVENTORY.replace("memory_plugin", "knowledge"))
+    said = refusal(run, "entrypoint", "--tenant", "acme", "--plugin", "/plugin")
+    assert "acme: it has no component memory_plugin" in said
 
 
 def test_logs_are_the_containers_whole(run: Main, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +337,7 @@ def account(tmp_path: Path) -> FakePrograms:
     return made
 
 
-def test_only_what_carries_our_labels_is_removed(account: FakePrograms) -> None:
+def test_only_what_carries_our_labels_or_our_names_is_removed(account: FakePrograms) -> None:
     account.answer("podman", ("ps *", "c1\nc2", 0), ("volume ls *", "acme-data-g1", 0), ("image ls *", "i1\ni1", 0))
     assert account.run(local._REMOVE).returncode == 0
     lists = [call for call in account.asked() if "--filter" in call]
@@ -294,6 +345,8 @@ def test_only_what_carries_our_labels_is_removed(account: FakePrograms) -> None:
         "label=pgberth.tenant",
         "label=pgberth.tenant",
         "label=pgberth.recipe",
+        "reference=localhost/pgberth-archive",
+        "reference=localhost/pgberth-registry",
     ]
     assert ["rm", "--force", "--time", "10", "c1", "c2"] in account.asked()
     assert ["volume", "rm", "--force", "acme-data-g1"] in account.asked()
@@ -316,4 +369,4 @@ def test_secrets_are_kept_where_a_volume_could_not_be_removed(account: FakeProgr
 
 def test_the_commands_are_there_for_the_makefile() -> None:
     done = subprocess.run([sys.executable, "-m", "pgberth.verbs.local", "--help"], capture_output=True, check=True)
-    assert b"{clean,logs,psql,url}" in done.stdout
+    assert b"{clean,entrypoint,inject,logs,psql,url}" in done.stdout

@@ -14,12 +14,13 @@ from pgberth.container.facts import Berth, TenantLook
 from pgberth.container.state import TenantState
 from pgberth.database.configuration import restart_files
 from pgberth.database.probe import Server
-from pgberth.machine.facts import Carried, MachineState
+from pgberth.machine.facts import Carried, MachineState, Survey
+from pgberth.machine.stock import Stock
 from pgberth.model.load import Fleet
 from pgberth.model.tenant import HEAD, Machine, Tenant
 from pgberth.verbs import machines, status, tenants
 from tests.fake_host import FakeHost, Sent, sent
-from tests.machine.states import FRESH, READY_AS_ROOT
+from tests.machine.states import FRESH, READY_AS_ROOT, USER_WITHOUT_PODMAN
 from tests.sample import ABSENT, ACME, IMAGE, READY, container, ledger, server, state
 
 
@@ -136,10 +137,11 @@ def test_status_says_where_limits_are_not_enforced() -> None:
         assert any("limits are not enforced" in note for note in into.notes) is not limits
 
 
-def leftovers(carried: dict[str, set[str]], facts: Any = READY_AS_ROOT) -> list[str]:
+def leftovers(carried: dict[str, set[str]] | None, facts: Any = READY_AS_ROOT, *, refused: bool = False) -> list[str]:
     host = FakeHost(facts={MachineState: lambda **_: facts, Carried: lambda **_: carried})
-    here = Machine("@local")
-    assert sent(status.leftovers, host, machine=here, found=Fleet({"@local": here}, {"acme": ACME})) == []
+    here, there = Machine("@local"), Machine("db2")
+    fleet = Fleet({"@local": here, "db2": there}, {"acme": ACME, "moved": replace(ACME, name="moved", machine=there)})
+    assert bool(sent(status.leftovers, host, machine=here, found=fleet)) is refused
     return NOTES
 
 
@@ -149,6 +151,40 @@ def test_a_tenant_that_the_inventory_does_not_name_is_told_with_all_that_is_left
     ]
 
 
+def test_a_tenant_that_the_inventory_has_on_another_machine_is_left_over_here() -> None:
+    assert leftovers({"moved": {"directory", "unit:pgberth-moved.container"}}) == [
+        "@local: unmanaged tenant 'moved' (the inventory has it on db2): "
+        "directory, unit:pgberth-moved.container; kept as it is"
+    ]
+
+
+@pytest.mark.parametrize("facts", [None, READY_AS_ROOT])
+def test_a_machine_that_could_not_be_asked_is_named_and_fails(facts: Any) -> None:
+    assert leftovers(None, facts, refused=True) == ["@local: could not be asked what it carries"]
+
+
+UNFIT = replace(READY_AS_ROOT, free_kib=1, ahead=-7200, overlaps=frozenset({"bob"}))
+
+
+@pytest.mark.parametrize("facts", [UNFIT, None, USER_WITHOUT_PODMAN])
+def test_what_keeps_a_machine_from_carrying_tenants_is_kept_for_the_end_and_fails_it(facts: Any) -> None:
+    host = FakeHost(facts={MachineState: lambda **_: facts})
+    (refused,) = sent(machines.fit, host, survey=Survey(Machine("db1")), stock=Stock({}, lambda _: False))
+    told = obstacles_told(facts)
+    assert refused.refusal.startswith(f"db1: this machine is not fit: {told} problem(s), listed at the end of the run")
+    assert len(NOTES) == told
+    assert all(note.startswith("db1: ") and "HINT: " in note for note in NOTES)
+
+
+def obstacles_told(facts: Any) -> int:
+    return 3 if facts is UNFIT else 1
+
+
+def test_a_fit_machine_has_nothing_to_tell_and_is_no_change() -> None:
+    host = FakeHost(facts={MachineState: lambda **_: READY_AS_ROOT})
+    assert sent(machines.fit, host, survey=Survey(Machine("db1")), stock=Stock({}, lambda _: False)) == NOTES == []
+
+
 def test_where_all_is_known_nothing_is_told() -> None:
     assert leftovers({"acme": {"container", "directory"}}) == []
     assert leftovers({}) == []
@@ -156,3 +192,12 @@ def test_where_all_is_known_nothing_is_told() -> None:
 
 def test_a_machine_without_the_account_has_no_leftovers() -> None:
     assert leftovers({}, FRESH) == ["@local: the account pgberth does not exist yet"]
+
+
+def test_status_names_a_container_that_is_another_than_its_spec_file_says() -> None:
+    assert status.adrift(state()) == []
+    found = state(spec={**state().spec, "hash": "f00", "image": "sha256:other"}, files={"recycling.json": "00"})
+    interrupted, spec, image = status.adrift(found)
+    assert interrupted == "a recycle was interrupted; the next deploy ends it"
+    assert spec.endswith("its spec file says f00")
+    assert image.endswith("its spec file says sha256:other")

@@ -14,6 +14,7 @@ from pyinfra.api import FunctionCommand
 
 from pgberth.container.facts import Berth, TenantLook
 from pgberth.container.state import TenantState
+from pgberth.database import problems
 from pgberth.migrations import ledger as heads
 from pgberth.migrations import operations, runner
 from pgberth.migrations.verify import REPAIRABLE
@@ -136,7 +137,7 @@ def told(failure: Exception | None, caplog: pytest.LogCaptureFixture) -> tuple[b
 
     with caplog.at_level(logging.ERROR, logger="pyinfra"):
         logging.getLogger("pyinfra").propagate = True
-        done = operations.told(FakeHost(), ACME, act)
+        done = problems.told(FakeHost(), ACME, act)
     return done, caplog.text
 
 

@@ -1,5 +1,5 @@
 """
-The everyday commands of a local inventory: url, psql, logs and clean, as the Makefile calls them.
+The everyday commands of a local inventory: url, psql, logs, entrypoint, inject and clean, as the Makefile calls them.
 
 They read the inventory and act on this machine at once, without a deploy.
 """
@@ -11,23 +11,26 @@ import json
 import os
 import pwd
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from pgberth.connector import Identity
+from pgberth.container.entrypoint import entrypoint
 from pgberth.machine.preparation import GECOS
 from pgberth.model import layout
-from pgberth.model.declare import DECLARED, LOCAL
+from pgberth.model.declare import DECLARED, LOCAL, PROBLEMS
 from pgberth.model.load import Fleet, Line, load
-from pgberth.model.problems import Refused
-from pgberth.model.roles import APP_LOGINS, DATABASE
+from pgberth.model.problems import Problem, Refused
+from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
-from pgberth.model.tenant import Tenant
-from pgberth.model.url import passfile_line, search_path, tenant_url
+from pgberth.model.tenant import COMPONENTS, Tenant
+from pgberth.model.url import Dialect, passfile_line, search_path, tenant_url, with_search_path
+from pgberth.slips import slip
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,6 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tenant", default="")
     parser.add_argument("--component", default="")
     parser.add_argument("--show-password", action="store_true")
+    parser.add_argument("--plugin", default="")
+    parser.add_argument("--dialect", choices=get_args(Dialect), default="libpq")
     parser.add_argument("--yes", action="store_true")
     options = parser.parse_args(arguments)
     try:
@@ -50,7 +55,20 @@ def read_fleet(path: str) -> Fleet:
     """The fleet a local inventory file declares. Raises Refused."""
     if not Path(path).is_file():
         raise Refused.because(f"inventory {path} is not a file", "give its path: INVENTORY=inventories/local.py")
-    return load(_lines(runpy.run_path(path)))
+    try:
+        declared = runpy.run_path(path)
+    except Exception as fault:  # noqa: BLE001  (what an operator wrote may raise anything)
+        raise slip(fault, path) or fault from None
+    if problems := list(_problems(declared)):
+        raise Refused(problems)
+    return load(_lines(declared))
+
+
+def _problems(declared: dict[str, Any]) -> Iterator[Problem]:
+    for hosts in declared.values():
+        for host in hosts if isinstance(hosts, list) else ():
+            for fact, hint in host[1].get(PROBLEMS, ()):
+                yield Problem(fact, hint)
 
 
 def _lines(declared: dict[str, Any]) -> Iterator[Line]:
@@ -60,8 +78,8 @@ def _lines(declared: dict[str, Any]) -> Iterator[Line]:
         for _, data in hosts:
             for key, value in data.items():
                 if key.startswith(DECLARED):
-                    kind, name, fields = value
-                    yield Line(kind, name, key.removeprefix(DECLARED), fields, (group,))
+                    kind, name, fields, places = value
+                    yield Line(kind, name, key.removeprefix(DECLARED), fields, (group,), places=places)
 
 
 def _tenant(fleet: Fleet, options: argparse.Namespace) -> Tenant:
@@ -126,7 +144,8 @@ def url(fleet: Fleet, options: argparse.Namespace) -> None:
     spec = _spec(tenant, identity)
     password = _app_password(tenant, identity, spec) if options.show_password else None
     passfile = None if options.show_password else f"{identity.home}/{layout.passfile(tenant.name)}"
-    print(tenant_url(spec["port"], options.component or None, passfile=passfile, password=password))
+    login = layout.app_login(spec)
+    print(tenant_url(spec["port"], options.component or None, passfile=passfile, password=password, user=login))
 
 
 def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
@@ -137,8 +156,9 @@ def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
     """
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
-    password = _app_password(tenant, identity, _spec(tenant, identity))
-    line = passfile_line(5432, password)
+    spec = _spec(tenant, identity)
+    login = layout.app_login(spec)
+    line = passfile_line(5432, _app_password(tenant, identity, spec), login)
     path = search_path(options.component) if options.component else ()
     _become(identity)
     passfile = os.memfd_create("passfile")
@@ -151,9 +171,30 @@ def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
         inside["PGOPTIONS"] = f"-csearch_path={','.join(path)}"
     terminal = ["--interactive", *(["--tty"] if sys.stdin.isatty() else [])]
     environment = [f"--env={name}={value}" for name, value in inside.items()]
-    client = ["psql", "-h", "127.0.0.1", "-U", APP_LOGINS[0], "-d", DATABASE, "-w"]
+    client = ["psql", "-h", "127.0.0.1", "-U", login, "-d", DATABASE, "-w"]
     command = ["podman", "exec", *terminal, "--preserve-fds=1", *environment, layout.container(tenant.name), *client]
     os.execvpe(command[0], command, {**identity.environment(), "TERM": os.environ.get("TERM", "dumb")})  # noqa: S606
+
+
+def workload_entrypoint(fleet: Fleet, options: argparse.Namespace) -> None:
+    """Print the entrypoint for a workload of the tenant; `--plugin` is the command of a memory plugin beside it."""
+    tenant = _tenant(fleet, options)
+    try:
+        plugin = shlex.split(options.plugin)
+    except ValueError as wrong:
+        raise Refused.because(f"PLUGIN: {wrong}", "quote it as for a shell") from None
+    if plugin and "memory_plugin" not in tenant.components:
+        raise Refused.because(f"{tenant.name}: it has no component memory_plugin", "leave PLUGIN= away")
+    print(entrypoint(tenant.ordered_components, plugin), end="")
+
+
+def inject(_: Fleet, options: argparse.Namespace) -> None:
+    """Print the URL that comes on standard input with a component's search_path in it."""
+    if options.component not in COMPONENTS:
+        fact = f"COMPONENT: {options.component!r} is no component"
+        raise Refused.because(fact, f"it is one of {', '.join(COMPONENTS)}")
+    url = sys.stdin.read().removesuffix("\n")
+    print(with_search_path(url, options.component, dialect=options.dialect, name="the URL"))
 
 
 def logs(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
@@ -200,8 +241,11 @@ def _agreed(fleet: Fleet, identity: Identity) -> bool:
 # Secrets go last: without them a volume that could not be removed would be of no use to anybody.
 _REMOVE = """set -eu
 podman ps --all --quiet --filter label=LABEL | xargs -r podman rm --force --time 10 >/dev/null
+podman secret ls --format '{{.Name}}' | sed -n '/^pgberth_/p' | xargs -r podman secret rm >/dev/null
 podman volume ls --quiet --filter label=LABEL | xargs -r podman volume rm --force >/dev/null
-podman image ls --quiet --filter label=pgberth.recipe | sort -u | xargs -r podman image rm --force >/dev/null
+for ours in label=pgberth.recipe reference=localhost/pgberth-archive reference=localhost/pgberth-registry; do
+  podman image ls --quiet --filter "$ours" | sort -u | xargs -r podman image rm --force >/dev/null
+done
 rm -rf -- "$HOME/PLACE"
 """.replace("LABEL", layout.TENANT_LABEL).replace("PLACE", layout.HOME)
 
@@ -230,7 +274,14 @@ def _made_by_us(account: str) -> bool:
     return pwd.getpwnam(account).pw_gecos.split(",")[0] == GECOS
 
 
-COMMANDS = {"url": url, "psql": psql, "logs": logs, "clean": clean}
+COMMANDS = {
+    "url": url,
+    "psql": psql,
+    "logs": logs,
+    "clean": clean,
+    "entrypoint": workload_entrypoint,
+    "inject": inject,
+}
 
 if __name__ == "__main__":
     main()

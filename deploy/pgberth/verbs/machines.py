@@ -4,23 +4,80 @@ from __future__ import annotations
 
 from pyinfra import inventory, state
 from pyinfra.api import operation
+from pyinfra.api.exceptions import DeployError
 
 from pgberth import commands
+from pgberth.checks.receipt import NOTES
 from pgberth.commands import Commands
+from pgberth.machine import images
 from pgberth.machine import operations as machine_room
 from pgberth.machine.facts import Survey
+from pgberth.machine.stock import Stock
+from pgberth.model.image import Image
 from pgberth.model.load import Fleet
-from pgberth.model.problems import Problem
+from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Machine, Tenant
+from pgberth.verbs.inventory import inventory_key
+
+
+def check(found: Fleet) -> None:
+    """
+    What the inventory names on the control machine itself is there.
+
+    Raises DeployError with every problem at once, before anything is touched.
+    """
+    wanted = {tenant.image.archive: tenant for tenant in found.tenants.values() if tenant.image.archive}
+    if problems := list(images.archive_problems(wanted)):
+        raise DeployError(f"the inventory is refused:\n{Refused(problems)}")
 
 
 def prepare(found: Fleet, machine: Machine) -> None:
     """Everything a machine needs before its tenants' turn."""
-    survey = Survey(machine, list(dict.fromkeys(tenant.image for tenant in found.tenants_on(machine.name))))
+    survey, stock = Survey(machine, images_on(found, machine.name)), _stock(found)
+    fit(name="machine is fit", survey=survey, stock=stock)
     machine_room.prepared(name="machine is prepared", survey=survey)
     if survey.images:
-        machine_room.images_present(name="image is present", survey=survey)
+        images.images_made(name="image is made", survey=survey, stock=stock)
+        images.images_present(name="image is present", survey=survey, stock=stock)
         machine_room.runtime_chosen(name="a container has run", survey=survey)
+
+
+def images_on(found: Fleet, machine: str) -> list[Image]:
+    """What the machine's tenants want to run from."""
+    return list(dict.fromkeys(tenant.image for tenant in found.tenants_on(machine)))
+
+
+_STOCKS: dict[int, Stock] = {}  # one a run; on the command line that is one a process
+
+
+def _stock(found: Fleet) -> Stock:
+    """What all machines of the run have between them."""
+    wanted = {name: images_on(found, name) for name in found.machines}
+    return _STOCKS.setdefault(inventory_key(), Stock(wanted, has_failed))
+
+
+def has_failed(machine: str) -> bool:
+    """Whether the machine of that name failed in this run."""
+    return inventory.get_host(machine) in state.failed_hosts
+
+
+@operation()
+def fit(survey: Survey, stock: Stock) -> Commands:
+    """
+    Nothing keeps the machine from carrying tenants that this run cannot mend.
+
+    All machines come past here before anything is done on any. What stands in the way on all of them is listed
+    together, at the end of the run; a machine that is not fit is not touched, the others go on.
+    """
+    if not state.is_executing:
+        return
+    found = machine_room.obstacles(survey)
+    NOTES.extend(str(problem) for problem in found)
+    if found:
+        fact = f"{survey.machine.name}: this machine is not fit: {len(found)} problem(s), listed at the end of the run"
+        yield commands.refuse(Problem(fact, "nothing of it was touched"))
+    else:
+        images.told(survey, stock)
 
 
 @operation()

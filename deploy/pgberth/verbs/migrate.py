@@ -32,5 +32,7 @@ def migrate() -> None:
         stamp = f"{receipt.started:%Y%m%dT%H%M%SZ}"
         changes.reverted(name="schemas are down at their versions", berth=berth, stamp=stamp)
     migrations_room.at_targets(name="schemas are at their versions", berth=berth)
+    # A component that came has a URL, too.
+    database_room.connection_files_published(name="connection files are published", berth=berth)
     checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
     checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)

@@ -15,7 +15,8 @@ def provision() -> None:
     found = fleet("smoke")
     machine, tenant = machine_here(found), tenant_here(found)
     if machine is not None:
+        machines.check(found)
         machines.prepare(found, machine)
     machines.barrier(name="machines are ready", tenant=tenant)
     if tenant is not None:
-        tenants.provision("provision", tenant, smoke=switch("smoke", True))
+        tenants.provision("provision", tenant, found, smoke=switch("smoke", True))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pyinfra import host, state
+from pyinfra import state
 from pyinfra.api import operation
 
+from pgberth import commands
 from pgberth.checks import operations as checks_room
 from pgberth.checks.baseline import baseline_known, drift
 from pgberth.checks.receipt import NOTES, Receipt
@@ -13,8 +14,9 @@ from pgberth.container.facts import Berth
 from pgberth.container.state import TenantState
 from pgberth.database.configuration import restart_files
 from pgberth.database.probe import Server
-from pgberth.machine.facts import Carried, MachineState
+from pgberth.machine.facts import asked, carried
 from pgberth.model.load import Fleet
+from pgberth.model.problems import Problem
 from pgberth.model.tenant import Machine
 from pgberth.verbs import tenants
 from pgberth.verbs.inventory import fleet, machine_here, tenant_here
@@ -29,7 +31,7 @@ def status() -> None:
     if tenant is not None:
         berth, receipt = tenants.begin("status", tenant)
         tenants.noted(name="what is pending is known", berth=berth, receipt=receipt, files=restart_files(tenant))
-        baseline_known(name="a fresh run's catalogue is known", berth=berth, actions=tenants.ACTIONS)
+        baseline_known(name="a fresh run's catalogue is known", berth=berth, actions=tenants.ACTIONS, receipt=receipt)
         described(name="what is there is known", berth=berth, receipt=receipt)
 
 
@@ -43,15 +45,32 @@ def described(berth: Berth, receipt: Receipt) -> Commands:
         return
     if not seen.ready.limits:
         receipt.notes.append("memory and pids limits are not enforced: this account has no cgroup of its own")
+    receipt.notes += adrift(seen)
     server = Server.of(seen)
     if server is not None:
         receipt.notes += [f"drift: {finding}" for finding in server.access]
         receipt.notes += [f"drift: {line}" for line in drift(berth, server)]
+        if receipt.no_baseline:
+            receipt.notes.append(f"drift: there is no fresh run's catalogue to compare with: {receipt.no_baseline}")
+
+
+def adrift(seen: TenantState) -> list[str]:
+    """How the container that is there differs from the spec file beside it."""
+    found, told = seen.container, []
+    if "recycling.json" in seen.files:
+        told.append("a recycle was interrupted; the next deploy ends it")
+    if found is not None and found.running and found.spec_hash != seen.spec.get("hash"):
+        told.append(f"drift: it runs spec {found.spec_hash}, its spec file says {seen.spec.get('hash')}")
+    if found is not None and found.running and found.image != seen.spec.get("image"):
+        told.append(f"drift: it runs image {found.image}, its spec file says {seen.spec.get('image')}")
+    return told
 
 
 def _state(berth: Berth, seen: TenantState | None) -> str:
     if seen is None or seen.ready is None:
         return "machine not ready"
+    if seen.container is None and "retired" in seen.spec:
+        return f"retired {seen.spec['retired']}, data kept (g{seen.generation})"
     if seen.container is None:
         return "absent" if seen.generation is None else f"no container, data kept (g{seen.generation})"
     if seen.container.running and seen.server is None:
@@ -61,15 +80,22 @@ def _state(berth: Berth, seen: TenantState | None) -> str:
 
 @operation()
 def leftovers(machine: Machine, found: Fleet) -> Commands:
-    """Tenants on the machine that the inventory does not name are noted; never touched."""
-    yield from ()
+    """What the machine carries for tenants that the inventory does not place there is noted; never touched."""
     if not state.is_executing:
         return
-    facts = host.get_fact(MachineState, account=machine.account)
-    if facts is None or not facts.uid:
+    facts = asked(machine)
+    if facts is not None and not facts.uid:
         NOTES.append(f"{machine.name}: the account {machine.account} does not exist yet")
         return
+    there = carried(facts) if facts is not None else None
+    if there is None:
+        NOTES.append(f"{machine.name}: could not be asked what it carries")
+        yield commands.refuse(Problem(f"{machine.name}: could not be asked what it carries", "see above"))
+        return
     known = {tenant.name for tenant in found.tenants_on(machine.name)}
-    carried = host.get_fact(Carried, facts=facts)
-    for name in sorted(set(carried) - known):
-        NOTES.append(f"{machine.name}: unmanaged tenant {name!r}: {', '.join(sorted(carried[name]))}; kept as it is")
+    for name in sorted(set(there) - known):
+        elsewhere = found.tenants.get(name)
+        placed = f" (the inventory has it on {elsewhere.machine.name})" if elsewhere is not None else ""
+        things = ", ".join(sorted(there[name] - {"retired"}))
+        word = "retired" if "retired" in there[name] else "unmanaged"
+        NOTES.append(f"{machine.name}: {word} tenant {name!r}{placed}: {things}; kept as it is")

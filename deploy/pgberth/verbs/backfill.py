@@ -1,0 +1,33 @@
+"""backfill: the legacy table agent_memories, copied into memory_plugin and compared row by row."""
+
+from __future__ import annotations
+
+from pyinfra.api.exceptions import DeployError
+
+from pgberth import closing
+from pgberth.checks import operations as checks_room
+from pgberth.container.lock import ours
+from pgberth.migrations import moving
+from pgberth.model.problems import Problem, Refused
+from pgberth.verbs import tenants
+from pgberth.verbs.inventory import fleet, tenant_here
+
+
+def backfill() -> None:
+    """The current host's part. --data tenant=NAME --data mode=dry-run|apply|verify [--data schema=public]"""
+    found, typed = fleet("tenant", "mode", "schema"), closing.data_as_typed()
+    name, mode, schema = typed.get("tenant", ""), typed.get("mode", ""), typed.get("schema", "public")
+    problems = []
+    if name not in found.tenants:
+        problems.append(Problem(f"--data tenant={name!r} is no tenant of this inventory", ", ".join(found.tenants)))
+    if mode not in moving.MODES:
+        problems.append(Problem(f"--data mode={mode!r} is none of {', '.join(moving.MODES)}"))
+    if problems:
+        raise DeployError(str(Refused(problems)))
+    tenant = tenant_here(found)
+    if tenant is None or tenant.name != name:
+        return
+    berth, receipt = tenants.begin("backfill", tenant)
+    ours(name="tenant is ours", berth=berth, verb="backfill")
+    moving.backfilled(name="legacy memories are backfilled", berth=berth, schema=schema, mode=mode, did=receipt.did)
+    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)

@@ -1,0 +1,27 @@
+"""move: what an older installation left in the wrong schema is brought where it belongs, once."""
+
+from __future__ import annotations
+
+from pgberth.checks import operations as checks_room
+from pgberth.container.lock import ours
+from pgberth.database import operations as database_room
+from pgberth.database.configuration import reload_files
+from pgberth.migrations import moving
+from pgberth.migrations import operations as migrations_room
+from pgberth.verbs import tenants
+from pgberth.verbs.inventory import fleet, tenant_here
+
+
+def move() -> None:
+    """The current host's part."""
+    tenant = tenant_here(fleet())
+    if tenant is None:
+        return
+    berth, receipt = tenants.begin("move", tenant)
+    ours(name="tenant is ours", berth=berth, verb="move")
+    moving.set_aside(name="public holds pgvector alone", berth=berth)
+    database_room.access_current(name="roles and rights are as wanted", berth=berth)
+    migrations_room.at_targets(name="schemas are at their versions", berth=berth)
+    moving.brought_over(name="rows are brought over", berth=berth, did=receipt.did)
+    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
+    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)

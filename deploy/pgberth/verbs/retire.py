@@ -1,0 +1,30 @@
+"""retire: a tenant leaves, its data stays."""
+
+from __future__ import annotations
+
+from pyinfra.api.exceptions import DeployError
+
+from pgberth import closing
+from pgberth.checks import operations as checks_room
+from pgberth.container.lock import ours
+from pgberth.container.retire import retired
+from pgberth.model.problems import Problem
+from pgberth.verbs import tenants
+from pgberth.verbs.inventory import fleet, one_concerned, tenant_here
+
+
+def retire() -> None:
+    """The current host's part. --data tenant=NAME, typed in full"""
+    found, typed = fleet("tenant"), closing.data_as_typed().get("tenant", "")
+    if typed not in found.tenants:
+        hint = f"type the name of the tenant that leaves: one of {', '.join(found.tenants)}"
+        raise DeployError(str(Problem(f"--data tenant={typed!r} is no tenant of this inventory", hint)))
+    one_concerned("retire", [typed])
+    tenant = tenant_here(found)
+    if tenant is None or tenant.name != typed:
+        return
+    berth, receipt = tenants.begin("retire", tenant)
+    ours(name="tenant is ours", berth=berth, verb="retire")
+    retired(name="tenant is retired", berth=berth)
+    receipt.state = "retired, data kept"
+    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)

@@ -1,0 +1,32 @@
+"""rotate: new passwords for a tenant, with no client refused on the way."""
+
+from __future__ import annotations
+
+from pgberth.checks import operations as checks_room
+from pgberth.container.lock import ours
+from pgberth.database import operations as database_room
+from pgberth.database import rotation
+from pgberth.database.configuration import reload_files
+from pgberth.verbs import tenants
+from pgberth.verbs.inventory import fleet, number, tenant_here
+
+DRAIN = 30  # seconds
+
+
+def rotate() -> None:
+    """
+    The current host's part of a rotate.
+
+    --data drain=SECONDS: how long sessions with the former password may stay
+    """
+    tenant = tenant_here(fleet("drain"))
+    drain = number("drain", DRAIN, most=3600)
+    if tenant is None:
+        return
+    berth, receipt = tenants.begin("rotate", tenant)
+    ours(name="tenant is ours", berth=berth, verb="rotate")
+    database_room.access_current(name="roles and rights are as wanted", berth=berth)
+    rotation.roles_rotated(name="superuser, migrator and monitor have new passwords", berth=berth, did=receipt.did)
+    rotation.app_rotated(name="app has a new password", berth=berth, did=receipt.did, notes=receipt.notes, drain=drain)
+    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
+    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)

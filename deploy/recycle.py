@@ -1,0 +1,12 @@
+"""
+Make containers anew on their volumes, with the image, settings and flags that the inventory wants; canary first.
+
+    pyinfra inventories/local.py deploy/recycle.py -y [--limit TENANT|RING] [--data pending=true] \\
+        [--data max_down=N] [--data reason=TEXT]
+
+Clients are cut off for about a second. No acknowledged write is lost, and what is red goes back to what ran before.
+"""
+
+from pgberth.verbs.recycle import recycle
+
+recycle()
