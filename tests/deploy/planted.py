@@ -12,7 +12,7 @@ from tests.deploy.tenant import Tenant
 Act = Callable[[Tenant], object]
 
 _APP_CANNOT_LOG_IN = frozenset(
-    {"ready", "search-path", "task-history", "knowledge-history"}
+    {"durable", "app-confined", "ready", "search-path", "task-history", "knowledge-history"}
     | {"memory-round-trip", "memory-index", "memory-metadata", "memory-namespace", "memory-dimension"}
 )
 
@@ -38,7 +38,7 @@ class Fault:
 
 _ACCESS = "roles and rights are as wanted"
 _SCHEMA = "schemas are at their versions"
-_HBA = "pg_hba.conf is ours"
+_CONFIGURATION = "configuration is ours"
 
 
 def _repaired(by: str, name: str, plant: Act | str, red: str | frozenset[str], says: str, mended: str = "") -> Fault:
@@ -63,6 +63,26 @@ def _edited(path: Callable[[Tenant], Path], edit: Callable[[str], str]) -> Act:
         file.write_text(edit(file.read_text()))
 
     return act
+
+
+def _file(path: str) -> Callable[[Tenant], Path]:
+    return lambda tenant: tenant.directory / path
+
+
+def _reloaded(act: Act) -> Act:
+    def both(tenant: Tenant) -> None:
+        act(tenant)
+        tenant.superuser("SELECT pg_reload_conf(); SELECT pg_sleep(0.2)")
+
+    return both
+
+
+def _ran_with_another_file(tenant: Tenant) -> None:
+    file = tenant.directory / "etc/postgresql.conf"
+    before = file.read_text()
+    file.write_text(before.replace("'ddl'", "'all'"))
+    tenant.superuser("SELECT pg_reload_conf(); SELECT pg_sleep(0.2)")
+    file.write_text(before)
 
 
 def _hba(tenant: Tenant) -> Path:
@@ -114,14 +134,14 @@ REPAIRED = (
         _ACCESS,
         "the app may create in public",
         "GRANT CREATE ON SCHEMA public TO memory_app",
-        "rights",
+        "rights app-confined",
         "grant schema public has CREATE for memory_app, not wanted",
     ),
     _repaired(
         _ACCESS,
         "the app may make temporary tables",
         "GRANT TEMPORARY ON DATABASE memory TO memory_app",
-        "rights",
+        "rights app-confined",
         "grant database memory has TEMPORARY for memory_app, not wanted",
     ),
     _repaired(
@@ -135,14 +155,14 @@ REPAIRED = (
         _ACCESS,
         "the app is a member of the owner",
         "GRANT memory_owner TO memory_app",
-        "rights task-history knowledge-history",
+        "rights app-confined task-history knowledge-history",
         "member memory_app of memory_owner is not wanted",
     ),
     _repaired(
         _ACCESS,
         "the app is a superuser",
         "ALTER ROLE memory_app_a SUPERUSER",
-        "rights task-history knowledge-history",
+        "rights app-confined task-history knowledge-history",
         "role memory_app_a has an attribute it should not have",
     ),
     _repaired(
@@ -195,8 +215,39 @@ REPAIRED = (
         _ACCESS,
         "the server has a setting",
         "ALTER SYSTEM SET log_statement = 'all'; SELECT pg_reload_conf()",
-        "rights",
+        "rights configuration",
         "setting ALTER SYSTEM log_statement is not wanted",
+    ),
+    _repaired(
+        _ACCESS,
+        "a crash may take what was committed",
+        "ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()",
+        "rights configuration durable",
+        "fsync is off",
+        "setting ALTER SYSTEM fsync is not wanted",
+    ),
+    _repaired(
+        _ACCESS,
+        "postgresql.auto.conf is no configuration",
+        "COPY (SELECT 'nonsense') TO '/var/lib/postgresql/18/data/postgresql.auto.conf'",
+        "rights configuration",
+        "postgresql.auto.conf line 1: syntax error",
+        "setting ALTER SYSTEM syntax error is not wanted",
+    ),
+    _repaired(
+        _ACCESS,
+        "the app may make large objects",
+        "GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC",
+        "rights app-confined",
+        "'SELECT lo_create(0)' went through as the app",
+        "grant function lo_create(oid) has EXECUTE for PUBLIC, not wanted",
+    ),
+    _repaired(
+        _ACCESS,
+        "the app may run programs",
+        "GRANT pg_execute_server_program TO memory_app",
+        "rights app-confined",
+        "member memory_app of pg_execute_server_program is not wanted",
     ),
     _repaired(
         _ACCESS,
@@ -209,7 +260,7 @@ REPAIRED = (
         _ACCESS,
         "the database has another owner",
         "ALTER DATABASE memory OWNER TO memory_app",
-        "rights",
+        "rights app-confined",
         "owner database memory is memory_app, wanted memory_owner",
     ),
     _repaired(
@@ -277,26 +328,78 @@ REPAIRED = (
         "trigger control_plane.memory_procedure_version.append_only is disabled",
     ),
     _repaired(
-        _HBA,
+        _CONFIGURATION,
+        "postgresql.conf was edited",
+        _reloaded(_edited(_file("etc/postgresql.conf"), lambda text: text.replace("'ddl'", "'all'"))),
+        "configuration",
+        "log_statement is all, wanted ddl",
+        "postgresql.conf is not the wanted one",
+    ),
+    _repaired(
+        _CONFIGURATION,
+        "the server runs with what postgresql.conf no longer says",
+        _ran_with_another_file,
+        "configuration",
+        "log_statement is all, wanted ddl",
+    ),
+    _repaired(
+        _CONFIGURATION,
+        "the guard was edited",
+        _edited(_file("etc/guard.sh"), lambda text: text.replace("flock -n 9", "true")),
+        "configuration",
+        "guard.sh is not the wanted one",
+    ),
+    _repaired(
+        _CONFIGURATION,
+        "pg_ident.conf was edited",
+        _edited(_file("etc/pg_ident.conf"), lambda text: text + "inside postgres memory_app_a\n"),
+        "configuration",
+        "pg_ident.conf is not the wanted one",
+    ),
+    _repaired(
+        "connection files are published",
+        "clients are told another password",
+        _edited(_file("passfile"), lambda text: text.rpartition(":")[0] + ":another\n"),
+        "connection-files",
+        "passfile is not the wanted one",
+    ),
+    _repaired(
+        "connection files are published",
+        "everybody may read the connection file",
+        lambda tenant: (tenant.directory / "connection.env").chmod(0o644),
+        "connection-files",
+        "connection.env has mode 0644, wanted 0600",
+    ),
+    _repaired(
+        "passwords exist",
+        "everybody may read a password",
+        lambda tenant: (tenant.directory / "secrets/app-v1").chmod(0o644),
+        "connection-files",
+        "secrets/app-v1 has mode 0644, wanted 0600",
+    ),
+    _repaired(
+        _CONFIGURATION,
         "pg_hba.conf was edited",
         _edited(_hba, lambda text: text.replace("reject", "scram-sha-256")),
         "hba",
         "pg_hba.conf is not the wanted one",
     ),
     _repaired(
-        _HBA,
+        _CONFIGURATION,
         "pg_hba.conf cannot be read",
         _edited(_hba, lambda text: "hsot all all all trust\n" + text),
         "hba",
         "pg_hba.conf line 1: ",
+        "pg_hba.conf is not the wanted one",
     ),
     _repaired(
-        _HBA,
+        _CONFIGURATION,
         "pg_hba.conf trusts everybody",
         _everybody_trusted,
         # The app's own sessions insist on SCRAM, and so get none.
         _APP_CANNOT_LOG_IN | {"hba", "no-password", "wrong-password", "superuser-tcp"},
         "postgres was let into memory over TCP with a password",
+        "pg_hba.conf is not the wanted one",
     ),
 )
 

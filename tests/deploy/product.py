@@ -92,10 +92,10 @@ class Inventory:
         module = [sys.executable, "-m", "pgberth.verbs.local", command, "--inventory", str(self.path)]
         return run([*module, *options], tree=self.tree, stdin=stdin)
 
-    def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        """A provision under way, for a test that does not let it end."""
+    def start(self, verb: str = "provision", *options: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A run under way, for a test that does not let it end."""
         return subprocess.Popen(
-            self.command("provision"),
+            self.command(verb, *options),
             cwd=self.tree,
             env=_environment(self.tree, environment),
             stdin=subprocess.DEVNULL,

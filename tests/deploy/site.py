@@ -6,16 +6,17 @@ import json
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.deploy.account import Account
-from tests.deploy.processes import eventually, kill, processes
+from tests.deploy.processes import Process, eventually, kill, processes
 from tests.deploy.product import REPO, Inventory
 from tests.deploy.tenant import Tenant
 
-_MACHINE = """from pgberth.model import machine, tenant
+_MACHINE = """from pgberth.model import Image, Sidecar, machine, tenant
+_image = {image}
 _here = machine("@local", account="{account}")
 machines = [_here.host]
 """
@@ -30,12 +31,14 @@ class Site:
 
     + places: a directory for inventories
     + prefix: makes the tenants' names the tests' own, on an account that may carry others
+    + image: of all tenants, as Python source
     """
 
     account: Account
     places: Path
     prefix: str = field(default_factory=lambda: f"t{secrets.token_hex(2)}")
     made: list[Tenant] = field(default_factory=list)
+    image: str = "Image()"
 
     def tenant(self, name: str, *components: str) -> Tenant:
         """A tenant that is nowhere yet, on a port that nobody uses."""
@@ -48,7 +51,7 @@ class Site:
         rings = {"canary": tenants[:1], "production": tenants[1:]}
         lines = [f"{ring} = [{', '.join(one.line() for one in members)}]" for ring, members in rings.items() if members]
         path = self.places / f"inventory_{secrets.token_hex(4)}.py"
-        path.write_text(_MACHINE.format(account=self.account.name) + "\n".join(lines) + "\n")
+        path.write_text(_MACHINE.format(account=self.account.name, image=self.image) + "\n".join(lines) + "\n")
         return Inventory(path, tree)
 
     def containers(self, tenant: Tenant) -> list[str]:
@@ -72,15 +75,7 @@ class Site:
     def stray_processes(self) -> list[str]:
         """Processes of the account that belong to no running container."""
         running = set(self.account.podman("ps", "--format", "{{.Names}}").out.split())
-        found = list(processes(self.account.uid))
-        monitors = Counter(process.monitors for process in found if process.monitors)
-        stray = [f"process {process.argv[:200]}" for process in found if process.program in _OF_A_DEPLOY]
-        stray += [f"a monitor of {name}, which does not run" for name in monitors if name not in running]
-        stray += [f"{count} monitors of {name}" for name, count in monitors.items() if count > 1]
-        for helper in ("slirp4netns", "pasta", "rootlessport"):
-            count = sum(process.program == helper for process in found)
-            stray += [f"{count} {helper} for {len(running)} containers"] if count > len(running) else []
-        return stray
+        return stray(list(processes(self.account.uid)), running)
 
     def kill_commands(self) -> None:
         """kill -9 of whatever commands of a deploy run as the account, each with its whole session."""
@@ -101,6 +96,18 @@ class Site:
     def remove_all(self) -> None:
         for tenant in self.made:
             self.remove(tenant)
+
+
+def stray(found: Sequence[Process], running: Set[str]) -> list[str]:
+    """Of an account's processes those that belong to none of its running containers, by their names."""
+    monitors = Counter(process.monitors for process in found if process.monitors)
+    stray = [f"process {process.argv[:200]}" for process in found if process.program in _OF_A_DEPLOY]
+    stray += [f"a monitor of {name}, which does not run" for name in monitors if name not in running]
+    stray += [f"{count} monitors of {name}" for name, count in monitors.items() if count > 1]
+    for helper in ("slirp4netns", "pasta", "rootlessport"):
+        count = sum(process.program == helper for process in found)
+        stray += [f"{count} {helper} for {len(running)} containers"] if count > len(running) else []
+    return stray
 
 
 def still_found(look: Callable[[], list[str]], seconds: float = 10) -> list[str]:

@@ -26,7 +26,7 @@ class Tenant:
     def line(self) -> str:
         """Its line in an inventory."""
         wanted = ", ".join(repr(component) for component in self.components)
-        return f"tenant({self.name!r}, on=_here, port={self.port}, components={{{wanted}}})"
+        return f"tenant({self.name!r}, on=_here, port={self.port}, components={{{wanted}}}, image=_image)"
 
     @property
     def directory(self) -> Path:
@@ -40,11 +40,11 @@ class Tenant:
         return (self.directory / "secrets" / layout.secret(kind, 1)).read_text().strip()
 
     def files(self) -> dict[str, tuple[float, bytes]]:
-        """Path -> time of change and content, for every file the account keeps of it."""
+        """Path -> time of change and content, for every file the account keeps of it, but what its server says."""
         return {
             str(path.relative_to(self.directory)): (path.stat().st_mtime, path.read_bytes())
             for path in self.directory.rglob("*")
-            if path.is_file()
+            if path.is_file() and path.name != "server.log"
         }
 
     def container(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from podman import PodmanClient
 from psycopg import OperationalError
 
+from tests.contract.catalogue import contract, live, orders
 from tests.deploy.conftest import Deployed
 from tests.deploy.processes import eventually
 from tests.deploy.tenant import Tenant
@@ -50,6 +51,33 @@ def test_a_memory_that_was_written_is_found_by_text_and_by_vector(deployed: Depl
         ).fetchall()
         app.execute("DELETE FROM memory_plugin.memory_namespaces WHERE name = 'workspace:e2e'")
     assert found == nearest == [("The ferry leaves at dawn.",)]
+
+
+# What waits for an embedding model, which this tenant has or has not, depending on the tests before.
+WAITING = {"memory_procedure_embedding": None, "knowledge_nodes": ("embedding", "idx_knowledge_nodes_embedding_hnsw")}
+
+
+def settled(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema's tables, less what waits for a model."""
+    tables = {name: table for name, table in schema["tables"].items() if WAITING.get(name, ()) is not None}
+    return {
+        name: {
+            kind: {what: found for what, found in things.items() if what not in (WAITING.get(name) or ())}
+            for kind, things in table.items()
+        }
+        for name, table in tables.items()
+    }
+
+
+@pytest.mark.parametrize("component", ["control_plane", "memory_plugin", "knowledge"])
+def test_the_tables_of_a_deployed_tenant_are_the_contracts(deployed: Deployed, component: str) -> None:
+    """Column by column and in their order, with constraints, indexes, triggers and the values of enums."""
+    with deployed.two.connect() as app:
+        there, wanted = live(app, component), contract(component)
+    assert there["enums"] == wanted["enums"]
+    assert settled(there) == settled(wanted)
+    order = orders(wanted)
+    assert all(columns == order[table] for table, columns in orders(there).items())
 
 
 @pytest.fixture(scope="module")

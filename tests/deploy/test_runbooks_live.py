@@ -44,7 +44,7 @@ def test_a_pending_change_is_applied_as_its_page_says(deployed: Deployed) -> Non
     after = replace(before, port=port)
     wanted = site.inventory(after)
     wanted.provision().went_well()
-    follow("apply-a-settings-change", tuple(range(1, 7)), after, wanted)
+    follow("apply-a-settings-change", (1, 2, 3, 5, 6), after, wanted)
     assert not wanted.verify().went_well().line("pending: recycle")
     with after.connect() as app:
         assert app.execute("SELECT 1").fetchone() == (1,)

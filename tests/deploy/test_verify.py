@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -72,13 +73,27 @@ def test_verify_prints_every_check_of_every_tenant(deployed: Deployed) -> None:
 
 
 def test_verify_changes_nothing(deployed: Deployed) -> None:
-    deployed.both.verify().went_well()
+    """Its first run neither, which has to make the catalogue that drift is measured against."""
+    for tenant in deployed.tenants:
+        (tenant.directory / "catalogue.json").unlink(missing_ok=True)
     deployed.both.verify().changed_nothing()
+    deployed.both.verify().changed_nothing()
+
+
+def test_two_first_verifies_at_once_do_not_get_into_each_others_way(deployed: Deployed) -> None:
+    for tenant in deployed.tenants:
+        (tenant.directory / "catalogue.json").unlink(missing_ok=True)
+    with ThreadPoolExecutor() as pool:
+        for run in pool.map(lambda _: deployed.both.verify(), range(3)):
+            run.changed_nothing()
+    left = "SELECT datname FROM pg_database WHERE datname LIKE 'memory%'"
+    assert [tenant.superuser(left) for tenant in deployed.tenants] == ["memory", "memory"]
 
 
 def test_every_check_has_a_fault_that_turns_it_red() -> None:
     turned = frozenset().union(*(fault.red for fault in (*REPAIRED, *LEFT_ALONE)))
-    assert {check.id for check in ALL} <= turned | {"drift"}
+    # The last needs a systemd to be spoilt: tests/hosts/test_supervisors.py does that.
+    assert {check.id for check in ALL} <= turned | {"drift", "container-supervised"}
 
 
 @pytest.mark.parametrize("fault", REPAIRED, ids=lambda fault: fault.name)
@@ -88,7 +103,7 @@ def test_a_fault_that_holds_no_data_is_named_by_verify_and_mended_by_provision(s
     verify_names(subject, fault)
     run = subject.provision().went_well()
     assert run.changes == [f"{fault.mended_by}: {tenant.name}", f"receipt is kept: {tenant.name}"]
-    assert run.line("repair", fault.mended) or fault.mended_by == "pg_hba.conf is ours", run.err
+    assert run.line("repair", fault.mended), run.err
 
 
 @pytest.mark.parametrize("fault", LEFT_ALONE, ids=lambda fault: fault.name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hosts.fixtures import host_image, hosts, module_hosts, room
+from tests.hosts.fixtures import host_image, hosts, module_hosts, room, server_archive
+from tests.hosts.standing import place
 
-__all__ = ["host_image", "hosts", "measured", "module_hosts", "room"]
+__all__ = ["host_image", "hosts", "measured", "module_hosts", "place", "room", "server_archive"]
 
 _MEASURED = pytest.StashKey[dict[str, float]]()
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
-from tests.hosts import image, needs
+from tests.hosts import image, needs, server_image
 from tests.hosts.host import Boot, Host
 from tests.hosts.room import Room, opened_room
 
-__all__ = ["host_image", "hosts", "module_hosts", "room"]
+__all__ = ["host_image", "hosts", "module_hosts", "room", "server_archive"]
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +28,16 @@ def host_image() -> str:
     except needs.Unfit as unfit:
         pytest.skip(str(unfit))
     return image.provide()
+
+
+@pytest.fixture(scope="session")
+def server_archive() -> Path:
+    """The tenants' server image, for `Image(archive=...)`: built where this machine does not have it yet."""
+    try:
+        needs.provide()
+    except needs.Unfit as unfit:
+        pytest.skip(str(unfit))
+    return server_image.provide()
 
 
 @pytest.fixture(scope="session")
@@ -47,16 +58,17 @@ def room(host_image: str) -> Iterator[Room]:
 @pytest.fixture
 def hosts(room: Room) -> Iterator[Boot]:
     """hosts(name, suite=...) boots one; all are destroyed after the test."""
-    yield from _factory(room)
+    yield from factory(room)
 
 
 @pytest.fixture(scope="module")
 def module_hosts(room: Room) -> Iterator[Boot]:
     """The same for all tests of a module together."""
-    yield from _factory(room)
+    yield from factory(room)
 
 
-def _factory(room: Room) -> Iterator[Boot]:
+def factory(room: Room) -> Iterator[Boot]:
+    """boot(name, suite=...), and the end of all that were booted."""
     made: list[Host] = []
 
     def boot(name: str, suite: str = image.TRIXIE) -> Host:

@@ -140,7 +140,7 @@ def _mmdebstrap(suite: str, work: Path) -> Iterator[str]:
     yield from (f"--aptopt={line}" for line in _policy())
     yield from (f"--dpkgopt=path-exclude=/usr/share/{place}/*" for place in ("man", "doc", "locale", "i18n"))
     yield from (f"--customize-hook={hook.replace('FILES', str(work / 'files'))}" for hook in _HOOKS)
-    yield from (suite, str(work / "root.tar"), *_mirror())
+    yield from (suite, str(work / "root.tar"), *mirror())
 
 
 def _policy() -> list[str]:
@@ -150,7 +150,7 @@ def _policy() -> list[str]:
     return [line for line in said if line]
 
 
-def _mirror() -> list[str]:
+def mirror() -> list[str]:
     """The Debian mirror this machine uses; nothing where it has none, which leaves the choice to mmdebstrap."""
     wanted = "$(ORIGIN) $(COMPONENT) $(REPO_URI)"
     listed = call("apt-get", "indextargets", "--format", wanted, "Created-By: Packages", check=False).out
