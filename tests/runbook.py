@@ -134,7 +134,7 @@ _ENOUGH = 8  # letters of its own that a text needs before anything can be recog
 
 
 def known(message: str) -> bool:
-    """Whether a line is one that the source can print, with a tenant or HINT in front or not."""
+    """Whether a line is one that the source can print, with a tenant, an inventory's line or HINT in front or not."""
     return any(pattern.fullmatch(message) for pattern in _patterns())
 
 
@@ -142,7 +142,7 @@ def known(message: str) -> bool:
 def _patterns() -> list[re.Pattern[str]]:
     texts = {line.strip().removeprefix("HINT: ") for text in _texts() for line in text.splitlines()}
     return [
-        re.compile(r"(HINT: |\S+: )?" + ".*".join(map(re.escape, text.split(ANY))))
+        re.compile(r"(HINT: |\S+: |\S+: (machine|tenant) '\S+': )?" + ".*".join(map(re.escape, text.split(ANY))))
         for text in texts
         if sum(letter.isalpha() for letter in text.replace(ANY, "")) >= _ENOUGH
     ]

@@ -16,7 +16,7 @@ NAMES = sorted(path.stem for path in RUNBOOKS.glob("*.md"))
 PAGES = [page(name) for name in NAMES if name not in NO_RUNBOOKS]
 
 # Verbs of the plan that an operator could look for in vain; each leaves this list by being made.
-_PLANNED = {"recycle", "rotate", "backup", "restore", "upgrade", "retire", "reembed", "import_vestige", "backfill"}
+_PLANNED = {"recycle", "backup", "restore", "upgrade", "retire", "reembed", "import_vestige", "backfill"}
 
 
 def verbs() -> set[str]:
@@ -162,8 +162,8 @@ def test_a_bad_page_is_caught(right: str, wrong: str, rule: Rule, complaint: str
 
 def test_a_planned_verb_is_not_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.test_runbooks.verbs", lambda: {"provision", "verify"})
-    bad = Page("bad", _GOOD.replace("Nothing is lost.", "Use `rotate`; it says `pending: recycle`."))
-    assert list(names_what_exists(bad)) == ["rotate: no such verb yet"]
+    bad = Page("bad", _GOOD.replace("Nothing is lost.", "Use `upgrade`; it says `pending: recycle`."))
+    assert list(names_what_exists(bad)) == ["upgrade: no such verb yet"]
 
 
 def pages_named(text: str) -> set[str]:
