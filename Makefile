@@ -8,7 +8,7 @@ SOURCES   := $(shell find deploy/pgberth -name '*.py')
 LOCAL     := $(BIN)/python -m pgberth.verbs.local
 LIMIT_TO   = $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: deploy verify status url psql logs clean test test-fast test-hosts bench lint
+.PHONY: deploy verify status recycle url psql logs entrypoint inject clean test test-fast test-hosts crash-matrix bench lint
 
 deploy: .venv/compiled          ## tenants of the local inventory, made or brought up to date
 	@$(PYINFRA) deploy/provision.py -y $(LIMIT_TO)
@@ -19,8 +19,17 @@ verify: .venv/compiled          ## the smoke suite alone
 status: .venv/compiled          ## what is there
 	@$(PYINFRA) deploy/status.py -y $(LIMIT_TO)
 
+recycle: .venv/compiled         ## LIMIT=x [PENDING=true] [REASON=text]: containers made anew, canary first
+	@$(PYINFRA) deploy/recycle.py -y $(LIMIT_TO) $(if $(PENDING),--data pending=$(PENDING)) $(if $(REASON),--data "reason=$(REASON)")
+
 url: .venv/compiled             ## TENANT=x [COMPONENT=y] [SHOW_PASSWORD=1]: a connection URL
 	@$(LOCAL) url --inventory "$(INVENTORY)" --tenant "$(TENANT)" --component "$(COMPONENT)" $(if $(SHOW_PASSWORD),--show-password)
+
+entrypoint: .venv/compiled      ## TENANT=x [PLUGIN='command ...']: the entrypoint for a workload's image, on standard output
+	@$(LOCAL) entrypoint --inventory "$(INVENTORY)" --tenant "$(TENANT)" --plugin "$(PLUGIN)"
+
+inject: .venv/compiled          ## COMPONENT=y [DIALECT=lib_pq]: the URL on standard input, with the component's search_path in it
+	@$(LOCAL) inject --inventory "$(INVENTORY)" --component "$(COMPONENT)" $(if $(DIALECT),--dialect "$(DIALECT)")
 
 psql: .venv/compiled            ## TENANT=x [COMPONENT=y]: psql as the app, no password typed
 	@$(LOCAL) psql --inventory "$(INVENTORY)" --tenant "$(TENANT)" --component "$(COMPONENT)"
@@ -33,13 +42,17 @@ clean: .venv/compiled           ## remove what the local inventory made, data in
 
 test: .venv/tools lint         ## everything on this machine, on real containers
 	@sh .ci/prepare
-	@$(BIN)/pytest --ignore=tests/bench --ignore=tests/hosts $(ARGS)
+	@$(if $(ARGS),$(BIN)/pytest --ignore=tests/bench $(ARGS),sh .ci/test)
 
 test-fast: .venv/tools         ## what needs no container
 	@$(BIN)/pytest --ignore=tests/deploy --ignore=tests/bench --ignore=tests/hosts $(ARGS)
 
 test-hosts: .venv/tools        ## throwaway hosts with systemd and sshd; needs root
 	@$(BIN)/pytest tests/hosts $(ARGS)
+
+crash-matrix: .venv/tools      ## a deploy dies at each of its steps, in each way
+	@sh .ci/prepare
+	@PGBERTH_CRASH_MATRIX=whole $(BIN)/pytest tests/deploy/test_crashes.py tests/hosts/test_crashes.py $(ARGS)
 
 bench: .venv/tools             ## speed, each figure as a ratio to a floor measured beside it
 	@sh .ci/prepare

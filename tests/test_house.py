@@ -15,15 +15,15 @@ MODULES = {
 # Floor by floor, lowest first: a module may know its own floor and those below it.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"model"}),
-    frozenset({"commands"}),
+    frozenset({"commands", "held", "ssh"}),
     frozenset({"machine"}),
     frozenset({"container"}),
     frozenset({"database"}),
     frozenset({"migrations"}),
     frozenset({"checks", "knowledge", "backups"}),
-    frozenset({"report"}),
+    frozenset({"report", "slips", "unfinished"}),
     frozenset({"closing"}),
-    frozenset({"connector"}),
+    frozenset({"connector", "remote"}),
     frozenset({"verbs"}),
 )
 
@@ -94,7 +94,8 @@ def everything_imported(module: str) -> set[str]:
 
 def test_the_connector_knows_nothing_of_the_rooms() -> None:
     # pyinfra imports it at the start of every run, of other people's deploys too.
-    assert {room(known) for known in GRAPH["pgberth.connector"]} <= {"closing", "commands", "model"}
+    known = {room(known) for connector in ("connector", "remote") for known in GRAPH[f"pgberth.{connector}"]}
+    assert known <= {"closing", "commands", "held", "model", "ssh"}
 
 
 def test_no_file_is_too_long_to_read() -> None:
