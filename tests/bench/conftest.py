@@ -7,6 +7,7 @@ import os
 import pwd
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,11 @@ from tests.deploy.conftest import interruptible  # noqa: F401 - a fixture
 from tests.deploy.product import BUILDING, Inventory, Run, run
 from tests.deploy.site import Site
 from tests.deploy.tenant import Tenant
+from tests.hosts.fixtures import host_image, module_hosts, room  # noqa: F401 - fixtures
 
 MANY = 20
 # As on a user's machine: Python keeps what it compiled, whatever the shell of this run says.
-_KEEPS_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
+KEEPS_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,18 @@ class Ground:
     alone: Tenant
 
     def provision(self, inventory: Inventory, *options: str, seconds: float = 300) -> Run:
-        return inventory.provision(*options, seconds=seconds, **_KEEPS_BYTECODE).went_well()
+        return inventory.provision(*options, seconds=seconds, **KEEPS_BYTECODE).went_well()
 
-    def start_up(self) -> Run:
-        """pyinfra with this machine for an inventory and nothing to do: what no deploy can be faster than."""
-        empty = self.site.places / "empty.py"
-        empty.touch()
-        nothing = Inventory(empty).command("provision", "--json")[:-2]
-        return run([*nothing, "@local", str(empty)], environment=_KEEPS_BYTECODE).went_well()
+    def start_up(self) -> float:
+        return start_up(self.site.places)
+
+
+def start_up(place: Path) -> float:
+    """Seconds of pyinfra with this machine for an inventory and nothing to do: what no deploy can be faster than."""
+    empty = place / "empty.py"
+    empty.touch()
+    nothing = Inventory(empty).command("provision", "--json")[:-2]
+    return run([*nothing, "@local", str(empty)], environment=KEEPS_BYTECODE).went_well().seconds
 
 
 @pytest.fixture(scope="session")

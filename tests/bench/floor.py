@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from pgberth import commands
 from pgberth.container.operations import wanted_spec
@@ -18,8 +20,6 @@ from pgberth.model.roles import SECRETS
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import HEAD, Tenant
 from pgberth.model.tenant import Machine as TargetMachine
-from tests.deploy.site import Site
-from tests.deploy.tenant import Tenant as Outside
 
 # Arguments: name, volume, bindir, init.sh, the SQL, then those of the one-shot `podman run`, --, those of the server's.
 _SCRIPT = """set -eu
@@ -37,26 +37,43 @@ ask -v ON_ERROR_STOP=1 -d postgres -f - < "$sql" >/dev/null
 """
 
 
+class Ended(Protocol):
+    """What a command of the account's said."""
+
+    @property
+    def out(self) -> str: ...
+
+
+class Account(Protocol):
+    """Runs a command as the tenants' account, in its home. Raises where it fails."""
+
+    def __call__(self, *command: str, stdin: str = "") -> Ended: ...
+
+
 @dataclass(frozen=True)
 class Floor:
     """The script for one tenant, with all it reads in place."""
 
-    site: Site
+    account: Account
     name: str
+    volume: str
     arguments: tuple[str, ...]
 
     def make(self) -> None:
         """From nothing to a server with roles, extension and tables."""
-        self.site.account.run("/bin/sh", "-c", _SCRIPT, "floor", *self.arguments)
+        self.account("/bin/sh", "-c", _SCRIPT, "floor", self.name, self.volume, *self.arguments)
+
+    def remove(self) -> None:
+        self.account("podman", "rm", "--force", "--time", "0", self.name)
+        self.account("podman", "volume", "rm", self.volume)
+        self.account("rm", "-rf", layout.directory(self.name))
 
 
-def floor_for(site: Site, outside: Outside) -> Floor:
-    """The script that makes the server this tenant of ours would get, under the same name, port and flags."""
-    account = site.account
-    ready = Ready.from_json((account.home / layout.MACHINE_FILE).read_text())
+def floor_for(account: Account, name: str, port: int, components: Iterable[str] = ("memory_plugin",)) -> Floor:
+    """The script that makes the server a tenant of ours would get, under the same name, port and flags."""
+    ready = Ready.from_json(account("cat", layout.MACHINE_FILE).out)
     assert ready is not None
-    components = dict.fromkeys(outside.components, HEAD)
-    tenant = Tenant(outside.name, TargetMachine("@local", account.name), outside.port, components, Image())
+    tenant = Tenant(name, TargetMachine("@local", "pgberth"), port, dict.fromkeys(components, HEAD), Image())
     nothing = TenantState(ready, {}, frozenset(), {}, None, "", {}, None, "")
     spec = wanted_spec(tenant, nothing, restart_files(tenant))
     assert isinstance(spec, ContainerSpec)
@@ -64,14 +81,12 @@ def floor_for(site: Site, outside: Outside) -> Floor:
     place = layout.directory(tenant.name)
     read = {f"{place}/init.sh": commands.script("container/init.sh"), f"{place}/all.sql": _sql(tenant)}
     for path, text in {**etc, **read}.items():
-        account.run("/bin/sh", "-c", 'mkdir -p "$(dirname "$1")"; cat > "$1"; chmod 0700 "$1"', "w", path, stdin=text)
+        account("/bin/sh", "-c", 'mkdir -p "$(dirname "$1")"; cat > "$1"; chmod 0700 "$1"', "w", path, stdin=text)
     volume = layout.volume(tenant.name, 1)
-    paths = [str(account.home / path) for path in read]
-    return Floor(
-        site,
-        tenant.name,
-        (tenant.name, volume, spec.image.bindir, *paths, *_initialise(spec, volume), "--", *spec.arguments()),
-    )
+    home = account("pwd").out.strip()
+    paths = [f"{home}/{path}" for path in read]
+    arguments = (spec.image.bindir, *paths, *_initialise(spec, volume), "--", *spec.arguments())
+    return Floor(account, tenant.name, volume, arguments)
 
 
 def _files(tenant: Tenant) -> dict[str, str]:

@@ -10,13 +10,10 @@ from functools import cached_property
 import pytest
 
 from tests.bench.conftest import MANY, Ground
-from tests.bench.figures import Figure, middle, s, take
+from tests.bench.figures import START_UP, Figure, middle, s, take
 from tests.deploy.tenant import Tenant
 
 ROUNDS = 5
-# pyinfra's own start-up on the machine that the promised seconds are of. On a slower or busier one everything is
-# slower alike, so what is judged is measured / (start-up measured beside / this): seconds of that machine.
-START_UP = 0.45
 Case = tuple[int, tuple[str, ...]]
 
 NO_SMOKE = ("--data", "smoke=false")
@@ -50,7 +47,7 @@ class Runs:
         inventories = {count: self.ground.site.inventory(*self.tenants[:count]) for count, _ in self.CASES}
         for _ in range(ROUNDS):
             for count, options in self.CASES:
-                start_up = self.ground.start_up().seconds
+                start_up = self.ground.start_up()
                 run = self.ground.provision(inventories[count], *options).changed_nothing()
                 found[count, options].append(Taken(run.seconds, start_up))
         return found

@@ -69,8 +69,10 @@ class Workload:
 
     def start(self, script: str, *command: str, **environment: str) -> subprocess.Popen[bytes]:
         environment = {"PATH": str(self.tools), **environment}
+        # A shell cannot trap what its caller ignores, as nohup and a background job's shell do.
+        heard = ["env", "--default-signal=INT,HUP"]
         with (self.place / "log").open("wb") as log:
-            return subprocess.Popen(self.command(script, *command), env=environment, stdout=log, stderr=log)
+            return subprocess.Popen([*heard, *self.command(script, *command)], env=environment, stdout=log, stderr=log)
 
     def offer(self, *tools: str) -> None:
         for tool in tools:

@@ -1,0 +1,117 @@
+"""How long a fleet takes: twenty tenants over two throwaway hosts, which share this machine's cores."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.bench.conftest import KEEPS_BYTECODE, MANY, start_up
+from tests.bench.figures import START_UP, Figure, middle, s, seconds, take
+from tests.bench.floor import Account, Ended, Floor, floor_for
+from tests.deploy.product import BUILDING, Inventory, Run
+from tests.hosts.fleet import ACCOUNT, Berth, inventory
+from tests.hosts.host import Boot, Host
+
+ROUNDS = 3
+FROM_NOTHING = 1.3
+SECOND_RUN, AFTER_BOOT = 6.0, 15.0
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Two hosts, ready and with the image; half of the tenants belongs on each."""
+
+    place: Path
+    hosts: tuple[Host, Host]
+    berths: list[Berth]
+
+    def provision(self) -> Run:
+        return inventory(self.place, self.berths).provision(seconds=BUILDING, **KEEPS_BYTECODE).went_well()
+
+
+@pytest.fixture(scope="module")
+def bare(module_hosts: Boot, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    hosts = module_hosts("bench-one"), module_hosts("bench-two")
+    berths = [
+        Berth(f"team{number:02}", hosts[number % 2], 5501 + number, ring="production" if number > 1 else "canary")
+        for number in range(MANY)
+    ]
+    made = Fleet(tmp_path_factory.mktemp("fleet"), hosts, berths)
+    first = [Berth(f"first{number}", host, 5600) for number, host in enumerate(hosts)]
+    inventory(made.place, first).provision(seconds=BUILDING).went_well()
+    return made
+
+
+@pytest.fixture(scope="module")
+def from_nothing(bare: Fleet) -> Figure:
+    """All of them, made and proven, between two turns of the script."""
+    floors = [slower_host(bare)]
+    took = bare.provision().seconds
+    floors.append(slower_host(bare))
+    floor = middle(floors)
+    return Figure(f"{MANY} tenants over 2 hosts from nothing", s(took), s(floor), took / floor, FROM_NOTHING)
+
+
+@pytest.fixture(scope="module")
+def fleet(bare: Fleet, from_nothing: Figure) -> Inventory:
+    return inventory(bare.place, bare.berths)
+
+
+def slower_host(fleet: Fleet) -> float:
+    """Seconds of the shell script, all tenants of a host at once and both hosts at once, as a deploy has them."""
+    scripts = [floor_for(account_of(one.host), f"floor{one.port}", one.port) for one in fleet.berths]
+    try:
+        return seconds(lambda: at_once(scripts, Floor.make))
+    finally:
+        at_once(scripts, Floor.remove)
+
+
+def at_once(scripts: list[Floor], act: Callable[[Floor], None]) -> None:
+    with ThreadPoolExecutor(len(scripts)) as pool:
+        list(pool.map(act, scripts))
+
+
+def account_of(host: Host) -> Account:
+    def run(*command: str, stdin: str = "") -> Ended:
+        return host.run(shlex.join(command), ACCOUNT, stdin=stdin, timeout=BUILDING)
+
+    return run
+
+
+def judge(name: str, taken: list[float], started: list[float], promised: float) -> None:
+    """In seconds of a machine where pyinfra starts in START_UP."""
+    factor = middle(one / start for one, start in zip(taken, started, strict=True))
+    floor = f"{s(middle(started))} start-up"
+    take(Figure(f"{name}, <= {promised:.2f} s", s(middle(taken)), floor, factor, promised / START_UP))
+
+
+def test_twenty_tenants_over_two_hosts_take_1_3_times_what_the_slower_host_takes_by_script(
+    from_nothing: Figure,
+) -> None:
+    take(from_nothing)
+
+
+def test_a_second_run_over_them_takes_6_s_with_the_smoke_suite(fleet: Inventory, bare: Fleet) -> None:
+    started, taken = [], []
+    for _ in range(ROUNDS):
+        started.append(start_up(bare.place))
+        taken.append(fleet.provision(seconds=BUILDING, **KEEPS_BYTECODE).changed_nothing().seconds)
+    judge(f"second run, {MANY} tenants over 2 hosts", taken, started, SECOND_RUN)
+
+
+def test_after_the_end_of_a_boot_all_tenants_of_a_host_are_green_within_15_s(fleet: Inventory, bare: Fleet) -> None:
+    started = start_up(bare.place)
+    bare.hosts[0].reboot()
+    mine = [one for one in bare.berths if one.host is bare.hosts[0]]
+
+    def green() -> None:
+        for berth in mine:
+            berth.wait_until_running()
+        inventory(bare.place, mine).verify().went_well()
+
+    judge(f"{len(mine)} tenants green after a boot's end", [seconds(green)], [started], AFTER_BOOT)
