@@ -40,7 +40,7 @@ def waiting_for_the_server(process: Process, tenant: Tenant) -> bool:
 
 
 def making_the_roles(process: Process, tenant: Tenant) -> bool:
-    return process.argv.startswith("podman exec") and tenant.name in process.argv
+    return process.program == "psql" and process.argv.endswith("-d postgres -f -")
 
 
 @pytest.fixture

@@ -94,6 +94,9 @@ def test_the_tenants_of_a_machine_are_known() -> None:
 
 # Field, value, and what the refusal says. Each is the only thing wrong with its line.
 BAD_FIELDS: list[tuple[str, Any, str]] = [
+    ("secrets", "secret://env/X", "secrets must be a dict of superuser, migrator, app, monitor -> secret://env/NAME"),
+    ("secrets", {"app": "hunter2"}, "secrets must be a dict"),
+    ("secrets", {"owner": "secret://env/X"}, "secrets must be a dict"),
     ("port", 80, "port 80 must be a whole number from 1024 to 65535"),
     ("port", 0, "port 0 must be"),
     ("port", 65536, "port 65536 must be"),
@@ -398,3 +401,14 @@ def test_every_profile_says_what_a_server_and_a_container_need() -> None:
     for name, profile in PROFILES.items():
         assert profile.name == name
         assert {"shared_buffers", "max_connections", "huge_pages", "log_error_verbosity"} <= set(profile.lines())
+
+
+def test_a_password_written_where_a_reference_belongs_is_refused_and_not_repeated() -> None:
+    (told,) = facts(tenant(secrets={"app": "hunter2"}))
+    assert "hunter2" not in told
+
+
+def test_a_tenant_keeps_its_references_as_they_are_written() -> None:
+    written = {"app": "secret://env/APP", "migrator": "secret://command/pass show {tenant}"}
+    fleet = loaded(tenant(secrets=written), tenant("globex", line=9))
+    assert (fleet.tenants["acme"].secrets, fleet.tenants["globex"].secrets) == (written, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
@@ -70,11 +71,13 @@ class Berth:
     killed run had left working has ended, so that nobody else changes the tenant meanwhile.
 
     + probe: SQL whose one row, a JSON object, tells what the database rooms want to know
+    + given: kind of password -> what the source gives that the inventory names for it
     """
 
-    def __init__(self, tenant: Tenant, probe: str):
+    def __init__(self, tenant: Tenant, probe: str, given: Mapping[str, Secret] | None = None):
         self.tenant = tenant
         self.probe = probe
+        self.given = given or {}
         self.changed = False
         self._seen: TenantState | None = None
         self._seen_executing = False

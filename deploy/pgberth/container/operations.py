@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import operation
 
 from pgberth import commands
-from pgberth.commands import Commands
+from pgberth.commands import Commands, File
 from pgberth.container.boot import unit_written
 from pgberth.container.facts import Berth
 from pgberth.container.launch import Launch, spec_text
@@ -54,7 +54,7 @@ def secrets_exist(berth: Berth) -> Commands:
     wanted = layout.secret_names(state.spec)
     missing = [name for name in wanted.values() if name not in state.secrets]
     if missing:
-        yield make_secrets(berth, *missing)
+        yield from make_secrets(berth, *missing)
     if loose := [name for name in wanted.values() if state.modes.get(f"secrets/{name}", "600") != "600"]:
         for name in loose:
             found = state.modes[f"secrets/{name}"]
@@ -62,11 +62,18 @@ def secrets_exist(berth: Berth) -> Commands:
         yield berth.change(_CLOSE_SECRETS, layout.directory(berth.tenant.name), *loose)
 
 
-def make_secrets(berth: Berth, *names: str) -> StringCommand:
-    """A new secret in each of these files; one that is there stays."""
+def make_secrets(berth: Berth, *names: str) -> Commands:
+    """A new secret in each of these files, made there or given by its source; one that is there stays."""
     seen = berth.look()
-    after = replace(seen, secrets=seen.secrets.union(names)) if seen is not None else None
-    return berth.change(_MAKE_SECRETS, layout.directory(berth.tenant.name), *names, after=after)
+    there = seen.secrets if seen is not None else frozenset()
+    given = {name: berth.given[kind] for name in names if (kind := layout.secret_kind(name)) in berth.given}
+    place = layout.directory(berth.tenant.name)
+    if absent := [name for name in given if name not in there]:
+        yield berth.write_files(*(File(f"{place}/secrets/{name}", given[name].reveal() + "\n") for name in absent))
+    made = [name for name in names if name not in given]
+    after = replace(seen, secrets=there.union(names)) if seen is not None else None
+    if made:
+        yield berth.change(_MAKE_SECRETS, place, *made, after=after)
 
 
 def not_ready(tenant: Tenant) -> Problem:

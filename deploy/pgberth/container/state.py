@@ -94,6 +94,8 @@ class TenantState:
         """
         if path == layout.SPEC:
             return replace(self, spec=_spec(text))
+        if path.startswith("secrets/"):
+            return replace(self, secrets=self.secrets | {path.removeprefix("secrets/")})
         if self.container is not None and path.startswith("etc/"):
             return None  # a server may read it
         files = {**self.files, path: hashlib.sha256(text.encode()).hexdigest()}

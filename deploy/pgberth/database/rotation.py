@@ -65,7 +65,7 @@ def app_rotated(berth: Berth, did: dict[str, Any], notes: list[str], drain: int)
         return
     client = LiveClient(berth.login, password)
     with client.at_work(current_host, berth.port):
-        if layout.former_login(seen.spec) is None:
+        if layout.former_login(seen.spec) is None and _due(berth, notes, "app"):
             yield from _moved(berth)
         yield from _published(berth, client)
         yield from remade(berth)  # a container keeps the secret that it was made with
@@ -109,7 +109,7 @@ def _set(berth: Berth, new: Mapping[str, str], what: str) -> Any:
 
     Returns role -> secret; None where one could not be read, and nothing was changed on the server then.
     """
-    yield make_secrets(berth, *new.values())
+    yield from make_secrets(berth, *new.values())
     killpoint(f"rotate.{what}.stored")
     found = {role: berth.stored(name) for role, name in new.items()}
     passwords = {role: password for role, password in found.items() if password is not None}
@@ -141,11 +141,13 @@ def _former_retired(berth: Berth, did: dict[str, Any], drain: int) -> Steps:
 
 
 @operation(is_idempotent=False)
-def roles_rotated(berth: Berth, did: dict[str, Any]) -> Any:
+def roles_rotated(berth: Berth, did: dict[str, Any], notes: list[str]) -> Any:
     """
     Superuser, migrator and monitor have new passwords in place of the old ones, which are refused.
 
     Their open sessions go on.
+
+    + did: gets what was counted; notes: gets what was left as it is
     """
     if not state.is_executing:
         return
@@ -153,16 +155,25 @@ def roles_rotated(berth: Berth, did: dict[str, Any]) -> Any:
     if seen is None or Server.of(seen) is None:
         yield commands.refuse(_not_answering(berth))
         return
-    spec, old = _spec(berth), {kind: berth.secret(kind) for kind in IN_PLACE}
-    new = {kind: _next_name(spec, kind) for kind in IN_PLACE}
-    if (yield from _set(berth, {SECRETS[kind]: name for kind, name in new.items()}, "roles")) is None:
+    kinds = _due(berth, notes, *IN_PLACE)
+    spec, old = _spec(berth), {kind: berth.secret(kind) for kind in kinds}
+    new = {kind: _next_name(spec, kind) for kind in kinds}
+    if new and (yield from _set(berth, {SECRETS[kind]: name for kind, name in new.items()}, "roles")) is None:
         return
-    yield _write_spec(berth, {**spec, "secrets": {**layout.secret_names(spec), **new}})
+    if new:
+        yield _write_spec(berth, {**spec, "secrets": {**layout.secret_names(spec), **new}})
     killpoint("rotate.roles.named")
     # Over TCP the superuser is refused whatever it says.
     refused = {SECRETS[kind]: secret for kind, secret in old.items() if secret is not None and kind != "superuser"}
     yield _act(berth, partial(_old_refused, berth, refused, did))
     yield _only_named(berth, *IN_PLACE)
+
+
+def _due(berth: Berth, notes: list[str], *kinds: str) -> list[str]:
+    """The kinds that there is another password for: all but those whose source still gives the one in use."""
+    kept = [kind for kind in kinds if kind in berth.given and berth.given[kind] == berth.secret(kind)]
+    notes += [f"password of {kind}: its source still gives the one in use, so it was not rotated" for kind in kept]
+    return [kind for kind in kinds if kind not in kept]
 
 
 def rotate_sql(passwords: Mapping[str, Secret | None]) -> Secret:

@@ -12,7 +12,7 @@ from pyinfra.api.command import PyinfraCommand
 from pgberth import commands
 from pgberth.machine.facts import Survey, as_account
 from pgberth.machine.preparation import MachineFacts
-from pgberth.model.declare import LOCAL
+from pgberth.model.names import LOCAL
 from pgberth.model.problems import Problem
 
 Steps = Generator[PyinfraCommand, None, None]  # files among them

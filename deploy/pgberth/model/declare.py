@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pgberth.model.names import LOCAL
 from pgberth.model.tenant import COMPONENTS, DEFAULT_ACCOUNT
 
 # A frozenset, since pyinfra takes every list and tuple at an inventory's top level for a group of hosts.
 ALL = frozenset(COMPONENTS)
-
-LOCAL = "@local"
 
 HostLine = tuple[str, dict[str, Any]]
 DECLARED = "pgberth_declared:"  # + file:line; one key a line, so that two lines for one host are both seen
@@ -67,7 +66,7 @@ def tenant(name: Any, *, on: MachineLine | Any = None, **fields: Any) -> HostLin
     A tenant on a machine, as a line of a ring.
 
     + on: the machine
-    + port, components, profile, image, superuser_tcp, allow_old_pgvector, sidecar: see model.Tenant
+    + port, components, profile, image, superuser_tcp, allow_old_pgvector, sidecar, secrets: see model.Tenant
     """
     return tenant_line(name, on, fields, _told_apart(_caller(), str(name)), {})
 

@@ -142,6 +142,11 @@ def secret(kind: str, version: int) -> str:
     return f"{kind}-v{version}"
 
 
+def secret_kind(name: str) -> str:
+    """The kind that a secret's file name begins with."""
+    return name.rpartition("-v")[0]
+
+
 def data_directory(major: int) -> str:
     """PGDATA below the mount, by major as the official images do, so that a mount fits several majors."""
     return f"{VOLUME_MOUNT}/{major}/data"

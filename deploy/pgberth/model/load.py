@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pgberth.model.declare import LOCAL
 from pgberth.model.image import Image, image_fault
-from pgberth.model.names import account_fault, port_fault, tenant_name_fault
+from pgberth.model.names import (
+    account_fault,
+    machine_name_fault,
+    port_fault,
+    ssh_port_fault,
+    tenant_name_fault,
+    text_fault,
+)
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.profile import PROFILES
 from pgberth.model.sidecar import sidecar_fault
+from pgberth.model.source import sources_fault
 from pgberth.model.tenant import COMPONENTS, HEAD, Machine, Tenant
 
 _UNSET = object()
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -123,23 +128,6 @@ def _flag_fault(value: Any) -> str | None:
     return None if isinstance(value, bool) else "True or False"
 
 
-def _machine_name_fault(value: Any) -> str | None:
-    if value == LOCAL or (isinstance(value, str) and _HOST.fullmatch(value)):
-        return None
-    return f"{LOCAL!r}, or a host name or address"
-
-
-def _text_fault(value: Any) -> str | None:
-    # A leading dash would be an option to whoever gets it as an argument.
-    fine = isinstance(value, str) and value and not value.startswith("-") and value.isprintable()
-    return None if fine else "text, not empty, not starting with -"
-
-
-def _ssh_port_fault(value: Any) -> str | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return None if whole and 1 <= value <= 65535 else "a whole number from 1 to 65535"
-
-
 TENANT_RULES: Mapping[str, Callable[[Any], str | None]] = {
     "port": port_fault,
     "components": _components_fault,
@@ -149,6 +137,7 @@ TENANT_RULES: Mapping[str, Callable[[Any], str | None]] = {
     "superuser_tcp": _flag_fault,
     "allow_old_pgvector": _flag_fault,
     "sidecar": sidecar_fault,
+    "secrets": sources_fault,
 }
 _TENANT_DEFAULTS = {
     "parameters": {},
@@ -157,14 +146,15 @@ _TENANT_DEFAULTS = {
     "superuser_tcp": False,
     "allow_old_pgvector": False,
     "sidecar": None,
+    "secrets": {},
 }
 MACHINE_RULES: Mapping[str, Callable[[Any], str | None]] = {
     "account": account_fault,
-    "ssh_hostname": _machine_name_fault,
-    "ssh_port": _ssh_port_fault,
-    "ssh_user": _text_fault,
-    "ssh_key": _text_fault,
-    "ssh_known_hosts_file": _text_fault,
+    "ssh_hostname": machine_name_fault,
+    "ssh_port": ssh_port_fault,
+    "ssh_user": text_fault,
+    "ssh_key": text_fault,
+    "ssh_known_hosts_file": text_fault,
     "sudo": _flag_fault,
 }
 _OPTIONAL = frozenset(MACHINE_RULES) - {"account"}
@@ -184,7 +174,7 @@ def _value(line: Line, name: str) -> Any:
 def _faults(lines: list[Line]) -> Iterable[Problem]:
     machines = [line.name for line in lines if line.kind == "machine"]  # a list, since a wrong name may be unhashable
     for line in lines:
-        name_rule = tenant_name_fault(line.name) if line.kind == "tenant" else _machine_name_fault(line.name)
+        name_rule = tenant_name_fault(line.name) if line.kind == "tenant" else machine_name_fault(line.name)
         if line.kind == "tenant" and line.name in machines:
             name_rule = "another: a machine of this inventory has it, and both are hosts to pyinfra"
         if name_rule:
@@ -203,7 +193,9 @@ def _faults(lines: list[Line]) -> Iterable[Problem]:
             if value is _UNSET:
                 yield line.fault(name, f"{name} is missing")
             elif wanted := rule(value):
-                yield line.fault(name, f"{name} {value!r} must be {wanted}")
+                # Who writes a password there by mistake does not find it in a log.
+                told = "" if name == "secrets" else f" {value!r}"
+                yield line.fault(name, f"{name}{told} must be {wanted}")
 
 
 def _unknown_fields(lines: list[Line]) -> Iterable[Problem]:
@@ -285,6 +277,7 @@ def _tenant(line: Line, machines: Mapping[str, Machine]) -> Tenant:
         superuser_tcp=_value(line, "superuser_tcp"),
         allow_old_pgvector=_value(line, "allow_old_pgvector"),
         sidecar=_value(line, "sidecar"),
+        secrets=_value(line, "secrets"),
     )
 
 

@@ -6,6 +6,7 @@ import re
 
 TENANT_RULE = "1 to 31 of a-z, 0-9 and -, starting with a letter, not ending with -"
 _TENANT = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?")
 _ACCOUNT = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
 
 # Words that PostgreSQL or this bundle gives a meaning of its own. The server takes some of them as quoted
@@ -17,6 +18,8 @@ RESERVED = frozenset(
 )
 
 THROWAWAY = "stage-a-"  # tenants that come and go with all they hold
+
+LOCAL = "@local"  # the machine that pyinfra runs on
 
 PORT_RULE = "a whole number from 1024 to 65535"
 
@@ -51,4 +54,25 @@ def port_fault(port: object) -> str | None:
     """
     if isinstance(port, bool) or not isinstance(port, int) or not 1024 <= port <= 65535:
         return PORT_RULE
+    return None
+
+
+def machine_name_fault(name: object) -> str | None:
+    """The rule that a machine's name or address breaks, or None."""
+    if name == LOCAL or (isinstance(name, str) and _HOST.fullmatch(name)):
+        return None
+    return f"{LOCAL!r}, or a host name or address"
+
+
+def text_fault(value: object) -> str | None:
+    """The rule that a text which becomes an argument breaks, or None."""
+    # A leading dash would be an option to whoever gets it.
+    fine = isinstance(value, str) and value and not value.startswith("-") and value.isprintable()
+    return None if fine else "text, not empty, not starting with -"
+
+
+def ssh_port_fault(port: object) -> str | None:
+    """The rule that a port of an sshd breaks, or None."""
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+        return "a whole number from 1 to 65535"
     return None

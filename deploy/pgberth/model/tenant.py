@@ -39,6 +39,7 @@ class Tenant:
     + superuser_tcp: whether `postgres` may log in over TCP
     + allow_old_pgvector: accept an image whose pgvector is below the floor
     + sidecar: the memory plugin that runs beside the server; None where there is none
+    + secrets: kind of password -> secret:// reference; what is not named here is made on the machine
     """
 
     name: str
@@ -52,6 +53,7 @@ class Tenant:
     superuser_tcp: bool = False
     allow_old_pgvector: bool = False
     sidecar: Sidecar | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def profile(self) -> Profile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -15,9 +15,11 @@ from pgberth.model.declare import DECLARED, PROBLEMS
 from pgberth.model.load import TENANT_RULES, Fleet, Line, did_you_mean, load
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Machine, Tenant
+from pgberth.sources import Given, given
 
 _PYINFRAS = ("_", "ssh_")  # group data with these beginnings is pyinfra's own, or private to its file
 _A_SLIP = 0.85  # likeness of names that can only be one meant for the other; inventories share a folder of group data
+_GIVEN: dict[int, Mapping[str, Given]] = {}
 DEFAULTS = "tenant_defaults"  # the name in group data under which a ring sets fields of its tenants
 
 
@@ -120,6 +122,25 @@ def _unknown_switches(switches: tuple[str, ...]) -> Iterator[Problem]:
         yield Problem(f"--data {name}: unknown{guess}", hint)
 
 
+def passwords_given(found: Fleet) -> Mapping[str, Given]:
+    """
+    Tenant -> the passwords that come from elsewhere, of those that this run is for; each source is asked once a run.
+
+    Raises DeployError with every one that does not resolve, before the run's first operation.
+    """
+    key = inventory_key()
+    try:
+        if key not in _GIVEN:
+            _GIVEN[key] = given([tenant for name, tenant in found.tenants.items() if _in_limit(name)])
+    except Refused as refused:
+        raise DeployError(f"passwords from elsewhere are not to be had:\n{refused}") from None
+    return _GIVEN[key]
+
+
+def _in_limit(name: str) -> bool:
+    return bool(state.is_host_in_limit(inventory.get_host(name)))
+
+
 def machine_here(found: Fleet) -> Machine | None:
     """The machine that the current host is; None where it is a tenant."""
     return found.machines.get(host.name)
@@ -166,6 +187,6 @@ def one_concerned(verb: str, names: Collection[str]) -> None:
 
     Raises DeployError where it leaves none: pyinfra would call that a success.
     """
-    if not any(state.is_host_in_limit(inventory.get_host(name)) for name in names):
+    if not any(map(_in_limit, names)):
         fact = f"{verb}: it is for {', '.join(names)}, and --limit leaves none of them"
         raise DeployError(str(Problem(fact, "nothing was done; run it again without --limit, or with one of those")))

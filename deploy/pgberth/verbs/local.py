@@ -23,8 +23,9 @@ from pgberth.connector import Identity
 from pgberth.container.entrypoint import entrypoint
 from pgberth.machine.preparation import GECOS
 from pgberth.model import layout
-from pgberth.model.declare import DECLARED, LOCAL, PROBLEMS
+from pgberth.model.declare import DECLARED, PROBLEMS
 from pgberth.model.load import Fleet, Line, load
+from pgberth.model.names import LOCAL
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret

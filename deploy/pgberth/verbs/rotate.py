@@ -8,7 +8,7 @@ from pgberth.database import operations as database_room
 from pgberth.database import rotation
 from pgberth.database.configuration import reload_files
 from pgberth.verbs import tenants
-from pgberth.verbs.inventory import fleet, number, tenant_here
+from pgberth.verbs.inventory import fleet, number, passwords_given, tenant_here
 
 DRAIN = 30  # seconds
 
@@ -19,14 +19,17 @@ def rotate() -> None:
 
     --data drain=SECONDS: how long sessions with the former password may stay
     """
-    tenant = tenant_here(fleet("drain"))
+    found = fleet("drain")
+    tenant = tenant_here(found)
     drain = number("drain", DRAIN, most=3600)
+    passwords = passwords_given(found)
     if tenant is None:
         return
-    berth, receipt = tenants.begin("rotate", tenant)
+    berth, receipt = tenants.begin("rotate", tenant, passwords.get(tenant.name))
     ours(name="tenant is ours", berth=berth, verb="rotate")
     database_room.access_current(name="roles and rights are as wanted", berth=berth)
-    rotation.roles_rotated(name="superuser, migrator and monitor have new passwords", berth=berth, did=receipt.did)
-    rotation.app_rotated(name="app has a new password", berth=berth, did=receipt.did, notes=receipt.notes, drain=drain)
+    did, notes = receipt.did, receipt.notes
+    rotation.roles_rotated(name="superuser, migrator and monitor have new passwords", berth=berth, did=did, notes=notes)
+    rotation.app_rotated(name="app has a new password", berth=berth, did=did, notes=notes, drain=drain)
     checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
     checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)

@@ -73,7 +73,9 @@ def throwaways(canary: Tenant, found: Fleet) -> dict[str, Tenant]:
         port = next_free(canary.port + 1, taken)
         taken.add(port)
         components = {**canary.components, COMPONENT: HEAD}
-        made[variant] = replace(canary, name=f"{THROWAWAY}{variant}", port=port, rings=(), components=components)
+        made[variant] = replace(
+            canary, name=f"{THROWAWAY}{variant}", port=port, rings=(), components=components, secrets={}
+        )
     return made
 
 

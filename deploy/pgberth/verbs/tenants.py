@@ -29,21 +29,23 @@ from pgberth.migrations.operations import plan, tenant_probe
 from pgberth.model.load import Fleet
 from pgberth.model.problems import Refused
 from pgberth.model.tenant import Tenant
+from pgberth.sources import Given
+from pgberth.verbs.inventory import passwords_given
 from pgberth.verbs.recycling import Recycling
 
 # What the steps of code do, for whoever runs them again: by name, with the parameters the ledger recorded.
 ACTIONS: Mapping[str, Action] = {STEP: repeat}
 
 
-def begin(verb: str, tenant: Tenant) -> tuple[Berth, Receipt]:
-    """The tenant for the length of a run, and the record of it."""
+def begin(verb: str, tenant: Tenant, given: Given | None = None) -> tuple[Berth, Receipt]:
+    """The tenant for the length of a run, and the record of it. + given: passwords that come from elsewhere"""
     receipt = RECEIPTS.setdefault(tenant.name, Receipt(verb, tenant.name, tenant.rings, tenant.port))
-    return Berth(tenant, tenant_probe(tenant)), receipt
+    return Berth(tenant, tenant_probe(tenant), given), receipt
 
 
 def provision(verb: str, tenant: Tenant, found: Fleet, *, smoke: bool) -> None:
     """Bring one tenant to the inventory's state, and prove that it works."""
-    berth, receipt = begin(verb, tenant)
+    berth, receipt = begin(verb, tenant, passwords_given(found).get(tenant.name))
     restart, reload = restart_files(tenant), reload_files(tenant)
     ports = frozenset(other.port for other in found.tenants_on(tenant.machine.name))
     ours(name="tenant is ours", berth=berth, verb=verb)
@@ -118,4 +120,9 @@ def noted(berth: Berth, receipt: Receipt, files: dict[str, str]) -> Commands:
     if server is not None:
         checks_room.tell(receipt, seen, server)
         receipt.notes += waiting(berth.tenant, server)
+    receipt.notes += [
+        f"password of {kind}: its source gives another one now; deploy/rotate.py takes it up"
+        for kind, password in berth.given.items()
+        if password != berth.secret(kind)
+    ]
     host.noop(receipt.pending or "nothing is pending")
