@@ -100,13 +100,14 @@ def _block(lines: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def fitted(text: str, *, tenant: str, port: int, account: str, root: bool = True) -> str:
     """
-    A page's line with another tenant, port and account than the page's own.
+    A page's line with another tenant, port and account than the page's own, and $INVENTORY for the local one.
 
     + root: whether it is root who runs it; nobody else becomes another account
     """
     if not root:
         text = re.sub(r"runuser -l pgberth -c '([^']*)'", r"(cd && \1)", text)
     text = re.sub(r"(?<=-l )pgberth\b|(?<=/home/)pgberth\b|(?<=passwd )pgberth\b|(?<!\S)pgberth(?=:)", account, text)
+    text = text.replace("inventories/local.py", '"$INVENTORY"')
     return re.sub(r"\bacme\b", tenant, re.sub(r"\b5501\b", str(port), text))
 
 

@@ -183,7 +183,7 @@ def foreign_marker(tenant: Tenant, image: BuiltImage, marker: Mapping[str, objec
         return Problem(fact, "nothing was started; runbooks/foreign-volume.md")
     if marker.get("major") != image.major:
         fact = f"{tenant.name}: its volume holds PostgreSQL {marker.get('major')}, the image is {image.major}"
-        return Problem(fact, "nothing was started; give the tenant an image of the volume's major in the inventory")
+        return Problem(fact, "nothing was done; give the tenant an image of the volume's major in the inventory")
     return None
 
 
@@ -248,7 +248,7 @@ def wanted_spec(tenant: Tenant, state: TenantState, files: Mapping[str, str]) ->
         return problem
     if state.spec.get("major", image.major) != image.major:
         fact = f"{tenant.name}: its volume holds PostgreSQL {state.spec['major']}, the image is {image.major}"
-        return Problem(fact, "nothing was started; give the tenant an image of the volume's major in the inventory")
+        return Problem(fact, "nothing was done; give the tenant an image of the volume's major in the inventory")
     ready, files = state.ready, {name: for_major(text, image.major) for name, text in files.items()}
     supervisor, generation = supervisor_of(ready.podman, ready.units), state.generation or 1
     return ContainerSpec(tenant, image, generation, ready.home, ready.podman, ready.limits, files, supervisor)
