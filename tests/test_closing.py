@@ -124,6 +124,14 @@ def test_an_inventory_without_a_host_is_told_apart_from_a_limit_without_a_match(
     assert "provision: the inventory declares no host\nHINT: machines = [machine(...).host]" in capsys.readouterr().err
 
 
+def test_a_file_that_is_not_there_is_no_empty_inventory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(closing, "_INVENTORY", ["inventories/none.py"])
+    assert closed(hosts="") == 1
+    assert "provision: there is no inventory inventories/none.py\nHINT: " in capsys.readouterr().err
+
+
 def test_an_interrupted_run_never_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closing, "_INTERRUPTED", True)
     assert closed() == 130

@@ -21,6 +21,7 @@ from pgberth.slips import slip
 
 _INTERRUPTED = False
 _DATA: dict[str, str] = {}
+_INVENTORY: list[str] = []  # as typed
 _VERBS = Path(__file__).resolve().parent.parent
 
 
@@ -35,6 +36,7 @@ def install() -> None:
         return
     _known_to_inspect(verb)
     _DATA.update(item.partition("=")[::2] for item in context.params.get("data") or ())
+    _INVENTORY.append(str(context.params.get("inventory") or ""))
     signal.signal(signal.SIGINT, _interrupt)
     context.call_on_close(lambda: _close(verb))
 
@@ -125,6 +127,9 @@ def _end(refusal: str) -> None:
 
 
 def _nobody(verb: str, known: list[str]) -> Problem:
+    typed = _INVENTORY[-1] if _INVENTORY else ""
+    if not known and typed.endswith(".py") and not Path(typed).exists():
+        return Problem(f"{verb}: there is no inventory {typed}", "nothing was done; name a file that is there")
     if not known:
         hint = "machines = [machine(...).host], and each ring a list of tenant(...): see inventories/local.py"
         return Problem(f"{verb}: the inventory declares no host", hint)

@@ -140,6 +140,10 @@ NOT_ANSWERING: list[tuple[TenantState | None, str]] = [
     (None, "acme: its machine is not ready for tenants"),
     (state(ready=None, **ABSENT), "acme: its machine is not ready for tenants"),
     (state(**ABSENT), "acme: it has no container"),
+    (
+        state(**{**ABSENT, "spec": {"generation": 1, "retired": "2026-01-31"}}),
+        "acme: it was retired on 2026-01-31, and its data is kept",
+    ),
     (state(container=DOWN, server=None, marker={}), "acme: its container is exited (exit code 75)"),
     (state(server=None, server_said="starting up"), "acme: its server does not answer: starting up"),
 ]

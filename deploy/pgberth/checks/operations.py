@@ -109,6 +109,9 @@ def not_answering(berth: Berth, seen: TenantState | None) -> Problem:
     name = berth.tenant.name
     if seen is None or seen.ready is None:
         return Problem(f"{name}: its machine is not ready for tenants", "run deploy/provision.py without --limit")
+    if seen.container is None and "retired" in seen.spec:
+        fact = f"{name}: it was retired on {seen.spec['retired']}, and its data is kept"
+        return Problem(fact, f"run deploy/provision.py --limit {name} to bring it back, or take its line out")
     if seen.container is None:
         return Problem(f"{name}: it has no container", f"run deploy/provision.py --limit {name}")
     if not seen.container.running:
