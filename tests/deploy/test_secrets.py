@@ -51,10 +51,17 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Canary:
-    """A deployed tenant with known passwords, and all that came of deploying it."""
+    """
+    A deployed tenant with known passwords, and all that came of deploying it.
+
+    + planted: kind -> password, as it was there before the deploy; in_use: what was stored after it
+    + rotated: the same after the rotation
+    """
 
     tenant: Tenant
-    passwords: dict[str, str]
+    planted: dict[str, str]
+    in_use: dict[str, str]
+    rotated: dict[str, str]
     verifiers: list[str]
     runs: list[Run]
     sampler: Sampler
@@ -63,7 +70,8 @@ class Canary:
     def told_in(self, text: str | bytes, *, verifiers: bool = True) -> list[str]:
         """Which of the secrets the text tells."""
         content = text.encode() if isinstance(text, str) else text
-        wanted = {**self.passwords, **({f"verifier {one}": one for one in self.verifiers} if verifiers else {})}
+        passwords = {**self.planted, **{f"{kind}, rotated": one for kind, one in self.rotated.items()}}
+        wanted = {**passwords, **({f"verifier {one}": one for one in self.verifiers} if verifiers else {})}
         return [name for name, secret in wanted.items() if secret.encode() in content]
 
 
@@ -76,13 +84,20 @@ def plant(tenant: Tenant) -> dict[str, str]:
     return passwords
 
 
-def talkative(inventory: Inventory, verb: str) -> Run:
-    return run(inventory.command(verb, *TALKATIVE)).went_well()
+def talkative(inventory: Inventory, verb: str, *options: str) -> Run:
+    return run(inventory.command(verb, *TALKATIVE, *options)).went_well()
+
+
+def verifiers_of(tenant: Tenant) -> list[str]:
+    return tenant.superuser("SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL").split()
 
 
 @pytest.fixture(scope="module")
 def canary(site: Site) -> Iterator[Canary]:
-    """Deployed, asked, given another password by hand and repaired, and used: all under the sampler's eyes."""
+    """
+    Deployed, asked, given another password by hand and repaired, used, recycled and rotated: all under the sampler's
+    eyes.
+    """
     tenant = site.tenant("canary", "control_plane", "memory_plugin", "knowledge")
     inventory = site.inventory(tenant)
     began = time.time() - 1
@@ -90,20 +105,26 @@ def canary(site: Site) -> Iterator[Canary]:
     verifiers = []
     with Sampler().looking() as sampler:
         runs = [talkative(inventory, verb) for verb in ("provision", "verify", "status")]
-        verifiers += tenant.superuser("SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL").split()
+        in_use = {kind: tenant.password(kind) for kind in KINDS}
+        verifiers += verifiers_of(tenant)
         tenant.superuser("ALTER ROLE memory_app_a PASSWORD 'by-hand'; ALTER ROLE memory_migrator PASSWORD 'by-hand'")
         runs.append(talkative(inventory, "provision"))
-        verifiers += tenant.superuser("SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL").split()
+        verifiers += verifiers_of(tenant)
         runs.append(inventory.local("psql", "--tenant", tenant.name, stdin="SELECT pg_sleep(0.3);\n").went_well())
         runs.append(inventory.local("url", "--tenant", tenant.name).went_well())
-    yield Canary(tenant, passwords, sorted(set(verifiers)), runs, sampler, began)
+        runs.append(inventory.verb("provision").changed_nothing())  # in the words of --json
+        runs.append(talkative(inventory, "recycle"))
+        runs.append(talkative(inventory, "rotate", "--data", "drain=1"))
+        verifiers += verifiers_of(tenant)
+    rotated = {kind: (tenant.directory / "secrets" / f"{kind}-v2").read_text().strip() for kind in KINDS}
+    yield Canary(tenant, passwords, in_use, rotated, sorted(set(verifiers)), runs, sampler, began)
     site.remove(tenant)
 
 
-def test_the_passwords_that_were_there_are_the_ones_in_use(canary: Canary) -> None:
-    for kind, user in (("app", "memory_app_a"), ("migrator", "memory_migrator"), ("monitor", "memory_monitor")):
-        assert canary.tenant.password(kind) == canary.passwords[kind]
-        with canary.tenant.connect(user, canary.passwords[kind]) as session:
+def test_the_passwords_that_were_there_are_the_ones_in_use_until_the_rotation(canary: Canary) -> None:
+    assert canary.in_use == canary.planted
+    for kind, user in (("app", "memory_app_b"), ("migrator", "memory_migrator"), ("monitor", "memory_monitor")):
+        with canary.tenant.connect(user, canary.rotated[kind]) as session:
             assert session.execute("SELECT current_user").fetchone() == (user,)
     assert canary.runs[3].line("repairing: password of memory_app_a is not the stored one")
 
@@ -131,7 +152,7 @@ def test_podman_and_the_servers_log_tell_no_secret(canary: Canary) -> None:
 
 
 def test_the_server_knows_verifiers_and_no_password(canary: Canary) -> None:
-    assert len(canary.verifiers) == 6  # four roles, two of them repaired
+    assert len(canary.verifiers) == 10  # four roles, two of them repaired, four rotated
     assert all(verifier.startswith("SCRAM-SHA-256$4096:") for verifier in canary.verifiers)
     everything = canary.tenant.execute("pg_dumpall", "-h", "/run/postgresql", "-U", "postgres")
     assert "memory_ledger" in everything
@@ -144,7 +165,7 @@ def test_no_file_holds_a_password_but_those_made_for_it(canary: Canary) -> None:
     directory = canary.tenant.directory
     places = [canary.tenant.account.home, REPO, Path(tempfile.gettempdir()), Path("/run/user"), Path("/dev/shm")]
     found = {path for place in places for path in changed(place, canary.began) if holds(path, canary)}
-    allowed = {directory / "secrets" / f"{kind}-v1" for kind in KINDS}
+    allowed = {directory / "secrets" / f"{kind}-v2" for kind in KINDS}
     assert found == allowed | {directory / "passfile", directory / "connection.env"}
     assert {oct(path.stat().st_mode) for path in found} == {"0o100600"}
 
