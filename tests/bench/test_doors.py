@@ -1,0 +1,32 @@
+"""How long it takes to attack a tenant, and to give it new passwords."""
+
+from __future__ import annotations
+
+from tests.bench.conftest import KEEPS_BYTECODE, Ground
+from tests.bench.figures import START_UP, Figure, middle, s, take
+from tests.deploy.product import SECONDS
+
+ROUNDS = 5
+ATTACKED, ROTATED = 1.0, 2.0  # seconds beyond pyinfra's start-up, of a machine where that takes START_UP
+
+
+def test_all_checks_of_a_tenant_take_a_second(ground: Ground) -> None:
+    inventory = ground.site.inventory(ground.alone)
+    inventory.verify().went_well()  # remembers what a fresh run's catalogue looks like, once
+    judge(ground, "verify of a tenant", ATTACKED, "verify")
+
+
+def test_a_rotation_takes_two_seconds_where_no_client_holds_on_to_its_session(ground: Ground) -> None:
+    judge(ground, "rotation, no drain, smoke suite included", ROTATED, "rotate", "--data", "drain=0")
+
+
+def judge(ground: Ground, name: str, promised: float, verb: str, *options: str) -> None:
+    inventory = ground.site.inventory(ground.alone)
+    taken, started = [], []
+    for _ in range(ROUNDS):
+        started.append(ground.start_up())
+        run = inventory.verb(verb, *options, seconds=SECONDS, **KEEPS_BYTECODE).went_well()
+        taken.append(run.seconds)
+    factor = middle((whole - start) / start for whole, start in zip(taken, started, strict=True))
+    absolute, floor = s(middle(taken)), f"{s(middle(started))} start-up"
+    take(Figure(f"{name}, <= {promised:.2f} s beyond it", absolute, floor, factor, promised / START_UP))
