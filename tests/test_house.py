@@ -15,13 +15,13 @@ MODULES = {
 # Floor by floor, lowest first: a module may know its own floor and those below it.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"model"}),
-    frozenset({"commands", "held", "sources", "ssh"}),
+    frozenset({"commands", "reach", "sources"}),
     frozenset({"machine"}),
     frozenset({"container"}),
     frozenset({"database"}),
     frozenset({"migrations"}),
     frozenset({"checks", "knowledge", "backups"}),
-    frozenset({"report", "slips", "unfinished"}),
+    frozenset({"ending"}),
     frozenset({"closing"}),
     frozenset({"connector", "remote"}),
     frozenset({"verbs"}),
@@ -95,7 +95,7 @@ def everything_imported(module: str) -> set[str]:
 def test_the_connector_knows_nothing_of_the_rooms() -> None:
     # pyinfra imports it at the start of every run, of other people's deploys too.
     known = {room(known) for connector in ("connector", "remote") for known in GRAPH[f"pgberth.{connector}"]}
-    assert known <= {"closing", "commands", "held", "model", "ssh"}
+    assert known <= {"closing", "commands", "model", "reach"}
 
 
 def test_no_file_is_too_long_to_read() -> None:

@@ -14,8 +14,8 @@ from pyinfra.api.exceptions import ConnectError, InventoryError
 from pgberth.commands import as_account
 from pgberth.model import machine, tenant
 from pgberth.model.problems import Problem
+from pgberth.reach.ssh import TRUNKS, Unreachable
 from pgberth.remote import MachineConnector, RemoteTenantConnector
-from pgberth.ssh import TRUNKS, Unreachable
 
 DB1 = machine("db1", ssh_hostname="10.0.0.1", ssh_user="ada", ssh_key="/keys/ada", sudo=True, account="svc")
 

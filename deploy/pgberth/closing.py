@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
+from pgberth.ending.slips import slip
 from pgberth.model.problems import Problem
-from pgberth.slips import slip
 
 _INTERRUPTED = False
 _DATA: dict[str, str] = {}
@@ -76,8 +76,8 @@ def _close(verb: str) -> None:
     from pyinfra.context import ctx_state, state
 
     from pgberth.checks.receipt import NOTES, RECEIPTS
-    from pgberth.report import write
-    from pgberth.unfinished import account_for
+    from pgberth.ending.report import write
+    from pgberth.ending.unfinished import account_for
 
     refusal = _refusal(sys.exc_info()[1])
     if not ctx_state.isset() or getattr(state, "inventory", None) is None:

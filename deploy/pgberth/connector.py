@@ -28,8 +28,8 @@ from pyinfra.connectors.util import (
 )
 
 import pgberth.closing as closing
-from pgberth.held import Held, said
 from pgberth.model.problems import Problem
+from pgberth.reach.held import Held, said
 
 # pyinfra imports the connectors of every entry point at start-up, so this is where every run passes.
 closing.install()

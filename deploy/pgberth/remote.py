@@ -1,7 +1,7 @@
 """
 `@machine-ssh/<name>`: another machine; `@tenant-ssh/<name>`: a tenant on one.
 
-All hosts of a machine share its connections (pgberth.ssh). Nothing is ever asked at a terminal.
+All hosts of a machine share its connections (pgberth.reach.ssh). Nothing is ever asked at a terminal.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pyinfra.connectors.sshuserclient import SSHClient
 from pyinfra.connectors.util import CommandOutput, make_unix_command, read_output_buffers
 
 from pgberth.commands import as_account, shell
-from pgberth.held import Held, said
 from pgberth.model.problems import Problem
-from pgberth.ssh import FAULTS, TRUNKS, Login, Trunk, Unreachable, sudo_refused
+from pgberth.reach.held import Held, said
+from pgberth.reach.ssh import FAULTS, TRUNKS, Login, Trunk, Unreachable, sudo_refused
 
 # What pyinfra hands to a connector for itself, not for the command.
 _OURS = frozenset({"_stdin", "_timeout", "_get_pty", "_success_exit_codes"})

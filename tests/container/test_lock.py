@@ -18,9 +18,9 @@ from pyinfra.api import StringCommand
 from pgberth import commands
 from pgberth.container import lock
 from pgberth.container.facts import Berth
-from pgberth.held import STALE
 from pgberth.model import layout
-from pgberth.ssh import SILENT
+from pgberth.reach.held import STALE
+from pgberth.reach.ssh import SILENT
 from tests.fake_host import FakeHost, Sent, as_sent, sent
 from tests.fake_podman import FakePrograms
 from tests.sample import ACME

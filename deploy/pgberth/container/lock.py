@@ -13,9 +13,9 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.container.facts import Berth
-from pgberth.held import LAPSE
 from pgberth.model import layout
 from pgberth.model.problems import Problem
+from pgberth.reach.held import LAPSE
 
 WAIT = 10  # seconds; short, since all tenants of a run wait for the slowest
 

@@ -21,6 +21,7 @@ from typing import Any, NoReturn, get_args
 
 from pgberth.connector import Identity
 from pgberth.container.entrypoint import entrypoint
+from pgberth.ending.slips import slip
 from pgberth.machine.preparation import GECOS
 from pgberth.model import layout
 from pgberth.model.declare import DECLARED, PROBLEMS
@@ -31,7 +32,6 @@ from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import COMPONENTS, Tenant
 from pgberth.model.url import Dialect, passfile_line, search_path, tenant_url, with_search_path
-from pgberth.slips import slip
 
 
 def main(arguments: list[str] | None = None) -> None:

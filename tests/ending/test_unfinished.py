@@ -11,9 +11,9 @@ from pyinfra.api import Inventory
 
 from pgberth.checks.receipt import NOTES, RECEIPTS, Receipt
 from pgberth.checks.suite import Result
+from pgberth.ending.unfinished import account_for
 from pgberth.model import machine, tenant
 from pgberth.model.problems import Problem
-from pgberth.unfinished import account_for
 
 DB1 = machine("db1")
 LOST = Problem("db1: lost: no answer from ada@db1:22 for 30 s", "try by hand")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pgberth import report
 from pgberth.checks.receipt import Receipt
 from pgberth.checks.suite import Result
+from pgberth.ending import report
 
 STARTED = datetime(2026, 11, 21, 14, 5, 6, tzinfo=UTC)
 GREEN = (Result("ready", (), 0.01), Result("hba", (), 0.01))

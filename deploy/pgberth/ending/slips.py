@@ -12,7 +12,7 @@ from types import FrameType
 from pgberth.model.load import did_you_mean
 from pgberth.model.problems import Refused
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 _HINT = "correct it; nothing was touched: runbooks/inventory-is-refused.md"
 
 

@@ -9,8 +9,8 @@ from unittest import mock
 import pytest
 from pyinfra.context import ctx_state
 
+from pgberth.ending.slips import slip
 from pgberth.model.problems import Refused
-from pgberth.slips import slip
 
 with mock.patch("gevent.monkey.patch_all"):
     from pyinfra_cli.util import exec_file
@@ -76,7 +76,7 @@ def test_a_refusal_inside_the_file_is_told_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_fault_of_ours_keeps_its_stack_trace() -> None:
-    deploy = Path(__file__).resolve().parents[1] / "deploy"
+    deploy = Path(__file__).resolve().parents[2] / "deploy"
     try:
         raise ZeroDivisionError
     except ZeroDivisionError as fault:

@@ -10,7 +10,7 @@ import pytest
 from paramiko import AuthenticationException, BadHostKeyException, Channel, ChannelException, RSAKey, SSHException
 from paramiko.ssh_exception import NoValidConnectionsError
 
-from pgberth.ssh import Login, Trunk, Unreachable
+from pgberth.reach.ssh import Login, Trunk, Unreachable
 
 ADA = Login("db1", "10.0.0.1", 22, "ada")
 

@@ -1,0 +1,1 @@
+"""What a run says at its end: the table, slips in an inventory, tenants that were not finished."""
