@@ -186,8 +186,7 @@ def test_nothing_is_left_of_a_destroyed_host_and_of_a_closed_room(host: Host, me
 
 # A run of its own: says its room, boots when told to wait for it, and then stays until it is ended.
 _RUN = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the caller of the tests ignores
+import sys
 from tests.hosts.room import opened_room
 with opened_room() as room:
     print(room.name, flush=True)
