@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,11 +68,13 @@ class Floor:
         self.account("rm", "-rf", layout.directory(self.name))
 
 
-def floor_for(account: Account, name: str, port: int, components: Iterable[str] = ("memory_plugin",)) -> Floor:
+def floor_for(account: Account, name: str, port: int, image: Image | None = None) -> Floor:
     """The script that makes the server a tenant of ours would get, under the same name, port and flags."""
     ready = Ready.from_json(account("cat", layout.MACHINE_FILE).out)
     assert ready is not None
-    tenant = Tenant(name, TargetMachine("@local", "pgberth"), port, dict.fromkeys(components, HEAD), Image())
+    tenant = Tenant(
+        name, TargetMachine("@local", "pgberth"), port, dict.fromkeys(["memory_plugin"], HEAD), image or Image()
+    )
     nothing = TenantState(ready, {}, frozenset(), {}, None, "", {}, None, "")
     spec = wanted_spec(tenant, nothing, restart_files(tenant))
     assert isinstance(spec, ContainerSpec)

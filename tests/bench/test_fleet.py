@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from pgberth.model import Image
 from tests.bench.conftest import KEEPS_BYTECODE, MANY, start_up
 from tests.bench.figures import START_UP, Figure, middle, s, seconds, take
 from tests.bench.floor import Account, Ended, Floor, floor_for
 from tests.deploy.product import BUILDING, Inventory, Run
+from tests.hosts import server_image
 from tests.hosts.fleet import ACCOUNT, Berth, inventory
 from tests.hosts.host import Boot, Host
 
@@ -36,7 +38,7 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def bare(module_hosts: Boot, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    hosts = module_hosts("bench-one"), module_hosts("bench-two")
+    hosts = module_hosts("benchone"), module_hosts("benchtwo")
     berths = [
         Berth(f"team{number:02}", hosts[number % 2], 5501 + number, ring="production" if number > 1 else "canary")
         for number in range(MANY)
@@ -64,7 +66,8 @@ def fleet(bare: Fleet, from_nothing: Figure) -> Inventory:
 
 def slower_host(fleet: Fleet) -> float:
     """Seconds of the shell script, all tenants of a host at once and both hosts at once, as a deploy has them."""
-    scripts = [floor_for(account_of(one.host), f"floor{one.port}", one.port) for one in fleet.berths]
+    image = Image(archive=str(server_image.provide()))
+    scripts = [floor_for(account_of(one.host), f"floor{one.port}", one.port + MANY, image) for one in fleet.berths]
     try:
         return seconds(lambda: at_once(scripts, Floor.make))
     finally:
