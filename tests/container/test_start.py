@@ -64,6 +64,23 @@ def test_a_container_is_run_and_waited_for(machine: FakePrograms, free_port: int
     assert not [call for call in machine.asked() if call[0] == "rm"]
 
 
+STATES = {"starting": False, "ready   ": True, "standby ": False}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_socket_is_asked_once_the_server_s_own_file_says_ready_and_else_once_a_second(
+    machine: FakePrograms, free_port: int, state: str
+) -> None:
+    containers(machine)
+    machine.answer("nsenter", ("*", "", 1))
+    told = machine.home / "volume/18/data/postmaster.pid"
+    told.parent.mkdir(parents=True)
+    told.write_text(f"1\n/var/lib/postgresql/18/data\n1790000000\n5432\n/run/postgresql\n*\n  123  456\n{state}\n")
+    assert start(machine, free_port, seconds=2).returncode == 1
+    asked = len(machine.asked("nsenter"))
+    assert asked > 10 if STATES[state] else 1 <= asked <= 3
+
+
 def test_an_old_container_goes_first(machine: FakePrograms, free_port: int) -> None:
     containers(machine, there=True)
     machine.answer("nsenter", ("*", "1", 0))
