@@ -115,7 +115,7 @@ def differences(fresh: set[str], healed: set[str]) -> list[str]:
     """
     What one has and the other has not.
 
-    Nobody misses a temporary file: an account of the same number, removed a moment ago, may have left it to the fresh one.
+    Nobody misses a temporary file: a former account of the same number may have left it to the fresh one.
     """
     return [
         *(f"missing: {line}" for line in sorted(fresh - healed) if not line.startswith(_TEMPORARY)),
