@@ -74,9 +74,13 @@ class Sent:
     @property
     def files(self) -> dict[str, tuple[str, str]]:
         """Path -> text and mode, where it is a command that writes files."""
-        texts = self.stdin.split(commands.END_OF_FILE)[:-1]
-        paths, modes = self.arguments[0::2], self.arguments[1::2]
-        return {path: (text, mode) for path, text, mode in zip(paths, texts, modes, strict=True)} if texts else {}
+        if self.script != commands.WRITE:
+            return {}
+        rest, found = self.stdin.encode(), {}
+        for path, mode, count in zip(*(self.arguments[part::3] for part in range(3)), strict=True):
+            text, rest = rest[: int(count)], rest[int(count) :]
+            found[path] = (text.decode(), mode)
+        return found
 
     @property
     def locked(self) -> bool:

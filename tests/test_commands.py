@@ -272,9 +272,12 @@ def test_several_files_are_written_at_once_each_with_its_own_text_and_mode(tmp_p
     assert sorted(path.name for path in (tmp_path / "a").rglob("*")) == ["b", "one.sh", "two"]
 
 
-def test_a_text_that_looks_like_the_end_of_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="acme: two: pgberth:end-of-file is in its text"):
-        commands.write_files("acme", [File("one", "text"), File("two", f"text\n{commands.END_OF_FILE}\n")])
+def test_a_long_text_takes_no_longer_than_a_command_may(tmp_path: Path) -> None:
+    files = [File("one", "a baseline's line, ünd such\n" * 20_000), File("two", f"text\n{commands.END}\n")]
+    began = time.monotonic()
+    assert run(commands.write_files("acme", files), tmp_path).returncode == 0
+    assert time.monotonic() - began < 5
+    assert [(tmp_path / file.path).read_text() for file in files] == [file.text for file in files]
 
 
 def test_a_file_gets_the_mode_asked_for(tmp_path: Path) -> None:
