@@ -50,6 +50,7 @@ class Channel:
         self.out, self.err, self.code = out, err, code
         self.sent = ""
         self.stdin = io.BytesIO()
+        self.pieces = 0
 
     def exec_command(self, text: str) -> None:
         self.sent = text
@@ -72,6 +73,7 @@ class Channel:
 
     def sendall(self, data: bytes) -> None:
         self.stdin.write(data)
+        self.pieces += 1
 
     def shutdown_write(self) -> None: ...
 
@@ -150,6 +152,12 @@ def test_standard_input_arrives_with_the_end_of_each_line(given: Any, arrives: b
     channel = Channel()
     connector(Way(channel)).run_shell_command(StringCommand("cat"), _stdin=given)
     assert channel.stdin.getvalue() == arrives
+
+
+def test_a_long_standard_input_does_not_travel_line_by_line() -> None:
+    channel = Channel()
+    connector(Way(channel)).run_shell_command(StringCommand("cat"), _stdin=io.StringIO("SELECT 1;\n" * 1000))
+    assert (channel.stdin.getvalue(), channel.pieces) == (b"SELECT 1;\n" * 1000, 1)
 
 
 def test_a_file_arrives_byte_for_byte_by_a_command_and_closed_to_others() -> None:

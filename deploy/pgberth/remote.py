@@ -276,6 +276,7 @@ class RemoteTenantConnector(MachineConnector):
 
 
 def _text(stdin: Any) -> list[bytes]:
-    """What pyinfra hands over as standard input, each line with its end."""
+    """What pyinfra hands over as standard input, each line with its end; in one piece, since each is a packet."""
     lines = stdin.readlines() if hasattr(stdin, "readlines") else stdin or []
-    return [f"{line.removesuffix(chr(10))}\n".encode() for line in ([lines] if isinstance(lines, str) else lines)]
+    text = "".join(f"{line.removesuffix(chr(10))}\n" for line in ([lines] if isinstance(lines, str) else lines))
+    return [text.encode()] if text else []

@@ -110,6 +110,12 @@ def test_a_machine_is_given_up_after_half_a_minute_of_silence() -> None:
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
 
 
+def test_small_packets_do_not_wait_for_one_another() -> None:
+    with socket.socket() as line:
+        Machine(line).trunk.reach()
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 def test_behind_a_jump_host_the_jump_host_s_own_line_is_watched() -> None:
     with socket.socket() as line:
         jump: Any = object.__new__(Channel)
