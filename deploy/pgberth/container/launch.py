@@ -133,8 +133,9 @@ def spec_text(body: Mapping[str, Any]) -> str:
 
 
 # Nothing is stopped for a container that could not start. Arguments: as start.sh has them.
-_THERE = """[ -d ".local/share/containers/storage/volumes/$5/_data" ] || podman volume exists "$5" || {
-  printf '%s: its volume %s is gone\\nHINT: nothing was stopped; runbooks/volume-is-gone.md\\n' "$1" "$5" >&2; exit 1; }
+_THERE = f"""[ -d "{layout.VOLUMES}/$5/_data" ] || podman volume exists "$5" || {{
+  printf '%s: its volume %s is gone\\nHINT: nothing was stopped; runbooks/volume-is-gone.md\\n' "$1" "$5" >&2
+  exit 1; }}
 """
 _OF_THE_CONTAINER = ("generation", "image", "port", "profile", "supervisor", "hash", "rollout")
 

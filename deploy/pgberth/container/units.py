@@ -19,14 +19,15 @@ StartLimitIntervalSec=60
 StartLimitBurst=10
 """
 
-# podman run would make a volume that is gone anew, empty; data that was lost must not look like data.
+# podman run would make a volume that is gone anew, empty; data that was lost must not look like data. podman is asked
+# only where the volume does not lie in its usual place: at a boot, ten tenants ask at once.
 # A container that a person restarts by podman ends the unit's process and runs on outside of the unit: the two lines
 # that ask for it fail the unit then, so that systemd takes it in again (--replace) instead of removing it.
 # $$MAINPID is empty where the server ended by itself. podman needs a moment to start it again, and must find its
 # container then: hence the seconds, and no --rm, on which Quadlet alone insists. 75 and 76 are the guard's refusals:
 # again would change nothing.
 _SERVICE = """[Service]
-ExecStartPre=/bin/sh -c 'podman volume exists {volume} || {{ echo "volume {volume} is gone" >&2; exit 76; }}'
+ExecStartPre=/bin/sh -c '{there} || {{ echo "volume {volume} is gone" >&2; exit 76; }}'
 ExecStop=/bin/sh -c '[ -n "$$MAINPID" ] || for second in 1 2 3; do {stopped} || exit 1; sleep 1; done'
 {stop}ExecStopPost=/bin/sh -c '{stopped}'
 {cleanup}Restart=on-failure
@@ -105,8 +106,10 @@ def _head(spec: ContainerSpec) -> str:
 
 def _service(spec: ContainerSpec, stop: str = "", cleanup: str = "") -> str:
     """+ stop, cleanup: what removes the container; Quadlet adds its own"""
+    volume = layout.volume(spec.tenant.name, spec.generation)
     return _SERVICE.format(
-        volume=layout.volume(spec.tenant.name, spec.generation),
+        volume=volume,
+        there=f'[ -d "%h/{layout.VOLUMES}/{volume}/_data" ] || podman volume exists {volume}',
         stopped=_STOPPED.format(name=layout.container(spec.tenant.name)),
         stop=stop,
         cleanup=cleanup,

@@ -12,6 +12,7 @@ SPEC = "spec.json"  # below a tenant's directory
 MACHINE_FILE = f"{HOME}/machine.json"
 QUADLETS = ".config/containers/systemd"
 UNITS = ".config/systemd/user"
+VOLUMES = ".local/share/containers/storage/volumes"  # where podman has them unless it is configured otherwise
 
 TENANT_LABEL = "pgberth.tenant"
 SPEC_LABEL = "pgberth.spec"
