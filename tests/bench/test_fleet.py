@@ -52,9 +52,9 @@ def bare(module_hosts: Boot, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
 @pytest.fixture(scope="module")
 def from_nothing(bare: Fleet) -> Figure:
     """All of them, made and proven, between two turns of the script."""
-    floors = [slower_host(bare)]
+    floors = [slower_host(bare, "first")]
     took = bare.provision().seconds
-    floors.append(slower_host(bare))
+    floors.append(slower_host(bare, "second"))
     floor = middle(floors)
     return Figure(f"{MANY} tenants over 2 hosts from nothing", s(took), s(floor), took / floor, FROM_NOTHING)
 
@@ -64,14 +64,14 @@ def fleet(bare: Fleet, from_nothing: Figure) -> Inventory:
     return inventory(bare.place, bare.berths)
 
 
-def slower_host(fleet: Fleet) -> float:
+def slower_host(fleet: Fleet, turn: str) -> float:
     """Seconds of the shell script, all tenants of a host at once and both hosts at once, as a deploy has them."""
     image = Image(archive=str(server_image.provide()))
-    scripts = [floor_for(account_of(one.host), f"floor{one.port}", one.port + MANY, image) for one in fleet.berths]
+    scripts = [floor_for(account_of(one.host), f"{turn}{one.port}", one.port + MANY, image) for one in fleet.berths]
     try:
         return seconds(lambda: at_once(scripts, Floor.make))
     finally:
-        at_once(scripts, Floor.remove)
+        at_once(scripts, Floor.stop)
 
 
 def at_once(scripts: list[Floor], act: Callable[[Floor], None]) -> None:
