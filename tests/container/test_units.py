@@ -132,7 +132,7 @@ def test_a_start_needs_its_volume_and_no_network(supervisor: Supervisor) -> None
     text = text_of(supervisor)
     (before,) = values(text, "ExecStartPre")
     place = f"%h/{layout.VOLUMES}/acme-data-g1/_data"
-    assert before.startswith(f"/bin/sh -c '[ -d \"{place}\" ] || podman volume exists acme-data-g1 || ")
+    assert before.startswith(f'/bin/sh -c \'[ -d "{place}" ] || podman volume exists acme-data-g1 || ')
     assert not [line for line in text.splitlines() if line.startswith(("After=", "Wants=", "Requires="))]
     assert ("DefaultDependencies=false" in text) is (supervisor is Supervisor.QUADLET)
 
