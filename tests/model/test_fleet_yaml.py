@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pgberth.model.declare import DECLARED, PROBLEMS
 from pgberth.model.fleet_yaml import Groups, groups_from
 from pgberth.model.image import Image
+from pgberth.model.listen import Listen
 from pgberth.model.problems import Refused
 from pgberth.model.sidecar import Sidecar
 
@@ -110,6 +111,7 @@ READ: list[tuple[str, Any]] = [
     ),
     ("image: forky", "forky"),
     ("sidecar: {image: plugin, port: 5600}", Sidecar("plugin", 5600)),
+    ("listen: {address: 10.0.0.5, name: db1.example}", Listen("10.0.0.5", "db1.example")),
 ]
 
 

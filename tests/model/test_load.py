@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgberth.model.image import Image
+from pgberth.model.listen import Listen
 from pgberth.model.load import Fleet, Line, load, next_free
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.profile import PROFILES
@@ -104,6 +105,23 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     ("port", True, "port True must be"),
     ("port", 5432.0, "port 5432.0 must be"),
     ("sidecar", "plugin:1", "sidecar 'plugin:1' must be a Sidecar(image=..., port=...)"),
+    ("listen", "10.0.0.5", 'must be a Listen("10.0.0.5"): beyond loopback there is TLS, or nothing'),
+    ("listen", Listen(), "must be a Listen whose address is one IPv4 address of the machine"),
+    ("listen", Listen("db1"), "must be a Listen whose address is one IPv4 address of the machine"),
+    ("listen", Listen("10.0.0.5\n"), "must be a Listen whose address is one IPv4 address"),
+    ("listen", Listen("::1"), "must be a Listen whose address is one IPv4 address"),
+    ("listen", Listen("127.0.0.2"), "one IPv4 address of the machine beyond loopback, where it listens anyway"),
+    ("listen", Listen("0.0.0.0"), "one IPv4 address of the machine, not all of them or a group's"),  # noqa: S104
+    ("listen", Listen("224.0.0.1"), "one IPv4 address of the machine, not all of them or a group's"),
+    ("listen", Listen(7), "must be a Listen whose fields are text"),  # type: ignore[arg-type]
+    ("listen", Listen("10.0.0.5", "DB.example"), "must be a Listen whose name is a host's, in small letters, or none"),
+    ("listen", Listen("10.0.0.5", "10.0.0.6"), "must be a Listen whose name is a host's"),
+    ("listen", Listen("10.0.0.5", "a b"), "must be a Listen whose name is a host's"),
+    ("listen", Listen("10.0.0.5", "db,evil"), "must be a Listen whose name is a host's"),
+    ("listen", Listen("10.0.0.5", "db\n"), "must be a Listen whose name is a host's"),
+    ("listen", Listen("10.0.0.5", certificate="/c"), "must be a Listen with certificate and key, or neither"),
+    ("listen", Listen("10.0.0.5", ca="/c"), "must be a Listen with ca= beside certificate= alone"),
+    ("listen", Listen("10.0.0.5", certificate="c", key="/k"), "absolute paths, unlike 'c'"),
     ("sidecar", Sidecar(), "must be a Sidecar whose image is an image's name or id"),
     ("sidecar", Sidecar("-v", 5600), "must be a Sidecar whose image is"),
     ("sidecar", Sidecar("a b", 5600), "must be a Sidecar whose image is"),

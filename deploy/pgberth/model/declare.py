@@ -66,7 +66,7 @@ def tenant(name: Any, *, on: MachineLine | Any = None, **fields: Any) -> HostLin
     A tenant on a machine, as a line of a ring.
 
     + on: the machine
-    + port, components, profile, image, superuser_tcp, allow_old_pgvector, sidecar, secrets: see model.Tenant
+    + port, components, profile, image, superuser_tcp, allow_old_pgvector, sidecar, listen, secrets: see model.Tenant
     """
     return tenant_line(name, on, fields, _told_apart(_caller(), str(name)), {})
 

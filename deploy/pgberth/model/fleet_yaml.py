@@ -18,6 +18,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pgberth.model.declare import PROBLEMS, HostLine, MachineLine, tenant_line
 from pgberth.model.image import Image
+from pgberth.model.listen import Listen
 from pgberth.model.load import did_you_mean
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.sidecar import Sidecar
@@ -122,12 +123,14 @@ class _Reading:
         """Field -> value, and field -> where."""
         entries = self._mapping(node, whose)
         told = {name: self._value(entry.value, f"{whose}: {name}") for name, entry in entries.items()}
-        for name, kind in (("image", Image), ("sidecar", Sidecar)):
+        for name, kind in (("image", Image), ("sidecar", Sidecar), ("listen", Listen)):
             if isinstance(told.get(name), dict):
                 told[name] = self._made(kind, told[name], entries[name].where, f"{whose}: {name}")
         return told, {name: entry.where for name, entry in entries.items()}
 
-    def _made(self, kind: type[Image] | type[Sidecar], told: dict[str, Any], where: str, whose: str) -> Any:
+    def _made(
+        self, kind: type[Image] | type[Sidecar] | type[Listen], told: dict[str, Any], where: str, whose: str
+    ) -> Any:
         known = [one.name for one in fields(kind)]
         for name in set(told) - set(known):
             self._refuse(where, f"{whose}: unknown field {name!r}{did_you_mean(name, known)}")

@@ -23,6 +23,8 @@ GENERATION_LABEL = "pgberth.generation"
 VOLUME_MOUNT = "/var/lib/postgresql"
 ETC_MOUNT = "/etc/pgberth"
 MARKER = "pgberth.initialised"
+CERTIFICATE = "server.pem"  # with its key: one file cannot be half of two
+HBA, HBA_TLS = "pg_hba.conf", "pg_hba_tls.conf"  # the second for a server that listens beyond loopback
 
 
 def directory(tenant: str) -> str:
@@ -49,6 +51,15 @@ def etc(tenant: str) -> str:
 
 def passfile(tenant: str) -> str:
     return f"{directory(tenant)}/passfile"
+
+
+def tls(tenant: str) -> str:
+    """The tenant's own certificate authority; what clients trust is `ca.crt` in it."""
+    return f"{directory(tenant)}/tls"
+
+
+def ca_file(tenant: str) -> str:
+    return f"{tls(tenant)}/ca.crt"
 
 
 def connection_file(tenant: str) -> str:

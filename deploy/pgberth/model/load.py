@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgberth.model.image import Image, image_fault
+from pgberth.model.listen import listen_fault
 from pgberth.model.names import (
     account_fault,
     machine_name_fault,
@@ -137,6 +138,7 @@ TENANT_RULES: Mapping[str, Callable[[Any], str | None]] = {
     "superuser_tcp": _flag_fault,
     "allow_old_pgvector": _flag_fault,
     "sidecar": sidecar_fault,
+    "listen": listen_fault,
     "secrets": sources_fault,
 }
 _TENANT_DEFAULTS = {
@@ -146,6 +148,7 @@ _TENANT_DEFAULTS = {
     "superuser_tcp": False,
     "allow_old_pgvector": False,
     "sidecar": None,
+    "listen": None,
     "secrets": {},
 }
 MACHINE_RULES: Mapping[str, Callable[[Any], str | None]] = {
@@ -277,6 +280,7 @@ def _tenant(line: Line, machines: Mapping[str, Machine]) -> Tenant:
         superuser_tcp=_value(line, "superuser_tcp"),
         allow_old_pgvector=_value(line, "allow_old_pgvector"),
         sidecar=_value(line, "sidecar"),
+        listen=_value(line, "listen"),
         secrets=_value(line, "secrets"),
     )
 

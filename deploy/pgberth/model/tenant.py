@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pgberth.model.image import Image
+from pgberth.model.listen import Listen
 from pgberth.model.profile import PROFILES, Profile
 from pgberth.model.sidecar import Sidecar
 
@@ -39,6 +40,7 @@ class Tenant:
     + superuser_tcp: whether `postgres` may log in over TCP
     + allow_old_pgvector: accept an image whose pgvector is below the floor
     + sidecar: the memory plugin that runs beside the server; None where there is none
+    + listen: where it listens beside loopback, over TLS; None where it does not
     + secrets: kind of password -> secret:// reference; what is not named here is made on the machine
     """
 
@@ -53,6 +55,7 @@ class Tenant:
     superuser_tcp: bool = False
     allow_old_pgvector: bool = False
     sidecar: Sidecar | None = None
+    listen: Listen | None = None
     secrets: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypedDict
 from urllib.parse import quote, unquote
 
+from pgberth.model import layout
+from pgberth.model.listen import listening
 from pgberth.model.problems import Refused
 from pgberth.model.roles import APP_LOGINS, DATABASE
 from pgberth.model.secret import Secret
 
 EXTENSION_SCHEMA = "public"
+LOOPBACK = "127.0.0.1"
 
 # How a client takes the path. `options=` works with libpq and all who speak like it; a parameter of the setting's
 # own name is what Go's lib/pq was given of old, and libpq refuses it.
@@ -40,27 +43,50 @@ def tenant_url(
     passfile: str | None = None,
     password: Secret | None = None,
     user: str = APP_LOGINS[0],
-    host: str = "127.0.0.1",
+    host: str = LOOPBACK,
+    root: str | None = None,
 ) -> str:
     """
-    A libpq URL for the tenant on this port of loopback.
+    A libpq URL for the tenant on this port, of loopback unless `host` says otherwise.
 
     + component: whose schema comes first on the search_path; None leaves the path to the role's default
     + passfile: absolute path; keeps the password out of the URL, and so out of an argv
     + password: written into the URL, for the one place that may show it
-    + host: what a client in a network of its own calls that loopback
+    + host: what a client in a network of its own calls that loopback; or the name in the server's certificate
+    + root: the file of who signed that certificate, or "system"; then there is no session without TLS
     """
     login = user if password is None else f"{user}:{quote(password.reveal(), safe='')}"
     url = f"postgresql://{login}@{host}:{port}/{DATABASE}"
     if component is not None:
         url = with_search_path(url, component)
-    return url if passfile is None else f"{url}{'&' if '?' in url else '?'}passfile={quote(passfile, safe='/')}"
+    told = {} if root is None else {"sslmode": "verify-full", "sslrootcert": root}
+    for name, value in {**told, **({"passfile": passfile} if passfile is not None else {})}.items():
+        url += f"{'&' if '?' in url else '?'}{name}={quote(value, safe='/')}"
+    return url
 
 
-def passfile_line(port: int, password: Secret, user: str = APP_LOGINS[0]) -> str:
-    """The line of a libpq passfile for that login on this port of loopback."""
+class Place(TypedDict, total=False):
+    """Arguments of tenant_url."""
+
+    host: str
+    root: str
+
+
+def trusted(spec: Mapping[str, object], home: str, tenant: str) -> Place:
+    """
+    Host and root of the URL of a server that listens beyond loopback, by its spec file; nothing where it does not.
+
+    + home: of the service account
+    """
+    if not (found := listening(spec)):
+        return {}
+    return {"host": str(found["host"]), "root": f"{home}/{layout.ca_file(tenant)}" if found.get("ca") else "system"}
+
+
+def passfile_line(port: int, password: Secret, user: str = APP_LOGINS[0], host: str = LOOPBACK) -> str:
+    """The line of a libpq passfile for that login on this port."""
     escaped = password.reveal().replace("\\", "\\\\").replace(":", "\\:")
-    return f"127.0.0.1:{port}:{DATABASE}:{user}:{escaped}\n"
+    return f"{host}:{port}:{DATABASE}:{user}:{escaped}\n"
 
 
 def variable(component: str | None) -> str:
