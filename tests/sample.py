@@ -105,7 +105,7 @@ def spec_file(tenant: Tenant = ACME) -> dict[str, Any]:
 def files(tenant: Tenant = ACME) -> dict[str, str]:
     """Path below the tenant's directory -> digest, each file as it should be."""
     etc = {f"etc/{name}": text for name, text in {**restart_files(tenant), **reload_files(tenant)}.items()}
-    published = connection_files(tenant, tenant.port, password_in("app-v1"), APP_LOGINS[0])
+    published = connection_files(tenant, {}, HOME, password_in("app-v1"))
     return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in {**etc, **published}.items()}
 
 

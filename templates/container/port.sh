@@ -1,7 +1,11 @@
 # Who listens on a port of loopback, and which ports are not to be had. Changes nothing, and exits 0.
-# Arguments: the port, the directory of all tenants.
-# Prints `by WORDS` where somebody listens, then `taken PORT` for each port with a listener or in a tenant's spec file.
-port=$1 tenants=$2
+# Arguments: the port, the directory of all tenants, and an address beside loopback or "".
+# Prints `nowhere` where that is none of this machine's, `by WORDS` where somebody listens, then `taken PORT` for each port with a listener or in a tenant's spec file.
+port=$1 tenants=$2 address=${3:-}
+if [ -n "$address" ]; then
+  awk -v a="$address" '$1 == "|--" { at = $2 } /host LOCAL/ && at == a { found = 1 } END { exit !found }' \
+    /proc/net/fib_trie 2>/dev/null || echo nowhere
+fi
 listeners=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4 == "0A" { n = split($2, at, ":"); print at[n], $8, $10 }')
 hex=$(printf %04X "$port")
 spec_port() { sed -n 's/^ *"port": \([0-9]*\).*/\1/p' "$1" 2>/dev/null; }

@@ -22,7 +22,7 @@ from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 from tests.fake_host import CANARY, Answer, FakeHost, Sent, password_in, sent, stored
 from tests.postgres import Server
-from tests.sample import ABSENT, ACME, IMAGE, container, server, settings, spec_file, state
+from tests.sample import ABSENT, ACME, HOME, IMAGE, container, server, settings, spec_file, state
 
 FILES = reload_files(ACME)
 RESTART = restart_files(ACME)
@@ -272,7 +272,7 @@ def test_an_odd_password_logs_in_by_either_file(postgres18: Server, tmp_path: Pa
     with postgres18.connect() as session:
         session.execute("DROP ROLE IF EXISTS odd")
         session.execute(sql.SQL("CREATE ROLE odd LOGIN PASSWORD {}").format(sql.Literal(text)))
-    files = connection_files(ACME, postgres18.port, Secret(text), "memory_app_a")
+    files = connection_files(ACME, {"port": postgres18.port}, HOME, Secret(text))
     passfile = tmp_path / "passfile"
     passfile.write_text(files["passfile"].replace("memory_app_a", "odd").replace(":memory:", ":postgres:"))
     passfile.chmod(0o600)

@@ -15,7 +15,7 @@ _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 def _configuration(subject: Subject) -> Iterator[str]:
     yield from subject.server.config_errors
     for name, text in subject.files.items():
-        if name != "pg_hba.conf" and not is_current(subject.state, name, text):
+        if name not in (layout.HBA, layout.HBA_TLS) and not is_current(subject.state, name, text):
             yield f"{name} is not the wanted one"
     # Not there while a change waits for a new container: then the running one keeps to what it was made with.
     if OURS in subject.files:
@@ -35,8 +35,7 @@ def _durable(subject: Subject) -> Iterator[str]:
 
 
 def _connection_files(subject: Subject) -> Iterator[str]:
-    port = int(subject.state.spec.get("port", subject.tenant.port))
-    published = connection_files(subject.tenant, port, subject.password, subject.login)
+    published = connection_files(subject.tenant, subject.state.spec, subject.state.home, subject.password)
     for path, text in published.items():
         if subject.state.files.get(path) != digest(text):
             yield f"{path} is not the wanted one" if path in subject.state.files else f"{path} is missing"

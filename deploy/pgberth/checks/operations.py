@@ -22,6 +22,7 @@ from pgberth.database.probe import Server
 from pgberth.database.session import reached
 from pgberth.database.settings import OURS, unlike, wanted_settings
 from pgberth.model import layout
+from pgberth.model.listen import listening
 from pgberth.model.problems import Problem
 from pgberth.model.secret import Secret
 
@@ -89,6 +90,8 @@ def pending(seen: TenantState, wanted: ContainerSpec) -> str:
         return "; ".join(_held(seen, wanted))
     told = {"image": found.image, **{name: seen.spec.get(name) for name in ("port", "profile", "supervisor")}}
     asked = {"image": wanted.image.id, "port": wanted.tenant.port, "profile": wanted.tenant.profile_name}
+    told["listen"] = listening(seen.spec).get("address")
+    asked["listen"] = wanted.tenant.listen.address if wanted.tenant.listen is not None else None
     if told["supervisor"]:
         asked["supervisor"] = wanted.supervisor
     differ = [f"{name} {told[name]} -> {asked[name]}" for name in asked if told[name] != asked[name]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from pgberth.database.session import connect
 from pgberth.migrations.drift import Trait
 from pgberth.migrations.ledger import SCHEMA
 from pgberth.model import layout
+from pgberth.model.listen import listening
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import search_path
@@ -53,6 +54,11 @@ class Subject:
         """The role the app logs in as now."""
         return layout.app_login(self.state.spec)
 
+    @property
+    def listening(self) -> Mapping[str, object]:
+        """Where the server that runs listens beyond loopback; nothing where it does not."""
+        return listening(self.state.spec)
+
     def app(self, component: str | None = None) -> Connection:
         """The app's session for a component's URL; one each, kept open for the next check."""
         key = component or ""
@@ -87,6 +93,7 @@ class Check:
     + find: problems, each a short fact; none where the promise holds
     + component: the component it is about; asked only of tenants that have it
     + needs_baseline: asked only by verbs that make a baseline
+    + beyond_loopback: asked only of servers that listen there
     """
 
     id: str
@@ -94,6 +101,7 @@ class Check:
     find: Callable[[Subject], Iterable[str]]
     component: str | None = None
     needs_baseline: bool = False
+    beyond_loopback: bool = False
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pgberth.checks import access, configuration, container, history, memory, schema
+from pgberth.checks import access, configuration, container, history, memory, schema, tls
 from pgberth.checks.subject import Check, Subject
 from pgberth.database.session import within
 
@@ -15,6 +15,7 @@ ALL: tuple[Check, ...] = (
     *container.CHECKS,
     *configuration.CHECKS,
     *access.CHECKS,
+    *tls.CHECKS,
     *schema.CHECKS,
     *memory.CHECKS,
     *history.CHECKS,
@@ -37,10 +38,21 @@ class Result:
         return not self.problems
 
 
-def checks_for(components: tuple[str, ...], *, baseline: bool = False) -> tuple[Check, ...]:
-    """The checks that apply to a tenant with these components, with or without a baseline at hand."""
+def checks_for(
+    components: tuple[str, ...], *, baseline: bool = False, beyond_loopback: bool = False
+) -> tuple[Check, ...]:
+    """
+    The checks that apply to a tenant with these components.
+
+    + baseline: whether one is at hand, or why not
+    + beyond_loopback: whether its server listens there
+    """
     mine = (check for check in ALL if check.component is None or check.component in components)
-    return tuple(check for check in mine if baseline or not check.needs_baseline)
+    return tuple(
+        check
+        for check in mine
+        if (baseline or not check.needs_baseline) and (beyond_loopback or not check.beyond_loopback)
+    )
 
 
 def run(subject: Subject) -> tuple[Result, ...]:
@@ -48,7 +60,8 @@ def run(subject: Subject) -> tuple[Result, ...]:
     baseline = subject.baseline is not None or bool(subject.no_baseline)
     deadline = time.monotonic() + SUITE_SECONDS
     try:
-        checks = checks_for(subject.tenant.tabled_components, baseline=baseline)
+        beyond = bool(subject.listening)
+        checks = checks_for(subject.tenant.tabled_components, baseline=baseline, beyond_loopback=beyond)
         return tuple(_result(check, subject, min(CHECK_SECONDS, deadline - time.monotonic())) for check in checks)
     finally:
         subject.close()

@@ -66,6 +66,7 @@ class Launch:
             "supervisor": spec.supervisor,
             "hash": spec.hash,
             "rollout": spec.rollout,
+            **({"listen": spec.tenant.listen.published} if spec.tenant.listen is not None else {}),
         }
         unit = definition(spec)
         return cls(body, spec.image.bindir, tuple(spec.arguments()), unit, spec.files)
@@ -100,7 +101,7 @@ class Launch:
 
     def body(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """The spec file's body with this container in it."""
-        return {**{key: value for key, value in found.items() if key != "retired"}, **self.spec}
+        return {**{key: value for key, value in found.items() if key not in ("retired", "listen")}, **self.spec}
 
     def start(self, berth: Berth, seconds: int = START_SECONDS) -> StringCommand:
         """The container is made anew, and its server answers on its socket within the seconds."""
@@ -137,7 +138,7 @@ _THERE = f"""[ -d "{layout.VOLUMES}/$5/_data" ] || podman volume exists "$5" || 
   printf '%s: its volume %s is gone\\nHINT: nothing was stopped; runbooks/volume-is-gone.md\\n' "$1" "$5" >&2
   exit 1; }}
 """
-_OF_THE_CONTAINER = ("generation", "image", "port", "profile", "supervisor", "hash", "rollout")
+_OF_THE_CONTAINER = ("generation", "image", "port", "profile", "supervisor", "hash", "rollout", "listen")
 
 # Each file on a line: its name, and what is in it as base64.
 _READ = """cd "$1" && shift || exit 1

@@ -20,6 +20,7 @@ from pgberth.container.sidecar import SCRIPT, PluginImage, SidecarSpec, definiti
 from pgberth.container.state import sections_of
 from pgberth.container.supervisor import supervisor_of
 from pgberth.model import layout
+from pgberth.model.listen import listening
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Tenant
 
@@ -184,7 +185,9 @@ def _wanted(berth: Berth, found: PluginState | None) -> SidecarSpec | Problem:
     ready = seen.ready
     supervisor = supervisor_of(ready.podman, ready.units)
     place = (ready.home, ready.podman, ready.limits, supervisor)
-    return SidecarSpec(tenant, tenant.sidecar, found.image, berth.port, berth.login, password, *place)
+    return SidecarSpec(
+        tenant, tenant.sidecar, found.image, berth.port, berth.login, password, *place, bool(listening(seen.spec))
+    )
 
 
 def _made(berth: Berth, wanted: SidecarSpec) -> Commands:

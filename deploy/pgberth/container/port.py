@@ -31,9 +31,21 @@ def port_free(berth: Berth, asked: Collection[int]) -> Commands:
         return
     places = f"{layout.HOME}/tenants"
     text = commands.script("container/port.sh")
-    done, output = host.run_shell_command(commands.shell(text, str(berth.tenant.port), places, timeout=20))
-    if done and (problem := taken(berth.tenant, output.stdout_lines, asked)):
+    listen = berth.tenant.listen
+    told = str(berth.tenant.port), places, listen.address if listen is not None else ""
+    done, output = host.run_shell_command(commands.shell(text, *told, timeout=20))
+    if done and (
+        problem := _nowhere(berth.tenant, output.stdout_lines) or taken(berth.tenant, output.stdout_lines, asked)
+    ):
         yield commands.refuse(problem)
+
+
+def _nowhere(tenant: Tenant, lines: Iterable[str]) -> Problem | None:
+    """The address that is none of the machine's, by port.sh's answer."""
+    if tenant.listen is None or "nowhere" not in lines:
+        return None
+    fact = f"{tenant.name}: it is to listen on {tenant.listen.address}, which is no address of {tenant.machine.name}"
+    return Problem(fact, "give one that `ip -4 address` shows there; nothing of the tenant was made")
 
 
 def taken(tenant: Tenant, lines: Iterable[str], asked: Collection[int]) -> Problem | None:

@@ -59,6 +59,7 @@ class SidecarSpec:
     + server_port: where the tenant's server listens
     + home, podman, limits, supervisor: see ContainerSpec
     + login, password: the app's
+    + tls: whether the server lets nobody in without
     """
 
     tenant: Tenant
@@ -71,13 +72,17 @@ class SidecarSpec:
     podman: str
     limits: bool
     supervisor: Supervisor
+    tls: bool = False
 
     @property
     def url(self) -> Secret:
-        """What the plugin connects with; without TLS, which Go's driver would ask for and loopback has no use for."""
+        """
+        What the plugin connects with, over loopback: without TLS, which Go's driver would ask for, where it has no use;
+        where the server insists on it, without a look at who signed its certificate.
+        """
         _, host = way(self.podman, self.server_port)
         url = tenant_url(self.server_port, COMPONENT, password=self.password, user=self.login, host=host)
-        return Secret(f"{url}&sslmode=disable")
+        return Secret(f"{url}&sslmode={'require' if self.tls else 'disable'}")
 
     @property
     def secret(self) -> str:

@@ -74,7 +74,8 @@ class ContainerSpec:
 
     def command(self) -> list[str]:
         """What the guard is told."""
-        return [self.image.bindir, layout.data_directory(self.image.major), layout.ETC_MOUNT, self.tenant.name]
+        told = [self.image.bindir, layout.data_directory(self.image.major), layout.ETC_MOUNT, self.tenant.name]
+        return told if self.tenant.listen is None else [*told, layout.HBA_TLS]
 
     def _core_options(self) -> list[str]:
         name, profile = self.tenant.name, self.tenant.profile
@@ -100,11 +101,16 @@ class ContainerSpec:
             f"--volume={layout.volume(name, self.generation)}:{layout.VOLUME_MOUNT}:Z",
             f"--volume={self.home}/{layout.etc(name)}:{layout.ETC_MOUNT}:ro,Z",
             f"--publish=127.0.0.1:{self.tenant.port}:5432",
+            *self._beyond_loopback(),
             *self._limits(),
             *self._health(),
             f"--user={user}",
             f"--entrypoint={layout.ETC_MOUNT}/guard.sh",
         ]
+
+    def _beyond_loopback(self) -> Iterable[str]:
+        listen = self.tenant.listen
+        return [f"--publish={listen.address}:{self.tenant.port}:5432"] if listen is not None else []
 
     def _restart_policy(self) -> str:
         # Never `always`: it would spin on the guard's refusal.

@@ -83,6 +83,11 @@ class TenantState:
     no_volume: bool = False
 
     @property
+    def home(self) -> str:
+        """The service account's; "" on a machine that was never made ready."""
+        return self.ready.home if self.ready is not None else ""
+
+    @property
     def generation(self) -> int | None:
         return self.spec.get("generation")
 

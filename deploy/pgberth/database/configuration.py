@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pgberth.model import layout
 from pgberth.model.resources import TEMPLATES
 from pgberth.model.roles import APP_LOGINS, DATABASE, FRESH, MIGRATOR, MONITOR, REHEARSAL, SUPERUSER
 from pgberth.model.tenant import Tenant
@@ -18,13 +19,26 @@ def restart_files(tenant: Tenant) -> dict[str, str]:
     """Files that only a new container takes up: they are part of the spec's fingerprint."""
     return {
         "guard.sh": (TEMPLATES / "entrypoint/guard.sh").read_text(),
-        "postgresql.conf": postgresql_conf(tenant.profile.lines()),
+        "postgresql.conf": postgresql_conf({**tenant.profile.lines(), **_tls(tenant)}),
     }
 
 
 def reload_files(tenant: Tenant) -> dict[str, str]:
-    """Files that the running server takes up on reload."""
-    return {"pg_hba.conf": pg_hba_conf(tenant), "pg_ident.conf": _PG_IDENT}
+    """
+    Files that the running server takes up on reload.
+
+    A server that listens beyond loopback has a pg_hba.conf of its own beside the other, which the one that runs until
+    the tenant is recycled goes on with: it has no TLS, and would let nobody in.
+    """
+    files = {layout.HBA: pg_hba_conf(tenant), "pg_ident.conf": _PG_IDENT}
+    return files if tenant.listen is None else {**files, layout.HBA_TLS: pg_hba_conf(tenant, "hostssl")}
+
+
+def _tls(tenant: Tenant) -> dict[str, str]:
+    if tenant.listen is None:
+        return {}
+    place = f"{layout.ETC_MOUNT}/{layout.CERTIFICATE}"
+    return {"ssl": "on", "ssl_cert_file": place, "ssl_key_file": place}
 
 
 def postgresql_conf(settings: Mapping[str, str]) -> str:
@@ -37,16 +51,18 @@ def postgresql_conf(settings: Mapping[str, str]) -> str:
 _ESCAPES = str.maketrans({"\\": r"\\", "'": "''", "\n": r"\n", "\r": r"\r"})
 
 
-def pg_hba_conf(tenant: Tenant) -> str:
+def pg_hba_conf(tenant: Tenant, way: str = "host") -> str:
     """
     The whole of pg_hba.conf: it ends in reject, and nothing in it trusts.
 
+    + way: "hostssl" where nobody is let in without TLS
     The superuser's line stands before any that would let it in.
     """
     environment = Environment(  # noqa: S701  (no markup is rendered)
         loader=FileSystemLoader(TEMPLATES / "postgres"), undefined=StrictUndefined, keep_trailing_newline=True
     )
     return environment.get_template("pg_hba.conf.j2").render(
+        way=way,
         superuser=SUPERUSER,
         database=DATABASE,
         logins=(*APP_LOGINS, MIGRATOR, MONITOR),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -21,10 +22,10 @@ from pgberth.model import layout, scram
 from pgberth.model.problems import Problem
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
-from pgberth.model.url import passfile_line, tenant_url, variable
+from pgberth.model.url import LOOPBACK, passfile_line, tenant_url, trusted, variable
 
 # pg_reload_conf answers "true" to a file it cannot read, and keeps the old rules: so ask first.
-_RELOAD = """
+RELOAD = """
 DO $$ DECLARE wrong text; BEGIN
   SELECT string_agg(format('line %s: %s', line_number, error), '; ') INTO wrong
     FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL;
@@ -55,7 +56,7 @@ def configuration_current(berth: Berth, files: Mapping[str, str], restart: Mappi
         etc = layout.etc(berth.tenant.name)
         yield berth.write_files(*(File(f"{etc}/{name}", text, f"0{mode(name)}") for name, text in changed.items()))
     if state.container is not None and state.container.running and (changed or behind):
-        yield berth.superuser(_RELOAD)
+        yield berth.superuser(RELOAD)
 
 
 def made_with(tenant: Tenant, state: TenantState, restart: Mapping[str, str]) -> Mapping[str, str]:
@@ -165,7 +166,7 @@ def published(berth: Berth) -> Commands:
         yield commands.refuse(_no_secret(tenant, [layout.app_login(state.spec)]))
         return
     wrong = []
-    for path, text in connection_files(tenant, berth.port, password, layout.app_login(state.spec)).items():
+    for path, text in connection_files(tenant, state.spec, state.home, password).items():
         found = state.modes.get(path, "600")
         if state.files.get(path) != digest(text) or found != "600":
             what = "is not the wanted one" if found == "600" else f"has mode 0{found}, wanted 0600"
@@ -175,18 +176,23 @@ def published(berth: Berth) -> Commands:
         yield berth.write_files(*wrong)
 
 
-def connection_files(tenant: Tenant, port: int, password: Secret, login: str) -> dict[str, str]:
+def connection_files(tenant: Tenant, spec: Mapping[str, Any], home: str, password: Secret) -> dict[str, str]:
     """
-    Name below the tenant's directory -> text.
+    Name below the tenant's directory -> text, for the server that runs and the role that the app logs in as.
+
+    + spec: the spec file's body; home: of the service account
 
     connection.env carries URLs with the password, for a client that reads its environment from a file; passfile is
     libpq's own form, so that a URL can do without.
     """
+    login, port = layout.app_login(spec), int(spec.get("port", tenant.port))
+    place = trusted(spec, home, tenant.name)
     urls = [
-        f"{variable(component)}={tenant_url(port, component, password=password, user=login)}"
+        f"{variable(component)}={tenant_url(port, component, password=password, user=login, **place)}"
         for component in (None, *tenant.ordered_components)
     ]
-    return {"passfile": passfile_line(port, password, login), "connection.env": "\n".join(urls) + "\n"}
+    line = passfile_line(port, password, login, place.get("host", LOOPBACK))
+    return {"passfile": line, "connection.env": "\n".join(urls) + "\n"}
 
 
 def digest(text: str) -> str:

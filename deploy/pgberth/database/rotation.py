@@ -91,10 +91,10 @@ def _moved(berth: Berth) -> Steps:
 
 def _published(berth: Berth, client: LiveClient) -> Steps:
     """The connection files say what the spec file names, whoever wrote that."""
-    login, password = berth.login, berth.secret("app")
-    if password is None:
+    login, password, seen = berth.login, berth.secret("app"), berth.look()
+    if password is None or seen is None:
         return
-    place, files = layout.directory(berth.tenant.name), connection_files(berth.tenant, berth.port, password, login)
+    place, files = layout.directory(berth.tenant.name), connection_files(berth.tenant, seen.spec, seen.home, password)
     yield berth.write_files(*(File(f"{place}/{path}", text) for path, text in files.items()))
     client.published(login, password)
     killpoint("rotate.app.published")

@@ -10,6 +10,7 @@ from typing import Any
 from pyinfra import host, inventory, state
 from pyinfra.api.exceptions import DeployError
 
+from pgberth.database import tls
 from pgberth.migrations.operations import parameter_problems
 from pgberth.model.declare import DECLARED, PROBLEMS
 from pgberth.model.load import TENANT_RULES, Fleet, Line, did_you_mean, load
@@ -20,6 +21,7 @@ from pgberth.sources import Given, given
 _PYINFRAS = ("_", "ssh_")  # group data with these beginnings is pyinfra's own, or private to its file
 _A_SLIP = 0.85  # likeness of names that can only be one meant for the other; inventories share a folder of group data
 _GIVEN: dict[int, Mapping[str, Given]] = {}
+_CERTIFICATES: dict[int, Mapping[str, Mapping[str, str]]] = {}
 DEFAULTS = "tenant_defaults"  # the name in group data under which a ring sets fields of its tenants
 
 
@@ -135,6 +137,17 @@ def passwords_given(found: Fleet) -> Mapping[str, Given]:
     except Refused as refused:
         raise DeployError(f"passwords from elsewhere are not to be had:\n{refused}") from None
     return _GIVEN[key]
+
+
+def certificates_given(found: Fleet) -> Mapping[str, Mapping[str, str]]:
+    """The same for certificates: tenant -> kind of file -> its text. Raises DeployError with all that do not do."""
+    key = inventory_key()
+    try:
+        if key not in _CERTIFICATES:
+            _CERTIFICATES[key] = tls.given([tenant for name, tenant in found.tenants.items() if _in_limit(name)])
+    except Refused as refused:
+        raise DeployError(f"certificates are not to be had:\n{refused}") from None
+    return _CERTIFICATES[key]
 
 
 def _in_limit(name: str) -> bool:

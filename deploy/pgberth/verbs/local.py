@@ -31,7 +31,7 @@ from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import COMPONENTS, Tenant
-from pgberth.model.url import Dialect, passfile_line, search_path, tenant_url, with_search_path
+from pgberth.model.url import Dialect, passfile_line, search_path, tenant_url, trusted, with_search_path
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -145,8 +145,9 @@ def url(fleet: Fleet, options: argparse.Namespace) -> None:
     spec = _spec(tenant, identity)
     password = _app_password(tenant, identity, spec) if options.show_password else None
     passfile = None if options.show_password else f"{identity.home}/{layout.passfile(tenant.name)}"
-    login = layout.app_login(spec)
-    print(tenant_url(spec["port"], options.component or None, passfile=passfile, password=password, user=login))
+    port, component, user = spec["port"], options.component or None, layout.app_login(spec)
+    place = trusted(spec, identity.home, tenant.name)
+    print(tenant_url(port, component, passfile=passfile, password=password, user=user, **place))
 
 
 def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:

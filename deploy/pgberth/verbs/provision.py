@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgberth.verbs import machines, tenants
-from pgberth.verbs.inventory import fleet, machine_here, passwords_given, switch, tenant_here
+from pgberth.verbs.inventory import certificates_given, fleet, machine_here, passwords_given, switch, tenant_here
 
 
 def provision() -> None:
@@ -15,6 +15,7 @@ def provision() -> None:
     found = fleet("smoke")
     machine, tenant = machine_here(found), tenant_here(found)
     passwords_given(found)  # before anything is done on any machine
+    certificates_given(found)
     if machine is not None:
         machines.check(found)
         machines.prepare(found, machine)

@@ -74,7 +74,7 @@ def throwaways(canary: Tenant, found: Fleet) -> dict[str, Tenant]:
         taken.add(port)
         components = {**canary.components, COMPONENT: HEAD}
         made[variant] = replace(
-            canary, name=f"{THROWAWAY}{variant}", port=port, rings=(), components=components, secrets={}
+            canary, name=f"{THROWAWAY}{variant}", port=port, rings=(), components=components, secrets={}, listen=None
         )
     return made
 

@@ -21,6 +21,7 @@ from pgberth.container.spec import ContainerSpec
 from pgberth.database import operations as database_room
 from pgberth.database.configuration import reload_files, restart_files
 from pgberth.database.probe import Server
+from pgberth.database.tls import certificate_current
 from pgberth.knowledge.model import STEP, repeat
 from pgberth.migrations import moving
 from pgberth.migrations import operations as migrations_room
@@ -30,7 +31,7 @@ from pgberth.model.load import Fleet
 from pgberth.model.problems import Refused
 from pgberth.model.tenant import Tenant
 from pgberth.sources import Given
-from pgberth.verbs.inventory import passwords_given
+from pgberth.verbs.inventory import certificates_given, passwords_given
 from pgberth.verbs.recycling import Recycling
 
 # What the steps of code do, for whoever runs them again: by name, with the parameters the ledger recorded.
@@ -53,6 +54,10 @@ def provision(verb: str, tenant: Tenant, found: Fleet, *, smoke: bool) -> None:
     container_room.secrets_exist(name="passwords exist", berth=berth)
     settled(name="no recycle is half done", berth=berth, receipt=receipt)
     container_room.volume_initialised(name="volume is initialised", berth=berth)
+    if tenant.listen is not None:
+        certificate_current(
+            name="certificate is current", berth=berth, given=certificates_given(found).get(tenant.name)
+        )
     database_room.configuration_current(name="configuration is ours", berth=berth, files=reload, restart=restart)
     container_room.container_running(name="container runs", berth=berth, files=restart)
     database_room.access_current(name="roles and rights are as wanted", berth=berth)

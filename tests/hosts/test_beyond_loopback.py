@@ -1,0 +1,172 @@
+"""A tenant that listens beyond loopback: over TLS alone, and a client elsewhere can tell that it is this server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgberth.checks.tls import _shown
+from pgberth.database import certificate
+from pgberth.model.listen import Listen
+from tests.deploy.product import Inventory, Run
+from tests.hosts.fixtures import factory
+from tests.hosts.fleet import ACCOUNT, Berth, inventory, provisioned
+from tests.hosts.room import Room
+from tests.hosts.standing import PODMAN
+
+TENANT = ".local/share/pgberth/tenants/open"
+
+
+@dataclass(frozen=True)
+class Open:
+    """A host with one tenant, made before it was to listen anywhere; `fleet` is the inventory in which it does."""
+
+    berth: Berth
+    place: Path
+    fleet: Inventory
+
+    def read(self, path: str) -> str:
+        return self.berth.host.run(f"cat {TENANT}/{path}", ACCOUNT).out
+
+    def listening(self, **more: str) -> Inventory:
+        told = ", ".join(f"{name}={value!r}" for name, value in more.items())
+        listen = f"listen=Listen({self.berth.host.address!r}{', ' if told else ''}{told})"
+        berth = replace(self.berth, fields=f"{self.berth.fields}, {listen}")
+        return inventory(self.place, [berth])
+
+    def url(self) -> str:
+        """As it is published, for a client elsewhere that has been given the authority's certificate."""
+        given = self.place / "ca.crt"
+        given.write_text(self.read("tls/ca.crt"))
+        found = re.search(r"^MEMORY_PLUGIN_DATABASE_URL=(.*)$", self.read("connection.env"), re.MULTILINE)
+        assert found is not None
+        return re.sub(r"sslrootcert=[^&]*", f"sslrootcert={given}", found[1])
+
+    def shown(self) -> str:
+        return _shown((self.berth.host.address, self.berth.port))
+
+
+@pytest.fixture(scope="module", params=list(PODMAN), ids=list(PODMAN.values()))
+def opened(request: pytest.FixtureRequest, room: Room, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
+    for boot in factory(room):
+        berth = Berth("open", boot(f"open{request.param}", request.param), 5501)
+        place = tmp_path_factory.mktemp("fleet")
+        provisioned(inventory(place, [berth]))
+        made = Open(berth, place, Inventory(Path()))
+        yield replace(made, fleet=made.listening())
+
+
+def answered(url: str) -> str:
+    with psycopg.connect(url, connect_timeout=10) as session:
+        row = session.execute("SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
+        assert row is not None
+        return str(row[0])
+
+
+def refused(url: str) -> str:
+    with pytest.raises(psycopg.OperationalError) as caught:
+        psycopg.connect(url, connect_timeout=10).close()
+    return str(caught.value)
+
+
+def plain(opened: Open, host: str) -> str:
+    return re.sub(r"@[^:]*:", f"@{host}:", re.sub(r"sslmode=[^&]*&sslrootcert=[^&]*", "sslmode=disable", opened.url()))
+
+
+def test_a_running_tenant_goes_on_as_it_was_until_it_is_recycled(opened: Open) -> None:
+    run = opened.fleet.provision().went_well()
+    assert run.line("open", "pending: recycle (listen None -> "), run.said
+    opened.berth.superuser("SELECT 1")
+    opened.fleet.verify().went_well()
+    assert f"{opened.berth.host.address}:{opened.berth.port} " not in opened.berth.host.run("ss -Hltn").out
+
+
+def test_recycled_it_lets_clients_in_that_check_its_certificate(opened: Open) -> None:
+    opened.fleet.verb("recycle", seconds=300).went_well()
+    url = opened.url()
+    assert f"@{opened.berth.host.address}:{opened.berth.port}/memory" in url
+    assert "sslmode=verify-full" in url
+    assert answered(url) == "true"
+    opened.fleet.provision().changed_nothing()
+    opened.fleet.verify().went_well()
+
+
+def test_nobody_comes_in_without_tls_from_anywhere(opened: Open) -> None:
+    assert "no encryption" in refused(plain(opened, opened.berth.host.address))
+    from_inside = opened.berth.host.run(
+        "PGSSLMODE=disable PGPASSFILE=$HOME/.local/share/pgberth/tenants/open/passfile "
+        "podman exec -i open psql -h 127.0.0.1 -U memory_app_a -d memory -w -c 'SELECT 1' 2>&1; true",
+        ACCOUNT,
+    ).said
+    assert "SELECT" not in from_inside
+
+
+def test_a_client_that_trusts_another_authority_hangs_up(opened: Open) -> None:
+    other = opened.place / "other.crt"
+    other.write_text(certificate.first(certificate.authority("open", datetime.now(UTC))))
+    url = re.sub(r"sslrootcert=[^&]*", f"sslrootcert={other}", opened.url())
+    assert "SSL error" in refused(url)
+
+
+def test_the_authority_s_key_and_the_server_s_are_their_owner_s_alone(opened: Open) -> None:
+    modes = opened.berth.host.run(f"stat -c '%a %n' {TENANT}/tls/* {TENANT}/etc/server.pem {TENANT}", ACCOUNT).out
+    assert {line.split()[0] for line in modes.splitlines()} <= {"600", "700"}
+    inside = opened.berth.podman("exec", "open", "sh", "-c", "'cat /etc/pgberth/*.pem | grep -c BEGIN.PRIVATE'")
+    assert inside.strip() == "1"  # its own; the authority's lies elsewhere
+
+
+def test_a_certificate_that_runs_out_is_renewed_under_a_session_that_stays(opened: Open) -> None:
+    listen = Listen(opened.berth.host.address)
+    almost = certificate.issued(listen, opened.read("tls/ca.pem"), datetime.now(UTC) - timedelta(days=390))
+    opened.berth.host.run(f"cat > {TENANT}/etc/server.pem", ACCOUNT, stdin=almost)
+    opened.berth.superuser("SELECT pg_reload_conf()")
+    with psycopg.connect(opened.url()) as session:
+        red = opened.fleet.verify().failed()
+        assert red.line("open: tls-certificate: the certificate it shows runs out on "), red.said
+        before = opened.shown()
+        opened.fleet.provision().went_well()
+        assert opened.shown() != before
+        assert session.execute("SELECT 1").fetchone() == (1,)
+    assert answered(opened.url()) == "true"
+    opened.fleet.verify().went_well()
+
+
+def test_a_line_that_lets_plain_sessions_in_turns_its_check_red_and_a_deploy_closes_it(opened: Open) -> None:
+    hba = f"{TENANT}/etc/pg_hba_tls.conf"
+    opened.berth.host.run(f"sed -i s/^hostssl/host/ {hba}", ACCOUNT)
+    opened.berth.superuser("SELECT pg_reload_conf()")
+    red = opened.fleet.verify().failed()
+    assert red.line("open: tls-only: memory_app_a was let in without TLS"), red.said
+    opened.fleet.provision().went_well()
+    assert "no encryption" in refused(plain(opened, opened.berth.host.address))
+
+
+def test_a_certificate_from_elsewhere_is_taken_and_the_wrong_ones_are_refused_together(opened: Open) -> None:
+    now, name = datetime.now(UTC), "db.example.test"
+    theirs = certificate.authority("somebody", now)
+    files = {kind: opened.place / f"{kind}.pem" for kind in ("certificate", "key", "ca")}
+    whole = certificate.issued(Listen(opened.berth.host.address, name), theirs, now)
+    files["certificate"].write_text(certificate.first(whole))
+    files["key"].write_text(whole[whole.index("-----BEGIN PRIVATE") :])
+    files["ca"].write_text(certificate.first(theirs))
+    told = {kind: str(path) for kind, path in files.items()}
+    before = opened.shown()
+    wrong = opened.listening(name="other.example.test", **told).provision().failed()
+    assert wrong.line(f"open: certificate {files['certificate']} is not for other.example.test"), wrong.said
+    assert opened.shown() == before
+    opened.listening(name=name, **told).provision().went_well()
+    assert opened.shown() == certificate.first(whole)
+
+
+def test_an_address_that_is_none_of_the_machine_s_is_refused_before_anything_is_made(opened: Open) -> None:
+    stray = replace(opened.berth, name="stray", port=5502)
+    stray = replace(stray, fields=f'{stray.fields}, listen=Listen("192.0.2.7")')
+    run: Run = inventory(opened.place, [stray]).provision().failed()
+    assert run.line("stray: it is to listen on 192.0.2.7, which is no address of "), run.said
+    assert opened.berth.host.run("ls .local/share/pgberth/tenants", ACCOUNT).out.split() == ["open"]
