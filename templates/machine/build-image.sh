@@ -31,7 +31,7 @@ TMPDIR=$work mmdebstrap --quiet --variant=minbase --include="$packages" ${valid:
 tar -xf "$work/root.tar" -C "$work" --transform='s,.*/,,' ./etc/pgberth-packages ./etc/passwd
 version() { awk -v p="$1" '$1 == p { sub(/-.*/, "", $2); print $2 }' "$work/pgberth-packages"; }
 number() { awk -F: -v field="$1" '$1 == "postgres" { print $field }' "$work/passwd"; }
-podman import --quiet \
+TMPDIR=$work podman import --quiet \
   --change "LABEL pgberth.recipe=$recipe" \
   --change "LABEL pgberth.postgres=$(version "postgresql-$major")" \
   --change "LABEL pgberth.pgvector=$(version "postgresql-$major-pgvector")" \

@@ -7,8 +7,13 @@ id=$1 tag=$2 archive=$3
 mkdir -p "$HOME/.local/share/pgberth"
 exec 9>>"$HOME/.local/share/pgberth/build.lock"
 flock 9
+# podman's own temporary files, which a killed one leaves: whoever holds the lock is the only one who has any.
+tmp=$HOME/.local/share/pgberth/tmp
+rm -rf "$tmp"
+mkdir "$tmp"
+trap 'rm -rf "$tmp"' EXIT
 if ! podman image exists "$id" 9>&-; then
-  podman load --quiet 9>&- >/dev/null
+  TMPDIR=$tmp podman load --quiet 9>&- >/dev/null
   podman image exists "$id" 9>&- || { echo "archive $archive did not become the image $id that it says it is" >&2; exit 1; }
 fi
 podman tag "$id" "$tag" 9>&-

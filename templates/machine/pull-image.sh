@@ -8,12 +8,17 @@ refuse() { printf '%s\n' "$machine: $1" "HINT: $2" >&2; exit 1; }
 mkdir -p "$HOME/.local/share/pgberth"
 exec 9>>"$HOME/.local/share/pgberth/build.lock"
 flock 9
+# podman's own temporary files, which a killed one leaves: whoever holds the lock is the only one who has any.
+tmp=$HOME/.local/share/pgberth/tmp
+rm -rf "$tmp"
+mkdir "$tmp"
+trap 'rm -rf "$tmp"' EXIT
 case $reference in
   *@*) podman image exists "$reference" 9>&- && pull= || pull=yes ;;
   *) pull=yes ;;
 esac
 if [ -n "$pull" ]; then
-  said=$(podman pull --quiet "$reference" 2>&1 9>&-) || {
+  said=$(TMPDIR=$tmp podman pull --quiet "$reference" 2>&1 9>&-) || {
     said=$(printf '%s' "$said" | grep -v '^Trying to pull' | tail -n 1)
     refuse "image $reference cannot be pulled: $said" "the registry must be reached from $machine and hold exactly this image: runbooks/image-by-registry.md"
   }

@@ -30,7 +30,7 @@ from tests.machine.states import (
 LINGER = 'loginctl enable-linger WHO && timeout 20 sh -c "until [ -S /run/user/$(id -u WHO)/bus ]; do sleep 0.1; done"'
 
 INSTALL = "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends"
-MAKE_ACCOUNT = "useradd --create-home --shell /bin/sh --comment 'pgberth tenants' pgberth"
+MAKE_ACCOUNT = "useradd --create-home --skel /nonexistent --shell /bin/sh --comment 'pgberth tenants' pgberth"
 RUNDIR = 'install -d -m 0700 -o {0} -g "$(id -g {0})" "/run/user/$(id -u {0})"'
 
 

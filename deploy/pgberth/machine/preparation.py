@@ -179,8 +179,9 @@ def _account_steps(facts: MachineFacts) -> Iterator[Step]:
     script = (TEMPLATES / "machine/accounts-unlocked.sh").read_text()
     unlocked = f"/bin/sh -c {shlex.quote(script)} pgberth"
     if not facts.uid:
-        # useradd gives a normal account its subordinate ids; the password stays locked.
-        made = f"useradd --create-home --shell /bin/sh --comment {shlex.quote(GECOS)} {account}"
+        # useradd gives a normal account its subordinate ids; the password stays locked. Its home begins empty, since
+        # one that is killed while it copies /etc/skel leaves a part of it.
+        made = f"useradd --create-home --skel /nonexistent --shell /bin/sh --comment {shlex.quote(GECOS)} {account}"
         yield Step(f"make the account {facts.account}", made, unlocked)
     if facts.uid and not facts.housed:
         home = shlex.quote(facts.home)
