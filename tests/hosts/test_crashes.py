@@ -17,21 +17,28 @@ from tests.crash.matrix import explored, side_by_side
 from tests.crash.remote import RemoteTenants
 from tests.crash.steps import CUT, OFF
 from tests.crash.table import judge
-from tests.hosts.host import Boot
+from tests.hosts.fleet import Berth, inventory
+from tests.hosts.host import Boot, Host
 from tests.hosts.image import BOOKWORM, TRIXIE
 from tests.hosts.room import Room
+
+
+def used(host: Host, place: Path) -> Host:
+    """With a tenant on it: the first one's deploy asks what no later one does, and is the fresh host's to try."""
+    inventory(place, [Berth("before", host, 5600)]).provision().went_well()
+    return host
 
 
 def test_a_host_is_whole_after_it_lost_its_power_at_any_step(hosts: Boot, tmp_path: Path) -> None:
     turn("powered off")
     suites = (TRIXIE, BOOKWORM) if WHOLE else (TRIXIE,)
-    grounds = [RemoteTenants(hosts(f"off{suite}", suite), tmp_path, OFF) for suite in suites]
+    grounds = [RemoteTenants(used(hosts(f"off{suite}", suite), tmp_path), tmp_path, OFF) for suite in suites]
     judge(side_by_side(partial(explored, ground, tmp_path, 1) for ground in grounds))
 
 
 def test_a_host_is_whole_after_it_fell_silent_at_any_step(hosts: Boot, tmp_path: Path) -> None:
     turn("silent")
-    judge(explored(RemoteTenants(hosts("silent"), tmp_path, CUT), tmp_path, size=2))
+    judge(explored(RemoteTenants(used(hosts("silent"), tmp_path), tmp_path, CUT), tmp_path, size=2))
 
 
 def test_a_fresh_host_is_whole_after_it_fell_silent_or_lost_its_power_at_any_step(room: Room, tmp_path: Path) -> None:
