@@ -30,7 +30,12 @@ def test_a_check_of_a_component_is_asked_only_of_tenants_that_have_it() -> None:
     for component in COMPONENTS:
         asked = {check.component for check in checks_for((component,))}
         assert asked <= {None, component}
-    assert set(checks_for(COMPONENTS, baseline=True)) == set(ALL)
+    assert set(checks_for(COMPONENTS, baseline=True, beyond_loopback=True)) == set(ALL)
+
+
+def test_tls_is_asked_only_of_servers_that_listen_beyond_loopback() -> None:
+    more = set(checks_for(COMPONENTS, beyond_loopback=True)) - set(checks_for(COMPONENTS))
+    assert {check.id for check in more} == {"tls-only", "tls-certificate"}
 
 
 def test_drift_is_asked_only_where_there_is_something_to_compare_with() -> None:
