@@ -12,10 +12,12 @@ import pytest
 
 from pgberth import commands
 from pgberth.container.facts import Berth, TenantLook
-from pgberth.container.port import port_free, taken
+from pgberth.container.port import in_the_way, port_free, taken
 from pgberth.container.state import TenantState
 from pgberth.model import layout
-from tests.fake_host import Answer, FakeHost, Sent, sent
+from pgberth.model.listen import Listen
+from pgberth.model.tenant import Tenant
+from tests.fake_host import Answer, FakeHost, Sent, on, sent
 from tests.fake_podman import FakePrograms
 from tests.sample import ABSENT, ACME, container, state
 
@@ -73,7 +75,8 @@ def test_a_taken_port_is_told_with_the_next_that_nobody_has() -> None:
     problem = taken(ACME, lines, asked={5503})
     assert problem is not None
     assert problem.fact == "acme: port 127.0.0.1:5501 is taken by pid 7 (nginx)"
-    assert "such as 5505, which nobody has; nothing of it was made" in problem.hint
+    assert problem.hint.startswith("nothing was done; ")
+    assert "such as 5505, which nobody has: runbooks/port-already-taken.md" in problem.hint
     assert taken(ACME, lines[1:], asked=()) is None
 
 
@@ -83,6 +86,33 @@ def looked(found: TenantState | None, answer: Answer) -> tuple[list[Any], FakeHo
 
 
 TAKEN = Answer("by pid 7 (nginx)\ntaken 5501")
+OPEN = replace(ACME, listen=Listen("192.0.2.7"))
+
+
+def test_an_address_of_this_machine_is_known_from_one_that_is_not(machine: FakePrograms) -> None:
+    def said(address: str) -> str:
+        return machine.run(SCRIPT, "1", TENANTS, address).stdout
+
+    assert said("192.0.2.7").splitlines()[0] == "nowhere"
+    assert "nowhere" not in said("127.0.0.1")
+    assert "nowhere" not in said("")
+
+
+@pytest.mark.parametrize(
+    ("tenant", "own", "told", "says"),
+    [
+        (ACME, 0, "by pid 7 (nginx)", "acme: port 127.0.0.1:5501 is taken by pid 7 (nginx)"),
+        (ACME, 5501, "by pid 7 (conmon)", ""),  # its own
+        (OPEN, 5501, "nowhere\nby pid 7 (conmon)", "acme: it is to listen on 192.0.2.7, which is no address of @local"),
+        (OPEN, 5501, "by pid 7 (conmon)", ""),
+    ],
+)
+def test_what_is_in_a_server_s_way_is_told_before_anything_is_done(
+    tenant: Tenant, own: int, told: str, says: str
+) -> None:
+    with on(FakeHost(otherwise=Answer(told))):
+        problem = in_the_way(tenant, (), own=own)
+    assert (problem.fact if problem is not None else "") == says
 
 
 @pytest.mark.parametrize("found", [state(ACME, **ABSENT), state(ACME, container=container(ACME, status="exited"))])

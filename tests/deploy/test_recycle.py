@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -282,6 +283,18 @@ def test_a_former_container_without_its_volume_is_not_gone_back_to(fleet: Fleet)
     told.unlink(missing_ok=True)
     spec.write_text(kept)
     usually.provision("--limit", fleet.one.name).went_well()
+    clean(fleet, fleet.one)
+
+
+def test_a_port_that_is_taken_is_told_before_the_server_is_stopped(fleet: Fleet) -> None:
+    before = fleet.one.container()["Id"]
+    wanted = fleet.inventory()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        wanted.path.write_text(wanted.path.read_text().replace(f"port={fleet.one.port}", f"port={port}"))
+        run = wanted.verb("recycle", "--limit", "canary").failed()
+    assert run.line(f"{fleet.one.name}: port 127.0.0.1:{port} is taken by pid "), run.said
+    assert fleet.one.container()["Id"] == before
     clean(fleet, fleet.one)
 
 

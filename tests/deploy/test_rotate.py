@@ -96,7 +96,7 @@ def live(tenant: Tenant, count: int) -> Iterator[Clients]:
             thread.join(30)
 
 
-ROTATIONS = 10 if os.environ.get("PGBERTH_SLOW") else 4
+ROTATIONS = 10
 
 
 def test_rotations_under_four_live_clients_refuse_nobody(tenant: Tenant, inventory: Inventory) -> None:

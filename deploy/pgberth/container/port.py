@@ -29,15 +29,23 @@ def port_free(berth: Berth, asked: Collection[int]) -> Commands:
     state = berth.look()
     if state is None or state.ready is None or (state.container is not None and state.container.running):
         return
-    places = f"{layout.HOME}/tenants"
-    text = commands.script("container/port.sh")
-    listen = berth.tenant.listen
-    told = str(berth.tenant.port), places, listen.address if listen is not None else ""
-    done, output = host.run_shell_command(commands.shell(text, *told, timeout=20))
-    if done and (
-        problem := _nowhere(berth.tenant, output.stdout_lines) or taken(berth.tenant, output.stdout_lines, asked)
-    ):
+    if problem := in_the_way(berth.tenant, asked):
         yield commands.refuse(problem)
+
+
+def in_the_way(tenant: Tenant, asked: Collection[int], *, own: int = 0) -> Problem | None:
+    """
+    Why the tenant's server cannot listen where it is to; None where it can.
+
+    + own: the port where it listens already
+    """
+    listen, text = tenant.listen, commands.script("container/port.sh")
+    told = str(tenant.port), f"{layout.HOME}/tenants", listen.address if listen is not None else ""
+    done, output = host.run_shell_command(commands.shell(text, *told, timeout=20))
+    if not done:
+        return None
+    lines = output.stdout_lines
+    return _nowhere(tenant, lines) or (taken(tenant, lines, asked) if tenant.port != own else None)
 
 
 def _nowhere(tenant: Tenant, lines: Iterable[str]) -> Problem | None:
@@ -45,7 +53,7 @@ def _nowhere(tenant: Tenant, lines: Iterable[str]) -> Problem | None:
     if tenant.listen is None or "nowhere" not in lines:
         return None
     fact = f"{tenant.name}: it is to listen on {tenant.listen.address}, which is no address of {tenant.machine.name}"
-    return Problem(fact, "give one that `ip -4 address` shows there; nothing of the tenant was made")
+    return Problem(fact, "nothing was done; give one that `ip -4 address` shows there")
 
 
 def taken(tenant: Tenant, lines: Iterable[str], asked: Collection[int]) -> Problem | None:
@@ -58,4 +66,4 @@ def taken(tenant: Tenant, lines: Iterable[str], asked: Collection[int]) -> Probl
     free = next_free(tenant.port, others | set(asked))
     fact = f"{tenant.name}: port 127.0.0.1:{tenant.port} is taken by {owner}"
     hint = f"stop it, or give the tenant another port in the inventory, such as {free}, which nobody has"
-    return Problem(fact, f"{hint}; nothing of it was made: runbooks/port-already-taken.md")
+    return Problem(fact, f"nothing was done; {hint}: runbooks/port-already-taken.md")

@@ -15,12 +15,14 @@ from pgberth.container import operations as container_room
 from pgberth.container.facts import Berth
 from pgberth.container.lock import ours
 from pgberth.container.plugin import remade
+from pgberth.container.port import in_the_way
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
 from pgberth.database.configuration import restart_files
 from pgberth.database.probe import Server
 from pgberth.model import layout
 from pgberth.model.image import version_of
+from pgberth.model.listen import listening
 from pgberth.model.load import Fleet
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Tenant
@@ -145,11 +147,18 @@ def refused(berth: Berth, seen: TenantState | None, files: dict[str, str]) -> Co
             "nothing was done; an extension does not go back: give the tenant an image with that version or a newer one"
         )
         return Problem(f"{fact}the database has {server.vector}", hint)
+    moves = (seen.spec["port"], listening(seen.spec).get("address")) != _place(tenant)
+    if moves and (problem := in_the_way(tenant, (), own=seen.spec["port"])):
+        return problem
     there, _ = host.run_shell_command(commands.shell('podman image exists "$1"', spec.image.id, timeout=30))
     if not there:
         fact = f"{tenant.name}: image {spec.image.id} is not in podman's store any more"
         return Problem(fact, "nothing was done; run the deploy without --limit; it builds the image anew")
     return spec
+
+
+def _place(tenant: Tenant) -> tuple[int, str | None]:
+    return tenant.port, tenant.listen.address if tenant.listen is not None else None
 
 
 def _not_well(berth: Berth, seen: TenantState) -> Problem | None:
