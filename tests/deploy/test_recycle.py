@@ -293,7 +293,7 @@ def test_a_port_that_is_taken_is_told_before_the_server_is_stopped(fleet: Fleet)
         port = taken.getsockname()[1]
         wanted.path.write_text(wanted.path.read_text().replace(f"port={fleet.one.port}", f"port={port}"))
         run = wanted.verb("recycle", "--limit", "canary").failed()
-    assert run.line(f"{fleet.one.name}: port 127.0.0.1:{port} is taken by pid "), run.said
+    assert run.line(f"{fleet.one.name}: port 127.0.0.1:{port} is taken by "), run.said
     assert fleet.one.container()["Id"] == before
     clean(fleet, fleet.one)
 
