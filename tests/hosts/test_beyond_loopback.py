@@ -99,12 +99,16 @@ def test_recycled_it_lets_clients_in_that_check_its_certificate(opened: Open) ->
 
 def test_nobody_comes_in_without_tls_from_anywhere(opened: Open) -> None:
     assert "no encryption" in refused(plain(opened, opened.berth.host.address))
-    from_inside = opened.berth.host.run(
-        "PGSSLMODE=disable PGPASSFILE=$HOME/.local/share/pgberth/tenants/open/passfile "
-        "podman exec -i open psql -h 127.0.0.1 -U memory_app_a -d memory -w -c 'SELECT 1' 2>&1; true",
-        ACCOUNT,
-    ).said
-    assert "SELECT" not in from_inside
+    assert "no encryption" in inside(opened, "disable")
+    assert inside(opened, "require") == "1\n"
+
+
+def inside(opened: Open, sslmode: str) -> str:
+    """What psql in the container's own network is told."""
+    password = opened.read("secrets/app-v1").strip()
+    told = f"-e PGSSLMODE={sslmode} -e PGPASSWORD={password}"
+    command = f"podman exec {told} open psql -XAtq -h 127.0.0.1 -U memory_app_a -d memory -w -c 'SELECT 1'"
+    return opened.berth.host.run(command, ACCOUNT, check=False).said
 
 
 def test_a_client_that_trusts_another_authority_hangs_up(opened: Open) -> None:
@@ -130,10 +134,14 @@ def test_a_certificate_that_runs_out_is_renewed_under_a_session_that_stays(opene
         red = opened.fleet.verify().failed()
         assert red.line("open: tls-certificate: the certificate it shows runs out on "), red.said
         before = opened.shown()
-        opened.fleet.provision().went_well()
+        said = opened.fleet.provision("-vvv", "--diff").went_well().said
         assert opened.shown() != before
         assert session.execute("SELECT 1").fetchone() == (1,)
     assert answered(opened.url()) == "true"
+    for file in ("tls/ca.pem", "etc/server.pem"):
+        _, begin, key = opened.read(file).partition("-----BEGIN PRIVATE KEY-----\n")
+        assert begin
+        assert key.splitlines()[0] not in said
     opened.fleet.verify().went_well()
 
 
