@@ -128,6 +128,7 @@ def server(tenant: Tenant = ACME, **changes: Any) -> dict[str, Any]:
         "settings": settings(tenant),
         "config_errors": [],
         "hba_sha256": files(tenant)["etc/pg_hba.conf"],
+        "hba_stale": False,
         **changes,
     }
 

@@ -132,7 +132,7 @@ def test_what_is_published_gives_back_the_password_and_where_the_server_is(passw
     for line in files["connection.env"].splitlines():
         found = conninfo_to_dict(line.partition("=")[2])
         assert (found["password"], found["host"], found["sslmode"]) == (password, host, "verify-full")
-        assert found["sslrootcert"] == f"{HOME}/{layout.ca_file('acme')}"
+        assert found["sslrootcert"] == f"{HOME}/{layout.root_file('acme', own=True)}"
     assert files["passfile"] == passfile_line(5501, Secret(password), "memory_app_a", host)
     assert _field(files["passfile"]) == password
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The server's entrypoint: one server per volume, and that volume its own tenant's. Two servers on one volume would lose
 # committed data without a word. Arguments: bindir, data directory, configuration directory, tenant, and
-# the name of its pg_hba.conf where that is another.
+# what else the server is told on its command line.
 set -eu
 volume=/var/lib/postgresql marker=/var/lib/postgresql/pgberth.initialised
 [ -s "$marker" ] || { echo "pgberth: this volume was never initialised; not starting" >&2; exit 76; }
@@ -16,5 +16,7 @@ if ! flock -n 9; then
   exit 75
 fi
 hostname > "$volume/pgberth.holder"
-exec "$1/postgres" -D "$2" -c config_file="$3/postgresql.conf" -c hba_file="$3/${5:-pg_hba.conf}" \
-  -c ident_file="$3/pg_ident.conf"
+bindir=$1 data=$2 etc=$3
+shift 4
+exec "$bindir/postgres" -D "$data" -c config_file="$etc/postgresql.conf" -c hba_file="$etc/pg_hba.conf" \
+  -c ident_file="$etc/pg_ident.conf" "$@"

@@ -98,13 +98,22 @@ def test_an_address_of_this_machine_is_known_from_one_that_is_not(machine: FakeP
     assert "nowhere" not in said("")
 
 
+@pytest.mark.parametrize(("address", "named"), [("127.0.0.1", True), ("127.0.0.2", False), ("", False)])
+def test_on_a_port_of_its_own_only_the_other_address_counts(
+    machine: FakePrograms, listener: socket.socket, address: str, named: bool
+) -> None:
+    said = machine.run(SCRIPT, str(listener.getsockname()[1]), TENANTS, address, "there").stdout
+    assert ("by " in said) is named
+
+
 @pytest.mark.parametrize(
     ("tenant", "own", "told", "says"),
     [
         (ACME, 0, "by pid 7 (nginx)", "acme: port 127.0.0.1:5501 is taken by pid 7 (nginx)"),
-        (ACME, 5501, "by pid 7 (conmon)", ""),  # its own
+        (ACME, 5501, "taken 5501", ""),
         (OPEN, 5501, "nowhere\nby pid 7 (conmon)", "acme: it is to listen on 192.0.2.7, which is no address of @local"),
-        (OPEN, 5501, "by pid 7 (conmon)", ""),
+        (OPEN, 5501, "by pid 7 (stunnel4)", "acme: port 192.0.2.7:5501 is taken by pid 7 (stunnel4)"),
+        (OPEN, 5501, "taken 5501", ""),
     ],
 )
 def test_what_is_in_a_server_s_way_is_told_before_anything_is_done(

@@ -12,6 +12,7 @@ from pgberth.container.spec import ContainerSpec
 from pgberth.container.supervisor import Supervisor, supervisor_of
 from pgberth.container.units import definition, plain, quadlet
 from pgberth.model import layout
+from pgberth.model.listen import Listen
 from tests.sample import IMAGE, spec_of
 
 RENDERED: dict[Supervisor, Callable[[ContainerSpec], str]] = {Supervisor.UNIT: plain, Supervisor.QUADLET: quadlet}
@@ -135,6 +136,15 @@ def test_a_start_needs_its_volume_and_no_network(supervisor: Supervisor) -> None
     assert before.startswith(f'/bin/sh -c \'[ -d "{place}" ] || podman volume exists acme-data-g1 || ')
     assert not [line for line in text.splitlines() if line.startswith(("After=", "Wants=", "Requires="))]
     assert ("DefaultDependencies=false" in text) is (supervisor is Supervisor.QUADLET)
+
+
+@pytest.mark.parametrize("supervisor", RENDERED)
+def test_a_start_waits_for_an_address_beyond_loopback_that_comes_late(supervisor: Supervisor) -> None:
+    spec = under(supervisor)
+    text = RENDERED[supervisor](replace(spec, tenant=replace(spec.tenant, listen=Listen("10.0.0.5"))))
+    waits, _ = values(text, "ExecStartPre")
+    assert '|-- 10.0.0.5" /proc/net/fib_trie && break; sleep 1' in waits
+    assert "fib_trie" not in text_of(supervisor)
 
 
 @pytest.mark.parametrize("supervisor", RENDERED)

@@ -158,7 +158,7 @@ def test_the_settings_of_a_profile_are_the_common_ones_and_its_own() -> None:
 
 def test_what_needs_a_new_container_and_what_a_reload_takes_up_are_kept_apart() -> None:
     assert set(restart_files(ACME)) == {"guard.sh", "postgresql.conf"}
-    assert set(reload_files(ACME)) == {"pg_hba.conf", "pg_ident.conf"}
+    assert set(reload_files(ACME)) == {"pg_hba.conf", "pg_hba_tls.conf", "pg_ident.conf"}
     assert restart_files(ACME) == restart_files(OPEN)
     assert reload_files(ACME) != reload_files(OPEN)
 

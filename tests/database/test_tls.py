@@ -25,7 +25,7 @@ NOW = datetime.now(UTC)
 HERE = Listen("10.0.0.5", "db1.example")
 OPEN = replace(ACME, listen=HERE)
 PLACE = layout.directory("acme")
-CA, CRT, SERVER = "tls/ca.pem", "tls/ca.crt", f"etc/{layout.CERTIFICATE}"
+CA, CRT, SERVER = "tls/ca.pem", "tls/ca.crt", f"etc/{HERE.file}"
 
 
 @cache
@@ -43,7 +43,10 @@ def found(files: Mapping[str, str], **changes: Any) -> TenantState:
 
 
 def do(
-    files: Mapping[str, str], seen: TenantState | None = None, given: Mapping[str, str] | None = None
+    files: Mapping[str, str],
+    seen: TenantState | None = None,
+    given: Mapping[str, str] | None = None,
+    listen: Listen = HERE,
 ) -> tuple[list[Sent], FakeHost]:
     server = files.get(SERVER, "")
     answers = [
@@ -51,7 +54,7 @@ def do(
         ("BEGIN CERT", Answer(server.partition("-----BEGIN PRIVATE")[0])),
     ]
     at = FakeHost(facts={TenantLook: lambda **_: seen or found(files)}, answers=answers)
-    return sent(tls.certificate_current, at, berth=Berth(OPEN, ""), given=given), at
+    return sent(tls.certificate_current, at, berth=Berth(replace(ACME, listen=listen), ""), given=given), at
 
 
 def test_a_certificate_that_does_is_left_alone() -> None:
@@ -126,14 +129,37 @@ def parted(text: str) -> dict[str, str]:
     return {"certificate": certificates, "key": sign + key}
 
 
-def test_one_from_elsewhere_is_taken_as_it_is(tmp_path: Path) -> None:
-    listen = given_in(tmp_path, **parted(there()[SERVER]), ca="our own\n-----BEGIN CERTIFICATE-----\n")
+def test_one_from_elsewhere_is_taken_with_what_clients_trust_and_without_anything_else(tmp_path: Path) -> None:
+    listen = given_in(tmp_path, **parted(there()[SERVER]), ca=f"our own\n{there()[CA]}")
     texts = tls.given([replace(OPEN, listen=listen)])["acme"]
-    (write, reload), _ = do({}, given=texts)
-    assert write.files[f"{PLACE}/{SERVER}"][0] == there()[SERVER]
-    assert write.files[f"{PLACE}/{CRT}"][0].startswith("our own")
-    assert "pg_reload_conf" in reload.stdin
-    assert do({SERVER: there()[SERVER], CRT: texts["ca"]}, given=texts)[0] == []
+    assert texts["ca"] == there()[CRT]  # and not the key that stood beside it
+    commands, _ = do({}, given=texts, listen=listen)
+    assert commands[0].files[f"{PLACE}/etc/{listen.file}"][0] == there()[SERVER]
+    assert commands[0].files[f"{PLACE}/tls/given.crt"][0] == there()[CRT]
+    kept = {f"etc/{listen.file}": there()[SERVER], "tls/given.crt": texts["ca"]}
+    assert do({**there(), **kept}, given=texts, listen=listen)[0] == []
+
+
+def test_a_server_that_is_to_listen_elsewhere_goes_on_with_its_own_certificate_until_it_is_recycled() -> None:
+    moved = Listen("10.0.0.6", "db2.example")
+    commands, _ = do(there(), listen=moved)
+    assert list(commands[0].files) == [f"{PLACE}/etc/{moved.file}"]
+    commands, _ = do(there(days_ago=380), listen=moved)
+    assert list(commands[0].files) == [f"{PLACE}/etc/{moved.file}", f"{PLACE}/{SERVER}"]
+
+
+def test_all_that_clients_are_told_has_a_file_of_its_own() -> None:
+    given = replace(HERE, certificate="/c", key="/k")
+    told = [HERE, replace(HERE, name=""), replace(HERE, address="10.0.0.6"), given, replace(given, ca="/a")]
+    assert len({one.file for one in told}) == len(told)
+    assert given.file == replace(given, certificate="/other", key="/other").file
+
+
+def test_a_key_that_others_may_read_is_closed() -> None:
+    modes = {**state().modes, SERVER: "644", CA: "640", CRT: "600"}
+    (close,), at = do(there(), seen=found(there(), modes=modes))
+    assert close.arguments == [PLACE, SERVER, CA]
+    assert at.said == [f"acme: repairing: {SERVER}, {CA} could be read by others"]
 
 
 WRONG = {
@@ -143,6 +169,11 @@ WRONG = {
     "another certificate's key": ({"key": parted(there(days_ago=1)[SERVER])["key"]}, "key", "is another certificate's"),
     "no key": ({"key": "x"}, "key", "is no private key in PEM"),
     "an authority that is none": ({"ca": "x"}, "ca", "is no certificate in PEM"),
+    "another's authority": (
+        {"ca": certificate.first(certificate.authority("x", NOW))},
+        "certificate",
+        "would not be taken by a client: ",
+    ),
 }
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgberth.checks.tls import _shown
-from pgberth.database import certificate
+from pgberth.database import certificate, tls
 from pgberth.model.listen import Listen
 from tests.deploy.product import Inventory, Run
 from tests.hosts.fixtures import factory
@@ -40,16 +39,20 @@ class Open:
         berth = replace(self.berth, fields=f"{self.berth.fields}, {listen}")
         return inventory(self.place, [berth])
 
-    def url(self) -> str:
+    def url(self, trusted: str = "tls/ca.crt") -> str:
         """As it is published, for a client elsewhere that has been given the authority's certificate."""
         given = self.place / "ca.crt"
-        given.write_text(self.read("tls/ca.crt"))
+        given.write_text(self.read(trusted))
         found = re.search(r"^MEMORY_PLUGIN_DATABASE_URL=(.*)$", self.read("connection.env"), re.MULTILINE)
         assert found is not None
         return re.sub(r"sslrootcert=[^&]*", f"sslrootcert={given}", found[1])
 
     def shown(self) -> str:
-        return _shown((self.berth.host.address, self.berth.port))
+        return tls.shown((self.berth.host.address, self.berth.port))
+
+    @property
+    def file(self) -> str:
+        return f"etc/{Listen(self.berth.host.address).file}"
 
 
 @pytest.fixture(scope="module", params=list(PODMAN), ids=list(PODMAN.values()))
@@ -81,7 +84,7 @@ def plain(opened: Open, host: str) -> str:
 
 def test_a_running_tenant_goes_on_as_it_was_until_it_is_recycled(opened: Open) -> None:
     run = opened.fleet.provision().went_well()
-    assert run.line("open", "pending: recycle (listen None -> "), run.said
+    assert run.line("open", f"pending: recycle (listen None -> {opened.berth.host.address} at "), run.said
     opened.berth.superuser("SELECT 1")
     opened.fleet.verify().went_well()
     assert f"{opened.berth.host.address}:{opened.berth.port} " not in opened.berth.host.run("ss -Hltn").out
@@ -119,7 +122,7 @@ def test_a_client_that_trusts_another_authority_hangs_up(opened: Open) -> None:
 
 
 def test_the_authority_s_key_and_the_server_s_are_their_owner_s_alone(opened: Open) -> None:
-    modes = opened.berth.host.run(f"stat -c '%a %n' {TENANT}/tls/* {TENANT}/etc/server.pem {TENANT}", ACCOUNT).out
+    modes = opened.berth.host.run(f"stat -c '%a %n' {TENANT}/tls/* {TENANT}/{opened.file} {TENANT}", ACCOUNT).out
     assert {line.split()[0] for line in modes.splitlines()} <= {"600", "700"}
     inside = opened.berth.podman("exec", "open", "sh", "-c", "'cat /etc/pgberth/*.pem | grep -c BEGIN.PRIVATE'")
     assert inside.strip() == "1"  # its own; the authority's lies elsewhere
@@ -128,7 +131,7 @@ def test_the_authority_s_key_and_the_server_s_are_their_owner_s_alone(opened: Op
 def test_a_certificate_that_runs_out_is_renewed_under_a_session_that_stays(opened: Open) -> None:
     listen = Listen(opened.berth.host.address)
     almost = certificate.issued(listen, opened.read("tls/ca.pem"), datetime.now(UTC) - timedelta(days=390))
-    opened.berth.host.run(f"cat > {TENANT}/etc/server.pem", ACCOUNT, stdin=almost)
+    opened.berth.host.run(f"cat > {TENANT}/{opened.file}", ACCOUNT, stdin=almost)
     opened.berth.superuser("SELECT pg_reload_conf()")
     with psycopg.connect(opened.url()) as session:
         red = opened.fleet.verify().failed()
@@ -138,11 +141,27 @@ def test_a_certificate_that_runs_out_is_renewed_under_a_session_that_stays(opene
         assert opened.shown() != before
         assert session.execute("SELECT 1").fetchone() == (1,)
     assert answered(opened.url()) == "true"
-    for file in ("tls/ca.pem", "etc/server.pem"):
+    for file in ("tls/ca.pem", opened.file):
         _, begin, key = opened.read(file).partition("-----BEGIN PRIVATE KEY-----\n")
         assert begin
         assert key.splitlines()[0] not in said
     opened.fleet.verify().went_well()
+
+
+def test_what_a_killed_run_wrote_is_taken_up_by_the_next(opened: Open) -> None:
+    listen = Listen(opened.berth.host.address)
+    written = certificate.issued(listen, opened.read("tls/ca.pem"), datetime.now(UTC))
+    opened.berth.host.run(f"cat > {TENANT}/{opened.file}", ACCOUNT, stdin=written)
+    hba = f"{TENANT}/etc/pg_hba_tls.conf"
+    right = opened.berth.host.run(f"cat {hba}; sed -i s/^hostssl/host/ {hba}", ACCOUNT).out
+    opened.berth.superuser("SELECT pg_reload_conf()")
+    opened.berth.host.run(f"cat > {hba}", ACCOUNT, stdin=right)
+    red = opened.fleet.verify().failed()
+    assert red.line("open: hba: pg_hba.conf was written after the server read it"), red.said
+    opened.fleet.provision().went_well()
+    assert opened.shown() == certificate.first(written)
+    assert "no encryption" in refused(plain(opened, opened.berth.host.address))
+    opened.fleet.provision().changed_nothing()
 
 
 def test_a_line_that_lets_plain_sessions_in_turns_its_check_red_and_a_deploy_closes_it(opened: Open) -> None:
@@ -168,8 +187,33 @@ def test_a_certificate_from_elsewhere_is_taken_and_the_wrong_ones_are_refused_to
     wrong = opened.listening(name="other.example.test", **told).provision().failed()
     assert wrong.line(f"open: certificate {files['certificate']} is not for other.example.test"), wrong.said
     assert opened.shown() == before
-    opened.listening(name=name, **told).provision().went_well()
+    wanted = opened.listening(name=name, **told)
+    assert wanted.provision().went_well().line("open", f"-> {name} at "), "it is not said to be pending"
+    assert opened.shown() == before  # clients have been told of it, and of no other
+    wanted.verb("recycle", seconds=300).went_well()
     assert opened.shown() == certificate.first(whole)
+    url = opened.url("tls/given.crt")
+    assert f"@{name}:" in url
+    assert answered(f"{url}&hostaddr={opened.berth.host.address}") == "true"
+    wanted.provision().changed_nothing()
+
+
+def test_a_tenant_goes_back_to_loopback_alone(opened: Open) -> None:
+    usual = inventory(opened.place, [opened.berth])
+    assert usual.provision().went_well().line("open", "-> None)"), "it is not said to be pending"
+    usual.verb("recycle", seconds=300).went_well()
+    bound = opened.berth.host.run("ss -Hltn").out
+    assert f"{opened.berth.host.address}:{opened.berth.port} " not in bound
+    assert f"127.0.0.1:{opened.berth.port} " in bound
+    assert "verify-full" not in opened.read("connection.env")
+    usual.provision().changed_nothing()
+
+
+def test_a_recycle_without_its_certificate_is_refused_before_the_server_is_stopped(opened: Open) -> None:
+    before = opened.berth.container()["Id"]
+    refused = opened.listening(name="new.example.test").verb("recycle", seconds=300).failed()
+    assert refused.line("open: it has no certificate yet for new.example.test"), refused.said
+    assert opened.berth.container()["Id"] == before
 
 
 def test_an_address_that_is_none_of_the_machine_s_is_refused_before_anything_is_made(opened: Open) -> None:

@@ -9,7 +9,6 @@ import psycopg
 from psycopg import errors
 
 from pgberth.checks.subject import Check, Subject, one, rolled_back
-from pgberth.model import layout
 from pgberth.model.roles import SUPERUSER
 from pgberth.model.secret import Secret
 from pgberth.model.url import EXTENSION_SCHEMA, search_path
@@ -112,11 +111,11 @@ def _rights(subject: Subject) -> Iterator[str]:
 
 def _hba(subject: Subject) -> Iterator[str]:
     yield from (f"pg_hba.conf {error}" for error in subject.server.hba_errors)
-    # Which of them is in force, the container's own command says.
-    name = layout.HBA_TLS if subject.listening else layout.HBA
-    wanted = hashlib.sha256(subject.files.get(name, "").encode()).hexdigest()
+    wanted = hashlib.sha256(subject.files[subject.hba].encode()).hexdigest()
     if subject.server.hba_sha256 != wanted:
         yield "pg_hba.conf is not the wanted one"
+    elif subject.server.hba_stale:
+        yield "pg_hba.conf was written after the server read it"
 
 
 CHECKS = (

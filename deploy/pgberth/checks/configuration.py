@@ -15,7 +15,7 @@ _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 def _configuration(subject: Subject) -> Iterator[str]:
     yield from subject.server.config_errors
     for name, text in subject.files.items():
-        if name not in (layout.HBA, layout.HBA_TLS) and not is_current(subject.state, name, text):
+        if name != subject.hba and not is_current(subject.state, name, text):
             yield f"{name} is not the wanted one"
     # Not there while a change waits for a new container: then the running one keeps to what it was made with.
     if OURS in subject.files:

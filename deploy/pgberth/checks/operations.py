@@ -21,8 +21,9 @@ from pgberth.database.operations import made_with
 from pgberth.database.probe import Server
 from pgberth.database.session import reached
 from pgberth.database.settings import OURS, unlike, wanted_settings
+from pgberth.database.tls import trusted_by_clients
 from pgberth.model import layout
-from pgberth.model.listen import listening
+from pgberth.model.listen import described, listening
 from pgberth.model.problems import Problem
 from pgberth.model.secret import Secret
 
@@ -57,9 +58,8 @@ def judged(berth: Berth, receipt: Receipt, files: dict[str, str], *, drift: bool
     with reached(berth.port) as address:
         fresh = baseline.read(berth, server) if drift else None
         why = receipt.no_baseline if fresh is None else ""
-        subject = Subject(
-            berth.tenant, seen, seen.container, server, address, password or Secret(""), files, fresh, why
-        )
+        told = (berth.tenant, seen, seen.container, server, address, password or Secret(""), files, fresh, why)
+        subject = Subject(*told, trusted_by_clients(berth) if listening(seen.spec) else "")
         receipt.results = run(subject)
     receipt.finished = datetime.now(UTC)
     lines = [f"{berth.tenant.name}: {r.id}: {problem}" for r in receipt.failed_checks for problem in r.problems]
@@ -90,8 +90,8 @@ def pending(seen: TenantState, wanted: ContainerSpec) -> str:
         return "; ".join(_held(seen, wanted))
     told = {"image": found.image, **{name: seen.spec.get(name) for name in ("port", "profile", "supervisor")}}
     asked = {"image": wanted.image.id, "port": wanted.tenant.port, "profile": wanted.tenant.profile_name}
-    told["listen"] = listening(seen.spec).get("address")
-    asked["listen"] = wanted.tenant.listen.address if wanted.tenant.listen is not None else None
+    told["listen"] = described(listening(seen.spec))
+    asked["listen"] = described(wanted.tenant.listen.published) if wanted.tenant.listen is not None else None
     if told["supervisor"]:
         asked["supervisor"] = wanted.supervisor
     differ = [f"{name} {told[name]} -> {asked[name]}" for name in asked if told[name] != asked[name]]

@@ -35,6 +35,7 @@ class Subject:
     + files: the configuration the server should have, name -> text
     + baseline: the catalogue as a fresh run makes it; None where it was not asked for
     + no_baseline: why it could not be had
+    + root: of a server that listens beyond loopback, what its clients trust; "" for what their system does
     """
 
     tenant: Tenant
@@ -46,6 +47,7 @@ class Subject:
     files: dict[str, str]
     baseline: tuple[Trait, ...] | None = None
     no_baseline: str = ""
+    root: str = ""
     _open: ExitStack = field(default_factory=ExitStack)
     _sessions: dict[str, Connection] = field(default_factory=dict)
 
@@ -58,6 +60,11 @@ class Subject:
     def listening(self) -> Mapping[str, object]:
         """Where the server that runs listens beyond loopback; nothing where it does not."""
         return listening(self.state.spec)
+
+    @property
+    def hba(self) -> str:
+        """The pg_hba.conf in force, as the container's own command has it."""
+        return layout.HBA_TLS if self.listening else layout.HBA
 
     def app(self, component: str | None = None) -> Connection:
         """The app's session for a component's URL; one each, kept open for the next check."""

@@ -134,7 +134,10 @@ def plugin_running(berth: Berth, record: Record, anew: bool = False) -> Commands
     if isinstance(wanted, Problem):
         yield commands.refuse(wanted)
         return
-    if found is not None and found.healthy and not anew:
+    # With the other kind of session the server lets it in no more, whatever it says of its health.
+    noted = seen.spec["sidecar"] if isinstance(seen.spec.get("sidecar"), dict) else {}
+    shut_out = bool(noted) and bool(noted.get("tls")) != wanted.tls
+    if found is not None and found.healthy and not anew and not shut_out:
         if found.spec_hash != wanted.hash:
             record.notes.append(
                 f"memory plugin: pending: recycle (spec {found.spec_hash} runs, {wanted.hash} is wanted)"
@@ -193,7 +196,8 @@ def _wanted(berth: Berth, found: PluginState | None) -> SidecarSpec | Problem:
 def _made(berth: Berth, wanted: SidecarSpec) -> Commands:
     name = berth.tenant.name
     yield berth.write(f"{layout.sidecar_etc(name)}/{SCRIPT}", wanted.script, "0700")
-    yield from _noted(berth, {"hash": wanted.hash, "image": wanted.image.id, "port": wanted.sidecar.port})
+    tls = {"tls": True} if wanted.tls else {}
+    yield from _noted(berth, {"hash": wanted.hash, "image": wanted.image.id, "port": wanted.sidecar.port, **tls})
     unit = definition(wanted)
     told = [
         *(name, layout.sidecar(name), wanted.secret, layout.sidecar_secrets(name), str(wanted.sidecar.port), str(GATE)),

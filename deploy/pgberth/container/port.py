@@ -14,6 +14,7 @@ from pgberth.model import layout
 from pgberth.model.load import next_free
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Tenant
+from pgberth.model.url import LOOPBACK
 
 
 @operation()
@@ -37,15 +38,17 @@ def in_the_way(tenant: Tenant, asked: Collection[int], *, own: int = 0) -> Probl
     """
     Why the tenant's server cannot listen where it is to; None where it can.
 
-    + own: the port where it listens already
+    + own: the port where it listens already, so that there only the other address is looked at
     """
     listen, text = tenant.listen, commands.script("container/port.sh")
-    told = str(tenant.port), f"{layout.HOME}/tenants", listen.address if listen is not None else ""
+    address, only = listen.address if listen is not None else "", "there" if tenant.port == own else ""
+    told = str(tenant.port), f"{layout.HOME}/tenants", address, only
     done, output = host.run_shell_command(commands.shell(text, *told, timeout=20))
     if not done:
         return None
     lines = output.stdout_lines
-    return _nowhere(tenant, lines) or (taken(tenant, lines, asked) if tenant.port != own else None)
+    place = listen.address if listen is not None and tenant.port == own else LOOPBACK
+    return _nowhere(tenant, lines) or taken(tenant, lines, asked, place)
 
 
 def _nowhere(tenant: Tenant, lines: Iterable[str]) -> Problem | None:
@@ -56,7 +59,7 @@ def _nowhere(tenant: Tenant, lines: Iterable[str]) -> Problem | None:
     return Problem(fact, "nothing was done; give one that `ip -4 address` shows there")
 
 
-def taken(tenant: Tenant, lines: Iterable[str], asked: Collection[int]) -> Problem | None:
+def taken(tenant: Tenant, lines: Iterable[str], asked: Collection[int], place: str = LOOPBACK) -> Problem | None:
     """Who has the tenant's port, by port.sh's answer, and the next that nobody has; None where it is free."""
     told = [line.partition(" ") for line in lines]
     owner = next((words for what, _, words in told if what == "by"), None)
@@ -64,6 +67,6 @@ def taken(tenant: Tenant, lines: Iterable[str], asked: Collection[int]) -> Probl
         return None
     others = {int(port) for what, _, port in told if what == "taken" and port.isdigit()}
     free = next_free(tenant.port, others | set(asked))
-    fact = f"{tenant.name}: port 127.0.0.1:{tenant.port} is taken by {owner}"
+    fact = f"{tenant.name}: port {place}:{tenant.port} is taken by {owner}"
     hint = f"stop it, or give the tenant another port in the inventory, such as {free}, which nobody has"
     return Problem(fact, f"nothing was done; {hint}: runbooks/port-already-taken.md")

@@ -55,9 +55,9 @@ class ContainerSpec:
         """
         Fingerprint of what a ring tries before the next one gets it: image, profile, flags, this bundle's version.
 
-        The same for tenants that differ in name, port, generation and machine only.
+        The same for tenants that differ in name, port, generation, machine, and where they listen beyond loopback only.
         """
-        anybody = replace(self.tenant, name="tenant", port=0)
+        anybody = replace(self.tenant, name="tenant", port=0, listen=None)
         common = replace(
             self, tenant=anybody, generation=0, home="", podman="", limits=False, supervisor=Supervisor.PODMAN
         )
@@ -75,7 +75,15 @@ class ContainerSpec:
     def command(self) -> list[str]:
         """What the guard is told."""
         told = [self.image.bindir, layout.data_directory(self.image.major), layout.ETC_MOUNT, self.tenant.name]
-        return told if self.tenant.listen is None else [*told, layout.HBA_TLS]
+        return [*told, *self._tls()]
+
+    def _tls(self) -> Iterable[str]:
+        # On the command line, and not in postgresql.conf: no edit of a file opens a server to sessions without.
+        if (listen := self.tenant.listen) is None:
+            return []
+        certificate, hba = f"{layout.ETC_MOUNT}/{listen.file}", f"{layout.ETC_MOUNT}/{layout.HBA_TLS}"
+        told = {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": certificate, "hba_file": hba}
+        return [word for name, value in told.items() for word in ("-c", f"{name}={value}")]
 
     def _core_options(self) -> list[str]:
         name, profile = self.tenant.name, self.tenant.profile

@@ -27,7 +27,7 @@ StartLimitBurst=10
 # container then: hence the seconds, and no --rm, on which Quadlet alone insists. 75 and 76 are the guard's refusals:
 # again would change nothing.
 _SERVICE = """[Service]
-ExecStartPre=/bin/sh -c '{there} || {{ echo "volume {volume} is gone" >&2; exit 76; }}'
+{wait}ExecStartPre=/bin/sh -c '{there} || {{ echo "volume {volume} is gone" >&2; exit 76; }}'
 ExecStop=/bin/sh -c '[ -n "$$MAINPID" ] || for second in 1 2 3; do {stopped} || exit 1; sleep 1; done'
 {stop}ExecStopPost=/bin/sh -c '{stopped}'
 {cleanup}Restart=on-failure
@@ -37,6 +37,11 @@ TimeoutStopSec={seconds}
 [Install]
 WantedBy=default.target
 """
+# An address may come later than the boot, or for a while not at all; nobody can listen there before.
+_WAIT = (
+    "ExecStartPre=/bin/sh -c 'for second in $$(seq 60); do "
+    'grep -qwF "|-- {address}" /proc/net/fib_trie && break; sleep 1; done\'\n'
+)
 _STOPPED = '[ "$$(podman container inspect --format {{{{.State.Status}}}} {name} 2>/dev/null)" != running ]'
 
 # The session bus is kept from podman 4: on a kernel that lists version 1 control groups too it would leave the unit for
@@ -106,9 +111,10 @@ def _head(spec: ContainerSpec) -> str:
 
 def _service(spec: ContainerSpec, stop: str = "", cleanup: str = "") -> str:
     """+ stop, cleanup: what removes the container; Quadlet adds its own"""
-    volume = layout.volume(spec.tenant.name, spec.generation)
+    volume, listen = layout.volume(spec.tenant.name, spec.generation), spec.tenant.listen
     return _SERVICE.format(
         volume=volume,
+        wait=_WAIT.format(address=listen.address) if listen is not None else "",
         there=f'[ -d "%h/{layout.VOLUMES}/{volume}/_data" ] || podman volume exists {volume}',
         stopped=_STOPPED.format(name=layout.container(spec.tenant.name)),
         stop=stop,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -26,6 +28,7 @@ def authority(tenant: str, now: datetime) -> str:
     made = _of(name, name, key.public_key(), now, AUTHORITY_DAYS)
     made = made.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     made = made.add_extension(_usage(signs=True), critical=True)
+    made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     return _text(made.sign(key, hashes.SHA256())) + _secret(key)
 
 
@@ -47,6 +50,9 @@ def issued(listen: Listen, signer: str, now: datetime) -> str:
     made = made.add_extension(_usage(signs=False), critical=True)
     made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     made = made.add_extension(x509.SubjectAlternativeName(_names(listen)), critical=False)
+    made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    known = x509.AuthorityKeyIdentifier.from_issuer_public_key(theirs.public_key())
+    made = made.add_extension(known, critical=False)
     return _text(made.sign(theirs, hashes.SHA256())) + _secret(key)
 
 
@@ -90,6 +96,47 @@ def key_fault(text: str, certificate: str) -> str | None:
     public = x509.load_pem_x509_certificate(certificate.encode()).public_key()
     form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     return None if key.public_key().public_bytes(*form) == public.public_bytes(*form) else "is another certificate's"
+
+
+def refused_by_a_client(listen: Listen, trusted: str) -> str | None:
+    """
+    Why a client would not go on with a server that has this certificate from elsewhere; None where it would.
+
+    + trusted: what the client has been given; "" for what its system has, which is not this machine's to judge
+
+    A whole handshake, in memory, since a chain may lack a part, or be for another purpose.
+    """
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        serving.load_cert_chain(listen.certificate, listen.key, password=lambda: "")
+        if not trusted:
+            return None
+        asking = ssl.create_default_context(cadata=trusted)
+        client = asking.wrap_bio(back, there, server_hostname=listen.host)
+        sides = (client, serving.wrap_bio(there, back, server_side=True))
+        for side in sides * 2:
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    except ssl.SSLCertVerificationError as error:
+        return f"would not be taken by a client: {error.verify_message}"
+    except ssl.SSLError as error:
+        return f"cannot be loaded: {error.reason or error}"
+    return None
+
+
+def ending(text: str, now: datetime, days: float) -> Iterator[str]:
+    """Of the certificates in the text those that do not last so long, in words that follow their name."""
+    for found in x509.load_pem_x509_certificates(text.encode()) if text.strip() else ():
+        if found.not_valid_after_utc < now + timedelta(days=days):
+            yield f"runs out on {found.not_valid_after_utc:%Y-%m-%d}"
+
+
+def certificates(text: str) -> str:
+    """All certificates in the text, and nothing else of it. Raises ValueError where there is none."""
+    return "".join(map(_text, x509.load_pem_x509_certificates(text.encode())))
 
 
 def first(text: str) -> str:

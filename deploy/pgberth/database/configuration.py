@@ -19,7 +19,7 @@ def restart_files(tenant: Tenant) -> dict[str, str]:
     """Files that only a new container takes up: they are part of the spec's fingerprint."""
     return {
         "guard.sh": (TEMPLATES / "entrypoint/guard.sh").read_text(),
-        "postgresql.conf": postgresql_conf({**tenant.profile.lines(), **_tls(tenant)}),
+        "postgresql.conf": postgresql_conf(tenant.profile.lines()),
     }
 
 
@@ -27,18 +27,11 @@ def reload_files(tenant: Tenant) -> dict[str, str]:
     """
     Files that the running server takes up on reload.
 
-    A server that listens beyond loopback has a pg_hba.conf of its own beside the other, which the one that runs until
-    the tenant is recycled goes on with: it has no TLS, and would let nobody in.
+    A server that listens beyond loopback has a pg_hba.conf of its own. Both are there for every tenant: the server that
+    runs goes on with the one it was started with until it is recycled.
     """
-    files = {layout.HBA: pg_hba_conf(tenant), "pg_ident.conf": _PG_IDENT}
-    return files if tenant.listen is None else {**files, layout.HBA_TLS: pg_hba_conf(tenant, "hostssl")}
-
-
-def _tls(tenant: Tenant) -> dict[str, str]:
-    if tenant.listen is None:
-        return {}
-    place = f"{layout.ETC_MOUNT}/{layout.CERTIFICATE}"
-    return {"ssl": "on", "ssl_cert_file": place, "ssl_key_file": place}
+    hba = {layout.HBA: pg_hba_conf(tenant), layout.HBA_TLS: pg_hba_conf(tenant, "hostssl")}
+    return {**hba, "pg_ident.conf": _PG_IDENT}
 
 
 def postgresql_conf(settings: Mapping[str, str]) -> str:

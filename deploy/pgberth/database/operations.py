@@ -49,7 +49,7 @@ def configuration_current(berth: Berth, files: Mapping[str, str], restart: Mappi
     kept = made_with(berth.tenant, state, restart)
     wanted = {**files, **kept}
     changed = {name: text for name, text in wanted.items() if not is_current(state, name, text)}
-    behind = [] if changed else _behind(state, kept)
+    behind = [] if changed else [*_behind(state, kept), *_unread(state)]
     edited = [name for name in changed if f"etc/{name}" in state.files]
     _say(berth.tenant, [*(f"{name} is not the wanted one" for name in edited), *behind])
     if changed:
@@ -88,6 +88,12 @@ def _behind(state: TenantState, kept: Mapping[str, str]) -> list[str]:
         return []
     found = unlike(wanted_settings(kept[OURS]), server.settings)
     return [str(setting) for setting in found if not setting.held and setting.source in ("", OURS)]
+
+
+def _unread(state: TenantState) -> list[str]:
+    """Whoever wrote it may have been killed before the server was told to read it."""
+    server = Server.of(state)
+    return ["pg_hba.conf was written after the server read it"] if server is not None and server.hba_stale else []
 
 
 @operation()

@@ -45,6 +45,7 @@ class Server:
     + ledger: rows of migrations.ledger.HEADS_SQL
     + findings: rows of migrations.verify.verify_sql
     + hba_errors: lines of pg_hba.conf the server does not understand
+    + hba_stale: whether that file was written after the server read it
     + settings: those that come from a file or the command line
     + config_errors: lines of its configuration the server does not understand, or cannot take up
     """
@@ -62,6 +63,7 @@ class Server:
     findings: tuple[Mapping[str, Any], ...]
     hba_errors: tuple[str, ...]
     hba_sha256: str
+    hba_stale: bool
     settings: tuple[Setting, ...]
     config_errors: tuple[str, ...]
 
@@ -135,7 +137,8 @@ FINDINGS
     FROM pg_settings WHERE source IN ('configuration file', 'command line', 'environment variable')),
   'config_errors', (SELECT coalesce(jsonb_agg(concat_ws(' ', regexp_replace(sourcefile, '.*/', ''), 'line', sourceline,
       name) || ': ' || error), '[]') FROM pg_file_settings WHERE error IS NOT NULL),
-  'hba_sha256', encode(sha256(pg_read_binary_file(current_setting('hba_file'))), 'hex')
+  'hba_sha256', encode(sha256(pg_read_binary_file(current_setting('hba_file'))), 'hex'),
+  'hba_stale', (pg_stat_file(current_setting('hba_file'))).modification > pg_conf_load_time()
 )::text;
 COMMIT;
 -- The ledger belongs to the owner: whoever reads it runs what the owner has hung on it. So not as the superuser.

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 OURS = "postgresql.conf"
 # What the guard says on the server's command line; the checks of the volume and of pg_hba.conf judge where they lead.
-_OF_THE_GUARD = frozenset({"config_file", "data_directory", "hba_file", "ident_file"})
+_OF_THE_GUARD = frozenset({"config_file", "data_directory", "hba_file", "ident_file"}) | frozenset(
+    {"ssl", "ssl_cert_file", "ssl_key_file"}
+)
 
 _UNITS = {
     "B": 1,

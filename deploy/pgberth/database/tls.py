@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.api import operation
 
 from pgberth import commands
 from pgberth.commands import Commands, File
 from pgberth.container.facts import Berth
 from pgberth.database.operations import RELOAD, digest
+from pgberth.database.session import reached
 from pgberth.model import layout
-from pgberth.model.listen import Listen
+from pgberth.model.listen import Listen, listening
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Tenant
 
 _PAGE = "runbooks/certificate-is-refused.md"
-_CERTIFICATES = 'sed -n "/^-----BEGIN CERT/,/^-----END CERT/p" "$1"'
-_WHOLE = 'cat "$1"'
 _AUTHORITY = "ca.pem"  # with its key: it signs the next certificate
+_CERTIFICATES = 'sed -n "/^-----BEGIN CERT/,/^-----END CERT/p" "$1"'
+_CLOSE = 'cd "$HOME/$1" && shift && chmod 0600 -- "$@"'
+_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)  # SSLRequest, as the protocol has it
+_SECONDS = 6
+
+Texts = Mapping[str, str]
 
 
-def given(tenants: list[Tenant]) -> Mapping[str, Mapping[str, str]]:
+def given(tenants: list[Tenant]) -> Mapping[str, Texts]:
     """
     Tenant -> kind of file ("certificate", "key", "ca") -> its text, for certificates that come from elsewhere.
 
     Raises Refused with everything that cannot be used.
     """
     problems: list[Problem] = []
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, Texts] = {}
     for tenant in tenants:
         if tenant.listen is not None and tenant.listen.given:
-            found[tenant.name], wrong = _read(tenant, tenant.listen)
-            problems += wrong
+            found[tenant.name], faults = _read(tenant.listen)
+            problems += [
+                Problem(f"{tenant.name}: {kind} {getattr(tenant.listen, kind)} {why}", f"nothing was touched; {_PAGE}")
+                for kind, why in faults.items()
+            ]
     if problems:
         raise Refused(problems)
     return found
 
 
-def _read(tenant: Tenant, listen: Listen) -> tuple[dict[str, str], list[Problem]]:
+def _read(listen: Listen) -> tuple[Texts, Mapping[str, str]]:
+    """Kind of file -> its text, and what is wrong with it."""
     # Only where it is asked for: cryptography is a good part of a second run's time.
     from pgberth.database import certificate
 
@@ -49,82 +61,135 @@ def _read(tenant: Tenant, listen: Listen) -> tuple[dict[str, str], list[Problem]
         if path := getattr(listen, kind):
             try:
                 texts[kind] = Path(path).read_text()
+                if kind != "key":
+                    texts[kind] = certificate.certificates(texts[kind])  # a key beside them would go to every client
             except (OSError, UnicodeDecodeError) as error:
                 faults[kind] = f"cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}"
-    if "certificate" in texts:
-        told = certificate.fault(texts["certificate"], listen, certificate.utc(), days=0)
-        if told is not None:
-            faults["certificate"] = told
-        elif "key" in texts and (wrong := certificate.key_fault(texts["key"], texts["certificate"])):
+            except ValueError:
+                faults[kind] = "is no certificate in PEM"
+    if not faults:
+        fault = certificate.fault(texts["certificate"], listen, certificate.utc(), days=0)
+        wrong = certificate.key_fault(texts["key"], texts["certificate"]) if fault is None else None
+        if fault is not None:
+            faults["certificate"] = fault
+        elif wrong is not None:
             faults["key"] = wrong
-    if "ca" in texts and "BEGIN CERTIFICATE" not in texts["ca"]:
-        faults["ca"] = "is no certificate in PEM"
-    return texts, [
-        Problem(f"{tenant.name}: {kind} {getattr(listen, kind)} {why}", f"nothing was touched; {_PAGE}")
-        for kind, why in faults.items()
-    ]
+        elif refused := certificate.refused_by_a_client(listen, texts.get("ca", "")):
+            faults["certificate"] = refused
+    return texts, faults
 
 
 @operation()
-def certificate_current(berth: Berth, given: Mapping[str, str] | None) -> Commands:
+def certificate_current(berth: Berth, given: Texts | None) -> Commands:
     """
     The tenant's server has a certificate for where it listens; one of our own authority's is renewed in time.
 
     + given: the files of one that comes from elsewhere, as `given` reads them
 
-    A running server takes it up for its next session, and no session ends for it.
+    A running server takes it up for its next session, and no session ends for it. One that is to listen elsewhere, or
+    to show another kind of certificate, goes on with the one that it was started with until it is recycled.
     """
-    state, listen = berth.look(), berth.tenant.listen
-    if state is None or state.ready is None or listen is None:
+    seen, listen = berth.look(), berth.tenant.listen
+    if seen is None or seen.ready is None or listen is None:
         return
-    wanted = _given(berth, given) if given else _own(berth, listen)
+    runs = listening(seen.spec) if seen.container is not None and seen.container.running else {}
+    wanted = _given(berth, listen, given) if given else _own(berth, listen)
+    if not isinstance(wanted, Problem) and runs and runs["file"] != listen.file and runs["own"]:
+        former = Listen(str(runs["address"]), str(runs["host"]) if runs["host"] != runs["address"] else "")
+        more = _own(berth, former, file=str(runs["file"]))
+        wanted = more if isinstance(more, Problem) else [*wanted, *more]
     if isinstance(wanted, Problem):
         yield commands.refuse(wanted)
-    elif wanted:
-        yield berth.write_files(*wanted)
-        if state.container is not None and state.container.running and state.spec.get("listen"):
-            yield berth.superuser(RELOAD)
+        return
+    loose = [path for path, mode in seen.modes.items() if mode != "600" and _is_ours(path)]
+    if loose:
+        host.log(f"{berth.tenant.name}: repairing: {', '.join(loose)} could be read by others")
+        yield berth.change(_CLOSE, layout.directory(berth.tenant.name), *loose)
+    if wanted:
+        yield berth.write_files(*dict.fromkeys(wanted))
+    if runs and (wanted or not _taken_up(berth, str(runs["file"]))):
+        yield berth.superuser(RELOAD)
 
 
-def _given(berth: Berth, texts: Mapping[str, str]) -> list[File]:
+def _is_ours(path: str) -> bool:
+    return path.startswith("tls/") or (path.startswith("etc/server-") and path.endswith(".pem"))
+
+
+def _taken_up(berth: Berth, file: str) -> bool:
+    """Whether the server shows what lies in its file: whoever wrote it may have been killed before he said so."""
+    if not state.is_executing:
+        return True
+    from pgberth.database import certificate
+
+    with suppress(OSError, ValueError), reached(berth.port) as address:
+        text = _said(_CERTIFICATES, f"{layout.etc(berth.tenant.name)}/{file}")
+        return certificate.first(shown(address)) == certificate.first(text)
+    return True  # it does not answer; the checks tell why
+
+
+def _given(berth: Berth, listen: Listen, texts: Texts) -> list[File]:
     """What is not there yet."""
-    name, seen = berth.tenant.name, berth.look()
     chain = "".join(f"{texts[kind].strip()}\n" for kind in ("certificate", "key"))
-    wanted = {f"etc/{layout.CERTIFICATE}": chain, **({"tls/ca.crt": texts["ca"]} if "ca" in texts else {})}
-    there = seen.files if seen is not None else {}
-    return [
-        File(f"{layout.directory(name)}/{path}", text)
-        for path, text in wanted.items()
-        if there.get(path) != digest(text)
-    ]
+    wanted = {f"etc/{listen.file}": chain, **({"tls/given.crt": texts["ca"]} if "ca" in texts else {})}
+    return [file for path, text in wanted.items() for file in _missing(berth, path, text)]
 
 
-def _own(berth: Berth, listen: Listen) -> list[File] | Problem:
+def _own(berth: Berth, listen: Listen, file: str = "") -> list[File] | Problem:
     """What is missing or about to run out, signed by the tenant's own authority."""
     from pgberth.database import certificate
 
     name, seen, now = berth.tenant.name, berth.look(), certificate.utc()
     files = seen.files if seen is not None else {}
-    place, server = layout.directory(name), f"etc/{layout.CERTIFICATE}"
-    ours, made = f"{layout.tls(name)}/{_AUTHORITY}", []
+    server, ours, made = f"etc/{file or listen.file}", f"{layout.tls(name)}/{_AUTHORITY}", []
     if f"tls/{_AUTHORITY}" in files:
-        signer = _said(_WHOLE, ours)
+        signer = _said('cat "$1"', ours)
     else:
         signer = certificate.authority(name, now)
         made.append(File(ours, signer))
     try:
         trusted = certificate.first(signer)
-        if files.get("tls/ca.crt") != digest(trusted):
-            made.append(File(layout.ca_file(name), trusted))
-        text = _said(_CERTIFICATES, f"{place}/{server}") if server in files else ""
+        made += _missing(berth, "tls/ca.crt", trusted)
+        text = _said(_CERTIFICATES, f"{layout.directory(name)}/{server}") if server in files else ""
         why = certificate.fault(text, listen, now, days=certificate.RENEWED_DAYS, authority=trusted)
         if why is not None:
             if text:
                 host.log(f"{name}: its certificate {why}: a new one is made")
-            made.append(File(f"{place}/{server}", certificate.issued(listen, signer, now)))
+            made.append(File(f"{layout.directory(name)}/{server}", certificate.issued(listen, signer, now)))
     except ValueError as error:
         return Problem(f"{name}: ~/{ours} is not understood: {error}", f"clients trust what it signed: {_PAGE}")
     return made
+
+
+def _missing(berth: Berth, path: str, text: str) -> list[File]:
+    seen = berth.look()
+    there = seen.files.get(path) if seen is not None else None
+    return [] if there == digest(text) else [File(f"{layout.directory(berth.tenant.name)}/{path}", text)]
+
+
+def trusted_by_clients(berth: Berth) -> str:
+    """What clients of the server that runs are to trust, in PEM; "" where that is whatever their system does."""
+    seen = berth.look()
+    name, told = berth.tenant.name, listening(seen.spec) if seen is not None else {}
+    return _said('cat "$1"', layout.root_file(name, own=bool(told.get("own")))) if told.get("ca") else ""
+
+
+def shown(address: tuple[str, int], context: ssl.SSLContext | None = None, name: str = "") -> str:
+    """
+    The certificate, in PEM, that the server shows to its next client.
+
+    + context, name: of a client that judges it; otherwise it is looked at, and not trusted
+
+    Raises OSError where it has none to show, ssl.SSLCertVerificationError where that client would hang up.
+    """
+    if context is None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(address, _SECONDS) as line:
+        line.sendall(_REQUEST)
+        if line.recv(1) != b"S":
+            raise OSError("it does not speak TLS")
+        with context.wrap_socket(line, server_hostname=name or None) as session:
+            return ssl.DER_cert_to_PEM_cert(session.getpeercert(binary_form=True) or b"")
 
 
 def _said(script: str, *arguments: str) -> str:

@@ -23,7 +23,6 @@ GENERATION_LABEL = "pgberth.generation"
 VOLUME_MOUNT = "/var/lib/postgresql"
 ETC_MOUNT = "/etc/pgberth"
 MARKER = "pgberth.initialised"
-CERTIFICATE = "server.pem"  # with its key: one file cannot be half of two
 HBA, HBA_TLS = "pg_hba.conf", "pg_hba_tls.conf"  # the second for a server that listens beyond loopback
 
 
@@ -54,12 +53,13 @@ def passfile(tenant: str) -> str:
 
 
 def tls(tenant: str) -> str:
-    """The tenant's own certificate authority; what clients trust is `ca.crt` in it."""
+    """The tenant's own certificate authority, and what clients trust."""
     return f"{directory(tenant)}/tls"
 
 
-def ca_file(tenant: str) -> str:
-    return f"{tls(tenant)}/ca.crt"
+def root_file(tenant: str, *, own: bool) -> str:
+    """What clients trust: the own authority, or what the operator gave with a certificate from elsewhere."""
+    return f"{tls(tenant)}/{'ca' if own else 'given'}.crt"
 
 
 def connection_file(tenant: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,9 +42,24 @@ class Listen:
         return bool(self.certificate)
 
     @property
+    def file(self) -> str:
+        """
+        The name of the certificate's file, its key in it: one file cannot be half of two.
+
+        Another for all that clients are told: a server goes on with the one it was started with until it is recycled.
+        """
+        told = json.dumps([self.address, self.name, self.given, bool(self.ca)])
+        return f"server-{hashlib.sha256(told.encode()).hexdigest()[:8]}.pem"
+
+    @property
     def published(self) -> dict[str, object]:
-        """What the spec file says of a server that listens there."""
-        return {"address": self.address, "host": self.host, "ca": bool(self.ca) or not self.given}
+        """
+        What the spec file says of a server that listens there.
+
+        + own: whether the authority is the tenant's; ca: whether there is a file of whom clients trust
+        """
+        trusted = bool(self.ca) or not self.given
+        return {"address": self.address, "host": self.host, "own": not self.given, "ca": trusted, "file": self.file}
 
 
 def listen_fault(listen: object) -> str | None:
@@ -85,5 +102,10 @@ def _is_address(text: str) -> bool:
 def listening(spec: Mapping[str, object]) -> Mapping[str, object]:
     """Where the server that runs listens beyond loopback, by its spec file; nothing where it does not."""
     found = spec.get("listen")
-    whole = isinstance(found, dict) and isinstance(found.get("host"), str) and isinstance(found.get("address"), str)
+    whole = isinstance(found, dict) and all(isinstance(found.get(key), str) for key in ("address", "host", "file"))
     return found if isinstance(found, dict) and whole else {}
+
+
+def described(found: Mapping[str, object]) -> str | None:
+    """The same in words; None where it does not listen."""
+    return f"{found['host']} at {found['address']}, {'own' if found['own'] else 'given'} certificate" if found else None

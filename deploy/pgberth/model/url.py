@@ -80,7 +80,8 @@ def trusted(spec: Mapping[str, object], home: str, tenant: str) -> Place:
     """
     if not (found := listening(spec)):
         return {}
-    return {"host": str(found["host"]), "root": f"{home}/{layout.ca_file(tenant)}" if found.get("ca") else "system"}
+    root = f"{home}/{layout.root_file(tenant, own=bool(found.get('own')))}" if found.get("ca") else "system"
+    return {"host": str(found["host"]), "root": root}
 
 
 def passfile_line(port: int, password: Secret, user: str = APP_LOGINS[0], host: str = LOOPBACK) -> str:

@@ -147,6 +147,9 @@ def refused(berth: Berth, seen: TenantState | None, files: dict[str, str]) -> Co
             "nothing was done; an extension does not go back: give the tenant an image with that version or a newer one"
         )
         return Problem(f"{fact}the database has {server.vector}", hint)
+    if tenant.listen is not None and f"etc/{tenant.listen.file}" not in seen.files:
+        fact = f"{tenant.name}: it has no certificate yet for {tenant.listen.host}"
+        return Problem(fact, f"nothing was done; run deploy/provision.py --limit {tenant.name} first")
     moves = (seen.spec["port"], listening(seen.spec).get("address")) != _place(tenant)
     if moves and (problem := in_the_way(tenant, (), own=seen.spec["port"])):
         return problem

@@ -36,7 +36,7 @@ from pgberth.model.killpoint import killpoint
 from pgberth.model.problems import Problem
 
 # Checks that a new container may turn green.
-_MENDED = frozenset({"container-spec", "container-image", "container-hardened", "container-mounts"})
+_MENDED = frozenset({"container-spec", "container-image", "container-hardened", "container-mounts", "tls-certificate"})
 
 PAGE = "runbooks/recycle-went-back.md"
 
