@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -155,6 +156,7 @@ def test_what_a_killed_run_wrote_is_taken_up_by_the_next(opened: Open) -> None:
     hba = f"{TENANT}/etc/pg_hba_tls.conf"
     right = opened.berth.host.run(f"cat {hba}; sed -i s/^hostssl/host/ {hba}", ACCOUNT).out
     opened.berth.superuser("SELECT pg_reload_conf()")
+    time.sleep(1.1)  # the server tells a file's time in whole seconds
     opened.berth.host.run(f"cat > {hba}", ACCOUNT, stdin=right)
     red = opened.fleet.verify().failed()
     assert red.line("open: hba: pg_hba.conf was written after the server read it"), red.said
