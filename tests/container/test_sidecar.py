@@ -17,6 +17,7 @@ from pgberth.container.sidecar import PluginImage, SidecarSpec, definition
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import Supervisor
 from pgberth.model import layout
+from pgberth.model.listen import Listen
 from pgberth.model.secret import Secret
 from pgberth.model.sidecar import Sidecar
 from tests.fake_host import Answer, FakeHost, Sent, password_in, sent, stored
@@ -140,6 +141,16 @@ def test_a_healthy_plugin_of_another_spec_is_pending_until_it_is_asked_to_be_mad
     assert commands == []
     assert record.notes == [f"memory plugin: pending: recycle (spec former runs, {spec().hash} is wanted)"]
     assert len(do(other, anew=True)[0]) == 3
+
+
+def test_a_plugin_whose_sessions_the_server_no_longer_takes_is_made_anew_however_healthy_it_says_it_is() -> None:
+    listens = {**spec_file(), "listen": Listen("10.0.0.5").published}
+    plain, told = {"hash": "x", "image": "x", "port": 1}, state(spec={**listens, "sidecar": {"hash": "x"}})
+    commands, _ = do(HEALTHY, seen=told)
+    assert any("sslmode=require" in one.stdin for one in commands)
+    assert do(HEALTHY, seen=state(spec={**listens, "sidecar": {**plain, "tls": True}}))[0] == []
+    commands, _ = do(HEALTHY, seen=state(spec={**spec_file(), "sidecar": {**plain, "tls": True}}))
+    assert any("sslmode=disable" in one.stdin for one in commands)
 
 
 @pytest.mark.parametrize(
