@@ -95,10 +95,16 @@ class Account:
             return
         uid, home = self.uid, self.home
         eventually(lambda: _all_dead(uid))
+        # Before the number is free again: its next owner would find them to be his.
+        subprocess.run(
+            ["find", *_TEMPORARY, "-maxdepth", "1", "-uid", str(uid), "-exec", "rm", "-rf", "{}", "+"], check=True
+        )
         subprocess.run(["userdel", "--remove", self.name], check=False, capture_output=True)
-        left = [path for path in Path(tempfile.gettempdir()).iterdir() if path.lstat().st_uid == uid]
-        for place in (home, Path(f"/run/user/{uid}"), *left):
+        for place in (home, Path(f"/run/user/{uid}")):
             shutil.rmtree(place, ignore_errors=True)
+
+
+_TEMPORARY = (tempfile.gettempdir(), "/var/tmp")  # noqa: S108  # where podman has its own
 
 
 def _all_dead(uid: int) -> bool:
