@@ -104,7 +104,7 @@ class Account:
             shutil.rmtree(place, ignore_errors=True)
 
 
-_TEMPORARY = (tempfile.gettempdir(), "/var/tmp")  # noqa: S108  # where podman has its own
+_TEMPORARY = (tempfile.gettempdir(), "/var/tmp")  # where podman has its own
 
 
 def _all_dead(uid: int) -> bool:
