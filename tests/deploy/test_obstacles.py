@@ -53,7 +53,7 @@ def test_a_taken_port_is_named_stops_that_tenant_alone_and_heals(site: Site, ten
     with listening(tenant.port):
         run = inventory.provision().failed()
     assert run.line(f"{tenant.name}: port 127.0.0.1:{tenant.port} is taken by "), run.err
-    assert run.line("HINT: stop it, or give the tenant another port"), run.err
+    assert run.line("HINT: nothing was done; stop it, or give the tenant another port"), run.err
     assert site.containers(tenant) == []
     assert run.line(other.name, "passed"), run.err
     assert run.results["failed_hosts"] == [tenant.name]
