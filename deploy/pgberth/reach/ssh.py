@@ -76,6 +76,11 @@ class Line:
         return transport
 
     @property
+    def dead(self) -> bool:
+        """paramiko ends all that goes over a connection before it says that the connection is no longer active."""
+        return not self.transport.is_active() or getattr(self.transport, "saved_exception", None) is not None
+
+    @property
     def sessions(self) -> int:
         self.channels = [channel for channel in self.channels if not channel.closed]
         return len(self.channels) + self.opening
@@ -117,7 +122,7 @@ class Trunk:
 
     def check(self) -> None:
         """Raises Unreachable where the machine could not be reached, or is lost."""
-        if self.problem is None and any(not line.transport.is_active() for line in self._lines):
+        if self.problem is None and any(line.dead for line in self._lines):
             self.problem = _lost(self.login)
         if self.problem is not None:
             raise Unreachable(self.problem)
