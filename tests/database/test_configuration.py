@@ -133,11 +133,15 @@ HOSTILE = [
 
 @pytest.mark.parametrize("value", [*HOSTILE, "new\nline\tand tab"])
 def test_a_setting_comes_back_from_the_server_as_it_was(postgres18: Server, value: str) -> None:
-    path = postgres18.home / "postgresql-under-test.conf"
+    assert read_back(postgres18, value) == (value, "reached")
+
+
+def read_back(server: Server, value: str) -> tuple[str, str]:
+    """The setting as the server reads it from our file, and the one on the line after it, which is "reached"."""
+    path = server.home / "postgresql-under-test.conf"
     path.write_text(postgresql_conf({"log_line_prefix": value, "cluster_name": "reached"}))
     path.chmod(0o644)
-    assert in_force(postgres18, path, "log_line_prefix") == value
-    assert in_force(postgres18, path, "cluster_name") == "reached"
+    return in_force(server, path, "log_line_prefix"), in_force(server, path, "cluster_name")
 
 
 def in_force(server: Server, path: Path, name: str) -> str:

@@ -49,6 +49,7 @@ def pg_hba_conf(tenant: Tenant, way: str = "host") -> str:
     The whole of pg_hba.conf: it ends in reject, and nothing in it trusts.
 
     + way: "hostssl" where nobody is let in without TLS
+
     The superuser's line stands before any that would let it in.
     """
     environment = Environment(  # noqa: S701  (no markup is rendered)
