@@ -1,4 +1,8 @@
-"""How long it takes to attack a tenant, and to give it new passwords."""
+"""
+How long it takes to attack a tenant, and to give it new passwords.
+
+The last file of its directory: the others log in with the passwords that a tenant was made with.
+"""
 
 from __future__ import annotations
 
