@@ -118,12 +118,12 @@ def test_every_module_says_what_it_is() -> None:
     assert [module for module, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text()))] == []
 
 
-def test_python_starts_programs_in_three_places_only() -> None:
-    # The connector, the everyday commands of a local inventory, and what an operator's own inventory names as the
-    # source of a password; all else goes through pyinfra.
+def test_python_starts_programs_in_four_places_only() -> None:
+    # The connector, the everyday commands of a local inventory and the clean-up, and what an operator's own inventory
+    # names as the source of a password; all else goes through pyinfra.
     starts = r"\b(Popen|subprocess\.(run|call|check_\w+)|os\.(system|popen|exec\w+|spawn\w+))\("
     starters = {module for module, path in MODULES.items() if re.search(starts, path.read_text())}
-    assert starters == {"pgberth.connector", "pgberth.sources", "pgberth.verbs.local"}
+    assert starters == {"pgberth.connector", "pgberth.sources", "pgberth.verbs.clean", "pgberth.verbs.local"}
 
 
 def test_a_verb_of_the_deploy_folder_is_ten_lines_that_call_one_function() -> None:

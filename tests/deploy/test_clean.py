@@ -88,6 +88,13 @@ def test_clean_asks_and_takes_only_yes_for_an_answer(tenant: Tenant, inventory: 
     inventory.provision().changed_nothing()
 
 
+def test_unasked_the_data_of_another_inventorys_tenant_stays(own: Site, tenant: Tenant, inventory: Inventory) -> None:
+    run = own.inventory(own.tenant("another")).local("clean", "--yes").failed()
+    assert run.line(f"{own.account.name}: tenant {tenant.name} has data here"), run.said
+    assert run.line("HINT: nothing was removed"), run.said
+    inventory.provision().changed_nothing()
+
+
 def test_clean_leaves_nothing(own: Site, tenant: Tenant, inventory: Inventory) -> None:
     uid, home = own.account.uid, own.account.home
     inventory.local("clean", "--yes").went_well()

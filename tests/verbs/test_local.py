@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pgberth.connector import Identity
 from pgberth.container.entrypoint import entrypoint
 from pgberth.model import layout
-from pgberth.verbs import local
+from pgberth.verbs import clean, local
 from tests.fake_host import CANARY, password_in
 from tests.fake_podman import FakePrograms
 from tests.sample import ACME, spec_file
@@ -261,18 +261,26 @@ def test_logs_are_the_containers_whole(run: Main, home: Path, monkeypatch: pytes
 
 
 @pytest.fixture
-def removals(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def data() -> list[str]:
+    """The tenants whose volumes the account has."""
+    return ["acme"]
+
+
+@pytest.fixture
+def removals(data: list[str], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What is run instead of being run, while nothing fails."""
     ran: list[list[str]] = []
 
     def pretend(command: list[str], **_: Any) -> SimpleNamespace:
+        if command[-1] == clean._DATA:
+            return SimpleNamespace(returncode=0, stdout="\n".join(data))
         ran.append(command)
-        return SimpleNamespace(returncode=0)
+        return SimpleNamespace(returncode=0, stdout="")
 
     monkeypatch.setattr(subprocess, "run", pretend)
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/podman")
     monkeypatch.setattr(shutil, "rmtree", lambda path, **_: ran.append(["rmtree", path]))
-    monkeypatch.setattr(local, "_made_by_us", lambda _: False)
+    monkeypatch.setattr(clean, "_made_by_us", lambda _: False)
     return ran
 
 
@@ -281,8 +289,39 @@ def test_cleaning_asks_first_and_names_whose_data_goes(
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda _: "yes")
     said = run("clean")
-    assert "deletes the data of acme, globex and every other tenant of svc, for good" in said
+    assert "deletes the data of acme, globex: all that svc has, for good" in said
     assert [command[0] for command in removals] == ["/bin/sh"]
+
+
+def test_cleaning_names_whoever_else_would_lose_data_too(
+    run: Main, home: Path, data: list[str], removals: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data += ["umbrella", "wayne"]
+    monkeypatch.setattr("builtins.input", lambda _: "yes")
+    assert "of acme, globex, and of umbrella, wayne, which the inventory does not name: all" in run("clean")
+    assert len(removals) == 1
+
+
+def test_unasked_nobody_loses_data_whom_the_inventory_does_not_name(
+    inventory: Path, run: Main, home: Path, data: list[str], removals: list[list[str]]
+) -> None:
+    data += ["umbrella", "wayne"]
+    said = refusal(run, "clean", "--yes")
+    for stranger in ("umbrella", "wayne"):
+        assert (
+            f"svc: tenant {stranger} has data here, and {inventory} does not name it\nHINT: nothing was removed" in said
+        )
+    assert "acme" not in said
+    assert removals == []
+
+
+def test_where_podman_does_not_tell_whose_data_there_is_nothing_is_removed(
+    run: Main, home: Path, removals: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1, stdout=""))
+    said = refusal(run, "clean", "--yes")
+    assert "svc: its volumes cannot be listed\nHINT: nothing was removed" in said
+    assert removals == []
 
 
 @pytest.mark.parametrize("answer", ["", "y", "no", "YES"])
@@ -317,7 +356,7 @@ def test_an_account_is_removed_only_where_it_was_made_by_us(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     run("clean", "--yes")
     assert [command[0] for command in removals] == ["/bin/sh"]
-    monkeypatch.setattr(local, "_made_by_us", lambda _: True)
+    monkeypatch.setattr(clean, "_made_by_us", lambda _: True)
     assert "removed: account svc" in run("clean", "--yes")
     assert [command[0] for command in removals[1:]] == ["/bin/sh", "pkill", "loginctl", "userdel", "rmtree"]
 
@@ -325,7 +364,7 @@ def test_an_account_is_removed_only_where_it_was_made_by_us(
 @pytest.mark.parametrize(("gecos", "ours"), [("pgberth tenants", True), ("pgberth tenants,,,", True), ("", False)])
 def test_an_account_made_by_us_says_so(monkeypatch: pytest.MonkeyPatch, gecos: str, ours: bool) -> None:
     monkeypatch.setattr(pwd, "getpwnam", lambda _: SimpleNamespace(pw_gecos=gecos))
-    assert local._made_by_us("svc") is ours
+    assert clean._made_by_us("svc") is ours
 
 
 @pytest.fixture
@@ -339,7 +378,7 @@ def account(tmp_path: Path) -> FakePrograms:
 
 def test_only_what_carries_our_labels_or_our_names_is_removed(account: FakePrograms) -> None:
     account.answer("podman", ("ps *", "c1\nc2", 0), ("volume ls *", "acme-data-g1", 0), ("image ls *", "i1\ni1", 0))
-    assert account.run(local._REMOVE).returncode == 0
+    assert account.run(clean._REMOVE).returncode == 0
     lists = [call for call in account.asked() if "--filter" in call]
     assert [call[call.index("--filter") + 1] for call in lists] == [
         "label=pgberth.tenant",
@@ -357,13 +396,13 @@ def test_only_what_carries_our_labels_or_our_names_is_removed(account: FakeProgr
 
 def test_nothing_there_is_nothing_to_remove(account: FakePrograms) -> None:
     account.answer("podman", ("*", "", 0))
-    assert account.run(local._REMOVE).returncode == 0
+    assert account.run(clean._REMOVE).returncode == 0
     assert not [call for call in account.asked() if "rm" in call]
 
 
 def test_secrets_are_kept_where_a_volume_could_not_be_removed(account: FakePrograms) -> None:
     account.answer("podman", ("volume ls *", "acme-data-g1", 0), ("volume rm *", "", 2), ("*", "", 0))
-    assert account.run(local._REMOVE).returncode != 0
+    assert account.run(clean._REMOVE).returncode != 0
     assert (account.home / layout.directory("acme") / "secrets").exists()
 
 

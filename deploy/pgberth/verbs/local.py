@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pwd
 import runpy
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +20,6 @@ from typing import Any, NoReturn, get_args
 from pgberth.connector import Identity
 from pgberth.container.entrypoint import entrypoint
 from pgberth.ending.slips import slip
-from pgberth.machine.preparation import GECOS
 from pgberth.model import layout
 from pgberth.model.declare import DECLARED, PROBLEMS
 from pgberth.model.load import Fleet, Line, load
@@ -32,6 +29,7 @@ from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import COMPONENTS, Tenant
 from pgberth.model.url import Dialect, passfile_line, search_path, tenant_url, trusted, with_search_path
+from pgberth.verbs.clean import clean
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -214,66 +212,6 @@ def _become(identity: Identity) -> None:
         os.setgid(identity.gid)
         os.setuid(identity.uid)
     os.chdir(identity.home)
-
-
-def clean(fleet: Fleet, options: argparse.Namespace) -> None:
-    """Remove what this inventory made here: containers, volumes, secrets, images, and the account where it is ours."""
-    accounts = {machine.account for machine in fleet.machines.values() if machine.name == LOCAL}
-    if not accounts:
-        raise Refused.because(f"{options.inventory}: none of its machines is this one", "nothing was removed")
-    for account in accounts:
-        try:
-            identity = Identity.of(account)
-        except LookupError as missing:
-            print(f"{missing}: nothing to clean")
-            continue
-        if not options.yes and not _agreed(fleet, identity):
-            sys.exit("nothing was removed")
-        _remove(identity)
-
-
-def _agreed(fleet: Fleet, identity: Identity) -> bool:
-    print(f"This deletes the data of {', '.join(fleet.tenants)} and every other tenant of {identity.name}, for good.")
-    try:
-        return input("Type yes to go on: ").strip() == "yes"
-    except EOFError:
-        return False  # nobody is there to be asked
-
-
-# Secrets go last: without them a volume that could not be removed would be of no use to anybody.
-_REMOVE = """set -eu
-podman ps --all --quiet --filter label=LABEL | xargs -r podman rm --force --time 10 >/dev/null
-podman secret ls --format '{{.Name}}' | sed -n '/^pgberth_/p' | xargs -r podman secret rm >/dev/null
-podman volume ls --quiet --filter label=LABEL | xargs -r podman volume rm --force >/dev/null
-for ours in label=pgberth.recipe reference=localhost/pgberth-archive reference=localhost/pgberth-registry; do
-  podman image ls --quiet --filter "$ours" | sort -u | xargs -r podman image rm --force >/dev/null
-done
-rm -rf -- "$HOME/PLACE"
-""".replace("LABEL", layout.TENANT_LABEL).replace("PLACE", layout.HOME)
-
-
-def _remove(identity: Identity) -> None:
-    if shutil.which("podman"):
-        done = subprocess.run(
-            ["/bin/sh", "-c", _REMOVE],
-            check=False,
-            cwd=identity.home,
-            env=identity.environment(),
-            **identity.popen_arguments(),
-        )
-        if done.returncode:
-            sys.exit(f"{identity.name}: not all could be removed, so its secrets are kept\nHINT: run make clean again")
-    print(f"removed: containers, volumes, images and secrets of {identity.name}")
-    if os.geteuid() == 0 and _made_by_us(identity.name):
-        subprocess.run(["pkill", "-KILL", "-U", str(identity.uid)], check=False)
-        subprocess.run(["loginctl", "disable-linger", identity.name], check=False, capture_output=True)
-        subprocess.run(["userdel", "--remove", identity.name], check=True, capture_output=True)
-        shutil.rmtree(identity.runtime_directory, ignore_errors=True)
-        print(f"removed: account {identity.name}")
-
-
-def _made_by_us(account: str) -> bool:
-    return pwd.getpwnam(account).pw_gecos.split(",")[0] == GECOS
 
 
 COMMANDS = {
