@@ -5,7 +5,7 @@ PYTHON    ?= python3
 BIN       := .venv/bin
 PYINFRA   := $(BIN)/pyinfra $(INVENTORY)
 SOURCES   := $(shell find deploy/pgberth -name '*.py')
-LOCAL     := $(BIN)/python -m pgberth.verbs.local
+LOCAL     := $(BIN)/python -m pgberth.cli
 LIMIT_TO   = $(if $(LIMIT),--limit $(LIMIT))
 
 .PHONY: deploy verify status recycle url psql logs entrypoint inject clean test test-fast test-hosts crash-matrix bench lint

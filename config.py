@@ -1,5 +1,5 @@
 """pyinfra reads this before any inventory: from here on a slip in one, or a Ctrl-C, is told in our words."""
 
-from pgberth.closing import install
+from pgberth.report.closing import install
 
 install()

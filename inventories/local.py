@@ -1,6 +1,6 @@
 """This machine, two tenants in two rings."""
 
-from pgberth.model import ALL, machine, tenant
+from pgberth.inventory import ALL, machine, tenant
 
 _here = machine("@local")
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import ContainerState, TenantState
-from pgberth.database.configuration import reload_files, restart_files
 from pgberth.database.operations import connection_files
 from pgberth.database.settings import wanted_settings
 from pgberth.machine.facts import Ready
@@ -19,6 +18,7 @@ from pgberth.model import layout, scram
 from pgberth.model.image import BuiltImage, Image
 from pgberth.model.roles import APP_LOGINS, SECRETS
 from pgberth.model.tenant import HEAD, Machine, Tenant
+from pgberth.rendering.configuration import reload_files, restart_files
 from tests.fake_host import password_in
 
 HOME = "/home/pgberth"

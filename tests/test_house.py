@@ -15,16 +15,18 @@ MODULES = {
 # Floor by floor, lowest first: a module may know its own floor and those below it.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"model"}),
-    frozenset({"commands", "reach", "sources"}),
+    frozenset({"commands", "rendering", "run", "secrets"}),
+    frozenset({"inventory"}),
+    frozenset({"report"}),
+    frozenset({"connectors"}),
     frozenset({"machine"}),
     frozenset({"container"}),
     frozenset({"database"}),
     frozenset({"migrations"}),
-    frozenset({"checks", "knowledge", "backups"}),
-    frozenset({"ending"}),
-    frozenset({"closing"}),
-    frozenset({"connector", "remote"}),
+    frozenset({"checks", "knowledge"}),
+    frozenset({"rollout"}),
     frozenset({"verbs"}),
+    frozenset({"cli"}),
 )
 
 
@@ -94,8 +96,8 @@ def everything_imported(module: str) -> set[str]:
 
 def test_the_connector_knows_nothing_of_the_rooms() -> None:
     # pyinfra imports it at the start of every run, of other people's deploys too.
-    known = {room(known) for connector in ("connector", "remote") for known in GRAPH[f"pgberth.{connector}"]}
-    assert known <= {"closing", "commands", "model", "reach"}
+    known = {known for module in MODULES if room(module) == "connectors" for known in GRAPH[module]}
+    assert {room(module) for module in known} <= {"commands", "connectors", "model", "report"}
 
 
 def test_no_file_is_too_long_to_read() -> None:
@@ -123,7 +125,7 @@ def test_python_starts_programs_in_four_places_only() -> None:
     # names as the source of a password; all else goes through pyinfra.
     starts = r"\b(Popen|subprocess\.(run|call|check_\w+)|os\.(system|popen|exec\w+|spawn\w+))\("
     starters = {module for module, path in MODULES.items() if re.search(starts, path.read_text())}
-    assert starters == {"pgberth.connector", "pgberth.sources", "pgberth.verbs.clean", "pgberth.verbs.local"}
+    assert starters == {"pgberth.connectors.local", "pgberth.secrets.external", "pgberth.verbs.clean", "pgberth.cli"}
 
 
 def test_a_verb_of_the_deploy_folder_is_ten_lines_that_call_one_function() -> None:

@@ -10,7 +10,6 @@ from pgberth.container.operations import wanted_spec
 from pgberth.container.spec import ContainerSpec, hardening
 from pgberth.container.state import TenantState
 from pgberth.database.access import access_sql
-from pgberth.database.configuration import reload_files, restart_files
 from pgberth.machine.facts import Ready
 from pgberth.migrations.source import load
 from pgberth.model import layout, scram
@@ -19,6 +18,7 @@ from pgberth.model.roles import SECRETS
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import HEAD, Tenant
 from pgberth.model.tenant import Machine as TargetMachine
+from pgberth.rendering.configuration import reload_files, restart_files
 
 # Arguments: name, volume, bindir, init.sh, the SQL, then those of the one-shot `podman run`, --, those of the server's.
 _SCRIPT = """set -eu

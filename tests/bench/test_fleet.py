@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pgberth.model import Image
+from pgberth.inventory import Image
 from tests.bench.conftest import KEEPS_BYTECODE, MANY, start_up
 from tests.bench.figures import START_UP, Figure, middle, s, seconds, take
 from tests.bench.floor import Account, Ended, Floor, floor_for

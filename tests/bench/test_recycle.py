@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from pgberth.database.pulse import Beat, Pulse
+from pgberth.database.write_probe import Beat, Pulse
 from pgberth.model.secret import Secret
 from tests.bench.conftest import Ground
 from tests.bench.figures import Figure, middle, take

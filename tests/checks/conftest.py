@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from pgberth.checks.subject import Subject
+from pgberth.checks.context import Subject
 from pgberth.container.state import TenantState
 from pgberth.database.access import access_sql
-from pgberth.database.configuration import pg_hba_conf
 from pgberth.database.probe import Server as Seen
 from pgberth.migrations import runner
 from pgberth.migrations.operations import tenant_probe
 from pgberth.model import scram
 from pgberth.model.roles import MIGRATOR, SECRETS
 from pgberth.model.tenant import COMPONENTS, HEAD, Tenant
+from pgberth.rendering.configuration import pg_hba_conf
 from tests.fake_host import password_in
 from tests.postgres import Server, running_server
 from tests.sample import ACME, container, look, settings, state

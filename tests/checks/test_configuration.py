@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pgberth.checks import configuration as checks
-from pgberth.checks.subject import Subject
+from pgberth.checks.context import Subject
 from pgberth.checks.suite import run
-from pgberth.database.configuration import reload_files, restart_files
+from pgberth.rendering.configuration import reload_files, restart_files
 from tests.checks.conftest import Live
 from tests.checks.test_container import subject
 from tests.sample import ACME, files, server, settings, state

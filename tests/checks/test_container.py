@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pgberth.checks import container as checks
-from pgberth.checks.subject import Subject
+from pgberth.checks.context import Subject
 from pgberth.database.probe import Server
 from tests.fake_host import password_in
 from tests.sample import ACME, MARKER, PROCESS, container, server, spec_file, state

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from pgberth.checks import suite
-from pgberth.checks.subject import Check, Subject, rolled_back
+from pgberth.checks.context import Check, Subject, rolled_back
 from pgberth.checks.suite import run
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant

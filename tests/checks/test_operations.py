@@ -11,18 +11,17 @@ from typing import Any
 
 import pytest
 
-from pgberth.checks import baseline
 from pgberth.checks import operations as room
-from pgberth.checks.receipt import Receipt
-from pgberth.checks.suite import Result
 from pgberth.container.facts import Berth, TenantLook
 from pgberth.container.state import TenantState
 from pgberth.database.probe import Server
+from pgberth.migrations import baseline
 from pgberth.migrations.drift import Trait
 from pgberth.migrations.session import _key as session_key
 from pgberth.model import layout
 from pgberth.model.roles import FRESH
 from pgberth.model.tenant import Tenant
+from pgberth.report.receipt import Receipt, Result
 from tests.checks.conftest import HBA, LIVE, Live
 from tests.fake_host import CANARY, Answer, FakeHost, Sent, sent, stored
 from tests.fake_podman import FakePrograms

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from pgberth.checks import suite
-from pgberth.checks.subject import Check, Subject
+from pgberth.checks.context import Check, Subject
 from pgberth.checks.suite import ALL, checks_for, run
 from pgberth.model.tenant import COMPONENTS, Tenant
 from tests.checks.test_container import subject

@@ -13,9 +13,9 @@ from pgberth.container import launch
 from pgberth.container.facts import Berth, TenantLook
 from pgberth.container.launch import Launch
 from pgberth.container.supervisor import Definition, Supervisor
-from pgberth.database.configuration import restart_files
 from pgberth.model import layout
 from pgberth.model.problems import Problem
+from pgberth.rendering.configuration import restart_files
 from tests.fake_host import Answer, FakeHost, as_sent, on, understood
 from tests.sample import ACME, container, spec_file, spec_of, state
 

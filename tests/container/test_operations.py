@@ -15,9 +15,9 @@ from pgberth.container.facts import Berth, TenantLook
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import Supervisor
 from pgberth.container.units import definition, plain, quadlet
-from pgberth.database.configuration import restart_files
 from pgberth.model import layout
 from pgberth.model.tenant import Tenant
+from pgberth.rendering.configuration import restart_files
 from tests.fake_host import Answer, FakeHost, Sent, sent
 from tests.sample import ABSENT, ACME, IMAGE, MARKER, READY, TAG, container, spec_file, spec_of, state
 

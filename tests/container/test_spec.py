@@ -11,9 +11,9 @@ import pytest
 
 from pgberth.container.spec import ContainerSpec, hardening
 from pgberth.container.supervisor import Supervisor
-from pgberth.database.configuration import restart_files
 from pgberth.model.image import Image
 from pgberth.model.profile import PROFILES, Profile
+from pgberth.rendering.configuration import restart_files
 from tests.sample import ACME, HOME, IMAGE, spec_of
 
 GOLDEN = [

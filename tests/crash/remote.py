@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from pgberth.connectors.lease import LAPSE
 from pgberth.model import layout
-from pgberth.reach.held import LAPSE
 from tests.crash import PORTS
 from tests.crash.picture import picture
 from tests.crash.steps import CUT, OFF, Case, Fault, Step, struck

@@ -15,11 +15,11 @@ from psycopg.conninfo import conninfo_to_dict
 from pgberth.container.facts import Berth, TenantLook
 from pgberth.container.state import TenantState
 from pgberth.database import operations
-from pgberth.database.configuration import reload_files, restart_files
 from pgberth.database.operations import connection_files
 from pgberth.model import layout
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
+from pgberth.rendering.configuration import reload_files, restart_files
 from tests.fake_host import CANARY, Answer, FakeHost, Sent, password_in, sent, stored
 from tests.postgres import Server
 from tests.sample import ABSENT, ACME, HOME, IMAGE, container, server, settings, spec_file, state

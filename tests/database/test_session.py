@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from pyinfra.connectors.ssh import SSHConnector
 
+from pgberth.connectors.tunnel import loopback
 from pgberth.database.session import connect, reached, within
-from pgberth.database.tunnel import loopback
 from pgberth.model.secret import Secret
 from tests.fake_host import FakeHost, sent
 from tests.postgres import Server

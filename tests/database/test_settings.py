@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from psycopg.rows import class_row
 
-from pgberth.database.configuration import postgresql_conf
 from pgberth.database.settings import Setting, unlike, wanted_settings
 from pgberth.model.profile import COMMON, PROFILES, SINCE, Profile, for_major
+from pgberth.rendering.configuration import postgresql_conf
 from tests.postgres import Server, running_server
 
 SETTING = Setting("shared_buffers", "8192", "8kB", "postmaster", "postgresql.conf")

@@ -89,7 +89,7 @@ class Inventory:
 
     def local(self, command: str, *options: str, stdin: str = "") -> Run:
         """url, psql, logs or clean, as the Makefile calls them."""
-        module = [sys.executable, "-m", "pgberth.verbs.local", command, "--inventory", str(self.path)]
+        module = [sys.executable, "-m", "pgberth.cli", command, "--inventory", str(self.path)]
         return run([*module, *options], tree=self.tree, stdin=stdin)
 
     def start(self, verb: str = "provision", *options: str, **environment: str) -> subprocess.Popen[bytes]:

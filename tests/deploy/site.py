@@ -15,7 +15,7 @@ from tests.deploy.processes import Process, eventually, kill, processes
 from tests.deploy.product import REPO, Inventory
 from tests.deploy.tenant import Tenant
 
-_MACHINE = """from pgberth.model import Image, Sidecar, machine, tenant
+_MACHINE = """from pgberth.inventory import Image, Sidecar, machine, tenant
 _image = {image}
 _here = machine("@local", account="{account}")
 machines = [_here.host]

@@ -15,7 +15,7 @@ from tests.deploy.product import REPO, Inventory
 from tests.deploy.site import Site
 from tests.deploy.tenant import Tenant
 
-MACHINE = """from pgberth.model import machine, tenant
+MACHINE = """from pgberth.inventory import machine, tenant
 _here = machine("@local", account="{account}")
 machines = [_here.host]
 """

@@ -139,7 +139,7 @@ def test_the_users_own_podman_configuration_is_never_edited(user: PlainUser, dep
 
 
 def test_the_user_cleans_up_and_stays(user: PlainUser, deployed: Ended) -> None:
-    clean = ("pgberth.verbs.local", "clean", "--inventory", str(user.inventory), "--yes")
+    clean = ("pgberth.cli", "clean", "--inventory", str(user.inventory), "--yes")
     ended = user.run(*clean)
     assert ended.code == 0, ended.said
     assert user.account.podman("ps", "--all", "--quiet").out == ""

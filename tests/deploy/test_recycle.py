@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgberth.database.pulse import SCHEMA
+from pgberth.database.write_probe import SCHEMA
 from pgberth.model import layout
 from tests.deploy.processes import eventually, processes
 from tests.deploy.product import Inventory
@@ -55,7 +55,7 @@ class Fleet:
             for one, suite in ((self.one, canary), (self.two, production))
         ]
         told = [f"canary = [{lines[0]}]", f"production = [{lines[1]}]"] if rings else [f"gold = [{', '.join(lines)}]"]
-        head = "from pgberth.model import Image, machine, tenant"
+        head = "from pgberth.inventory import Image, machine, tenant"
         here = f'_here = machine("@local", account="{self.site.account.name}")'
         path = self.site.places / f"recycle_{canary}_{production}_{rings}.py"
         path.write_text("\n".join([head, here, "machines = [_here.host]", *told]) + "\n")

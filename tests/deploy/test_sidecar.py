@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from pgberth.container.entrypoint import entrypoint
 from pgberth.container.sidecar import way
 from pgberth.model import layout
+from pgberth.rendering.entrypoint import entrypoint
 from tests.deploy.processes import eventually, kill
 from tests.deploy.product import Inventory
 from tests.deploy.site import Site, free_port

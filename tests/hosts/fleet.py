@@ -20,7 +20,7 @@ from tests.hosts.host import Host
 
 ACCOUNT = "pgberth"
 BUILT_THERE = "Image()"  # the product's default: each machine builds it
-_HEADING = "from pgberth.model import ALL, Image, Listen, Sidecar, machine, tenant\n"
+_HEADING = "from pgberth.inventory import ALL, Image, Listen, Sidecar, machine, tenant\n"
 
 
 @dataclass(frozen=True)

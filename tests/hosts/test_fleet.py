@@ -59,9 +59,8 @@ def bare(module_hosts: Boot, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     shutil.copy(REPO / f"inventories/{EXAMPLE}.py", place)
     (place / f"{EXAMPLE}.yaml").write_text(addressed((REPO / f"inventories/{EXAMPLE}.yaml").read_text(), hosts))
     # Said beside the example, as all rings' defaults are: so that no machine has to build its image.
-    image = (
-        f"from pgberth.model import Image as _Image\ntenant_defaults = {{'image': _Image(archive={_archive()!r})}}\n"
-    )
+    heading = "from pgberth.inventory import Image as _Image\n"
+    image = f"{heading}tenant_defaults = {{'image': _Image(archive={_archive()!r})}}\n"
     (place / "group_data/all.py").write_text(image)
     return Fleet(Inventory(place / f"{EXAMPLE}.py"), hosts)
 

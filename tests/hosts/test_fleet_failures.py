@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pgberth.connectors.lease import LAPSE
 from pgberth.model import layout
-from pgberth.reach.held import LAPSE
 from tests.deploy.product import Inventory
 from tests.hosts.commands import wait_for
 from tests.hosts.fleet import ACCOUNT, Berth, inventory, started

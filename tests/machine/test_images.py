@@ -14,9 +14,9 @@ from pgberth import commands
 from pgberth.machine import images, operations
 from pgberth.machine.archive import Archive
 from pgberth.machine.facts import AccountFacts, AccountState, MachineState, Survey
+from pgberth.machine.image_inventory import Held, Stock, parcel
 from pgberth.machine.images import mirror
 from pgberth.machine.preparation import MachineFacts
-from pgberth.machine.stock import Held, Stock, parcel
 from pgberth.model.image import BuiltImage, Image
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Machine

@@ -18,8 +18,8 @@ import gevent
 from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from pgberth.connector import TenantConnector
-from pgberth.remote import MachineConnector, RemoteTenantConnector
+from pgberth.connectors.local import TenantConnector
+from pgberth.connectors.ssh import MachineConnector, RemoteTenantConnector
 from tests.fake_host import Sent
 
 _ANSWERS = json.loads(Path(os.environ["PGBERTH_FAKE_ANSWERS"]).read_text())

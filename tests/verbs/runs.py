@@ -38,7 +38,7 @@ GLOBEX = replace(ACME, name="globex", port=_closed_port(), rings=("production",)
 
 INVENTORY = f"""\
 import tests.verbs.fakes
-from pgberth.model import machine, tenant
+from pgberth.inventory import machine, tenant
 
 _here = machine("@local")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from pgberth.checks import baseline
 from pgberth.database.probe import Server
+from pgberth.migrations import baseline
 from tests.machine.states import USER_WITHOUT_PODMAN
 from tests.sample import ABSENT, container, server, state
 from tests.verbs.runs import ACME, GLOBEX, INVENTORY, Answers, Run, a_machine, a_tenant
@@ -15,7 +15,7 @@ NEW: Answers = [*a_machine(), *a_tenant(found=state(ACME, **ABSENT)), *a_tenant(
 
 BAD = """\
 import tests.verbs.fakes
-from pgberth.model import Image, machine, tenant
+from pgberth.inventory import Image, machine, tenant
 
 _here = machine("@local", acount="svc")
 

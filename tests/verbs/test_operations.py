@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pgberth.checks.receipt import NOTES, RECEIPTS, Receipt
+from pgberth.checks import operations as checks_room
 from pgberth.container.facts import Berth, TenantLook
 from pgberth.container.state import TenantState
-from pgberth.database.configuration import restart_files
 from pgberth.database.probe import Server
+from pgberth.inventory.load import Fleet
 from pgberth.machine.facts import Carried, MachineState, Survey
-from pgberth.machine.stock import Stock
-from pgberth.model.load import Fleet
+from pgberth.machine.image_inventory import Stock
+from pgberth.migrations import operations as migrations_room
 from pgberth.model.tenant import HEAD, Machine, Tenant
-from pgberth.verbs import machines, status, tenants
+from pgberth.rendering.configuration import restart_files
+from pgberth.report.receipt import Receipt, current_report
+from pgberth.verbs import machines, status
 from tests.fake_host import FakeHost, Sent, sent
 from tests.machine.states import FRESH, READY_AS_ROOT, USER_WITHOUT_PODMAN
 from tests.sample import ABSENT, ACME, IMAGE, READY, container, ledger, server, state
-
-
-@pytest.fixture(autouse=True)
-def nothing_told() -> Iterator[None]:
-    RECEIPTS.clear()
-    NOTES.clear()
-    yield
-    RECEIPTS.clear()
-    NOTES.clear()
 
 
 def barrier(tenant: Tenant | None, *, failed: bool) -> list[Sent]:
@@ -60,7 +52,7 @@ def noted(found: TenantState | None, tenant: Tenant = ACME, *, executing: bool =
     into = receipt()
     host = FakeHost(facts={TenantLook: lambda **_: found})
     arguments: dict[str, Any] = {"berth": Berth(tenant, ""), "receipt": into, "files": restart_files(tenant)}
-    assert sent(tenants.noted, host, executing=executing, **arguments) == []
+    assert sent(checks_room.noted, host, executing=executing, **arguments) == []
     return into
 
 
@@ -90,7 +82,7 @@ def test_a_version_that_waits_for_the_operator_is_told_and_no_failure() -> None:
     rows = ledger(store)
     told = Server.of(state(store, server=server(store, ledger=rows)))
     assert told is not None
-    (line,) = tenants.waiting(store, told)
+    (line,) = migrations_room.waiting(store, told)
     assert line.startswith("control_plane 0002")
     for name in ("embedding_model", "embedding_model_version", "embedding_dimension"):
         assert name in line
@@ -100,13 +92,13 @@ def test_nothing_waits_where_history_is_refused_since_a_check_says_that() -> Non
     edited = [{**row, "template_sha256": "0" * 64, "rendered_sha256": "0" * 64} for row in ledger()]
     told = Server.of(state(server=server(ledger=edited)))
     assert told is not None
-    assert tenants.waiting(ACME, told) == []
+    assert migrations_room.waiting(ACME, told) == []
 
 
 def test_a_tenant_has_one_receipt_a_run() -> None:
-    _, first = tenants.begin("provision", ACME)
-    _, second = tenants.begin("provision", ACME)
-    assert first is second is RECEIPTS["acme"]
+    _, first = migrations_room.begin("provision", ACME)
+    _, second = migrations_room.begin("provision", ACME)
+    assert first is second is current_report().receipts["acme"]
     assert (first.verb, first.rings, first.port) == ("provision", ("canary",), 5501)
 
 
@@ -142,7 +134,7 @@ def leftovers(carried: dict[str, set[str]] | None, facts: Any = READY_AS_ROOT, *
     here, there = Machine("@local"), Machine("db2")
     fleet = Fleet({"@local": here, "db2": there}, {"acme": ACME, "moved": replace(ACME, name="moved", machine=there)})
     assert bool(sent(status.leftovers, host, machine=here, found=fleet)) is refused
-    return NOTES
+    return current_report().notes
 
 
 def test_a_tenant_that_the_inventory_does_not_name_is_told_with_all_that_is_left_of_it() -> None:
@@ -172,8 +164,8 @@ def test_what_keeps_a_machine_from_carrying_tenants_is_kept_for_the_end_and_fail
     (refused,) = sent(machines.fit, host, survey=Survey(Machine("db1")), stock=Stock({}, lambda _: False))
     told = obstacles_told(facts)
     assert refused.refusal.startswith(f"db1: this machine is not fit: {told} problem(s), listed at the end of the run")
-    assert len(NOTES) == told
-    assert all(note.startswith("db1: ") and "HINT: " in note for note in NOTES)
+    assert len(current_report().notes) == told
+    assert all(note.startswith("db1: ") and "HINT: " in note for note in current_report().notes)
 
 
 def obstacles_told(facts: Any) -> int:
@@ -182,7 +174,11 @@ def obstacles_told(facts: Any) -> int:
 
 def test_a_fit_machine_has_nothing_to_tell_and_is_no_change() -> None:
     host = FakeHost(facts={MachineState: lambda **_: READY_AS_ROOT})
-    assert sent(machines.fit, host, survey=Survey(Machine("db1")), stock=Stock({}, lambda _: False)) == NOTES == []
+    assert (
+        sent(machines.fit, host, survey=Survey(Machine("db1")), stock=Stock({}, lambda _: False))
+        == current_report().notes
+        == []
+    )
 
 
 def test_where_all_is_known_nothing_is_told() -> None:

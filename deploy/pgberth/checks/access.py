@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import errors
 
-from pgberth.checks.subject import Check, Subject, one, rolled_back
+from pgberth.checks.context import Check, Subject, one, rolled_back
 from pgberth.model.roles import SUPERUSER
 from pgberth.model.secret import Secret
 from pgberth.model.url import EXTENSION_SCHEMA, search_path

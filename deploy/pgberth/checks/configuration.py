@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pgberth.checks.subject import Check, Subject, one
+from pgberth.checks.context import Check, Subject, one
 from pgberth.database.operations import connection_files, digest, is_current
 from pgberth.database.settings import OURS, unlike, wanted_settings
 from pgberth.model import layout

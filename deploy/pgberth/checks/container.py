@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pgberth.checks.subject import Check, Subject
+from pgberth.checks.context import Check, Subject
 from pgberth.model import layout
 
 # As /proc/PID/status writes them: no capability at all, no new privileges, seccomp filter on.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import errors
 
-from pgberth.checks.subject import Check, Connection, Subject, one, rolled_back
+from pgberth.checks.context import Check, Connection, Subject, one, rolled_back
 
 _RUN = """INSERT INTO task_run (task_key, cousin, objective)
           VALUES ('pgberth-' || gen_random_uuid(), 'smoke', 'prove that history holds') RETURNING id"""

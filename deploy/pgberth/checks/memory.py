@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from pgberth.checks.subject import Check, Connection, Subject, one, rolled_back
+from pgberth.checks.context import Check, Connection, Subject, one, rolled_back
 from pgberth.migrations.source import DEFAULTS
 
 COMPONENT = "memory_plugin"

@@ -8,24 +8,26 @@ from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
 
 from pgberth import commands
-from pgberth.checks import baseline
-from pgberth.checks.receipt import Receipt
-from pgberth.checks.subject import Subject
+from pgberth.checks.context import Subject
 from pgberth.checks.suite import run
 from pgberth.commands import Commands
 from pgberth.container.facts import Berth
+from pgberth.container.operations import wanted_spec
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
-from pgberth.database.configuration import restart_files
 from pgberth.database.operations import made_with
 from pgberth.database.probe import Server
 from pgberth.database.session import reached
 from pgberth.database.settings import OURS, unlike, wanted_settings
 from pgberth.database.tls import trusted_by_clients
+from pgberth.migrations import baseline
+from pgberth.migrations.operations import waiting
 from pgberth.model import layout
 from pgberth.model.listen import described, listening
 from pgberth.model.problems import Problem
 from pgberth.model.secret import Secret
+from pgberth.rendering.configuration import restart_files
+from pgberth.report.receipt import Receipt
 
 
 @operation(is_idempotent=False)
@@ -162,3 +164,25 @@ def keep(berth: Berth, receipt: Receipt) -> StringCommand:
     receipt.changed = berth.changed
     name = f"{receipt.started:%Y%m%dT%H%M%SZ}-{receipt.verb}.json"
     return berth.change(_KEEP, layout.receipts(berth.tenant.name), name, stdin=receipt.to_json())
+
+
+@operation()
+def noted(berth: Berth, receipt: Receipt, files: dict[str, str]) -> Commands:
+    """What the run saw is written into its receipt; never a change."""
+    yield from ()
+    seen = berth.look() if state.is_executing else None
+    if seen is None:
+        return
+    wanted = wanted_spec(berth.tenant, seen, files)
+    if isinstance(wanted, ContainerSpec):
+        receipt.pending = pending(seen, wanted)
+    server = Server.of(seen)
+    if server is not None:
+        tell(receipt, seen, server)
+        receipt.notes += waiting(berth.tenant, server)
+    receipt.notes += [
+        f"password of {kind}: its source gives another one now; deploy/rotate.py takes it up"
+        for kind, password in berth.given.items()
+        if password != berth.secret(kind)
+    ]
+    host.noop(receipt.pending or "nothing is pending")

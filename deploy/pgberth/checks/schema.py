@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pgberth.checks.subject import Check, Subject, compared
-from pgberth.migrations.drift import differences, snapshot
+from pgberth.checks.context import Check, Subject
+from pgberth.migrations.drift import compared_schemas, differences, snapshot
 from pgberth.migrations.operations import findings, plan
 from pgberth.model.image import PGVECTOR_FLOOR, version_of
 from pgberth.model.problems import Refused
@@ -49,7 +49,7 @@ def _drift(subject: Subject) -> Iterator[str]:
     if subject.baseline is None:
         yield f"there is no fresh run's catalogue to compare with: {subject.no_baseline}"
         return
-    live = snapshot(subject.app(), compared(subject.tenant))
+    live = snapshot(subject.app(), compared_schemas(subject.tenant))
     yield from (str(difference) for difference in differences(subject.baseline, live))
 
 

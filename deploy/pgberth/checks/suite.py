@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import psycopg
 
 from pgberth.checks import access, configuration, container, history, memory, schema, tls
-from pgberth.checks.subject import Check, Subject
+from pgberth.checks.context import Check, Subject
 from pgberth.database.session import within
+from pgberth.report.receipt import Result
 
 ALL: tuple[Check, ...] = (
     *container.CHECKS,
@@ -23,19 +23,6 @@ ALL: tuple[Check, ...] = (
 
 CHECK_SECONDS = 15.0  # more than the statement_timeout of a check's sessions
 SUITE_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a check found. + seconds: how long it took"""
-
-    id: str
-    problems: tuple[str, ...]
-    seconds: float
-
-    @property
-    def passed(self) -> bool:
-        return not self.problems
 
 
 def checks_for(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from pgberth.checks.subject import Check, Subject
+from pgberth.checks.context import Check, Subject
 from pgberth.database.tls import shown
 from pgberth.model.listen import Listen
 

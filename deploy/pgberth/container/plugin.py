@@ -13,7 +13,6 @@ from pyinfra.api.facts import FactBase
 
 from pgberth import commands
 from pgberth.commands import Commands
-from pgberth.container.entrypoint import GATE
 from pgberth.container.facts import Berth
 from pgberth.container.port import taken
 from pgberth.container.sidecar import SCRIPT, PluginImage, SidecarSpec, definition, unit_name
@@ -23,6 +22,7 @@ from pgberth.model import layout
 from pgberth.model.listen import listening
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Tenant
+from pgberth.rendering.entrypoint import GATE
 
 _PAGE = "runbooks/sidecar-unhealthy.md"
 

@@ -10,8 +10,8 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.container.facts import Berth
+from pgberth.inventory.load import next_free
 from pgberth.model import layout
-from pgberth.model.load import next_free
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import LOOPBACK

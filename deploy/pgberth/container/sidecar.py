@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pgberth.container.entrypoint import entrypoint
 from pgberth.container.spec import RESTART_POLICY_FLOOR, hardening
 from pgberth.container.supervisor import Definition, Supervisor
 from pgberth.container.units import escaped
@@ -17,6 +16,7 @@ from pgberth.model.secret import Secret
 from pgberth.model.sidecar import Sidecar
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import tenant_url, variable
+from pgberth.rendering.entrypoint import entrypoint
 
 COMPONENT = "memory_plugin"
 PORT = 9100  # inside

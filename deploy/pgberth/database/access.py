@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pgberth.database.sql import Sql, render
 from pgberth.model.roles import APP, APP_LOGINS, DATABASE, MIGRATOR, MONITOR, OWNER
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import EXTENSION_SCHEMA
+from pgberth.rendering.sql import Sql, render
 
 # What provision may put right without asking: none of it holds data.
 REPAIRABLE = frozenset({"role", "member", "setting", "grant", "owner"})

@@ -10,8 +10,8 @@ from typing import Any
 import gevent
 import psycopg
 
+from pgberth.connectors.tunnel import loopback
 from pgberth.database.session import connect
-from pgberth.database.tunnel import loopback
 from pgberth.model.secret import Secret
 
 PAUSE = 0.05  # seconds between two logins

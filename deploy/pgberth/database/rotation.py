@@ -30,12 +30,12 @@ from pgberth.database.operations import connection_files, has_password
 from pgberth.database.probe import Server
 from pgberth.database.problems import told
 from pgberth.database.session import connect, reached
-from pgberth.database.sql import render
 from pgberth.model import layout, scram
 from pgberth.model.killpoint import killpoint
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import APP_LOGINS, MONITOR, SECRETS, SUPERUSER
 from pgberth.model.secret import Secret
+from pgberth.rendering.sql import render
 
 Steps = Iterator[StringCommand | FunctionCommand]
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from pyinfra import host
 
-from pgberth.database.tunnel import loopback
+from pgberth.connectors.tunnel import loopback
 from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
 

@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pgberth.migrations import runner
+from pgberth.migrations.fresh import Action
 from pgberth.migrations.ledger import Connection
 from pgberth.migrations.session import Connect
 from pgberth.model.problems import Problem, Refused
@@ -136,3 +137,7 @@ def _refuse_other_rows(connection: Connection, model: EmbeddingModel) -> None:
 def _one(connection: Connection, query: Any, parameters: Any = None) -> Any:
     row = connection.execute(query, parameters).fetchone()
     return row[0] if row is not None else None
+
+
+# What each code step does, by the name under which the ledger records it, for whoever has to repeat it.
+CODE_STEPS: Mapping[str, Action] = {STEP: repeat}

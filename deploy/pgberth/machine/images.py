@@ -14,8 +14,8 @@ from pgberth.commands import Commands
 from pgberth.machine import transport
 from pgberth.machine.archive import Archive
 from pgberth.machine.facts import Survey, as_account
+from pgberth.machine.image_inventory import Held, Stock, parcel
 from pgberth.machine.preparation import MachineFacts
-from pgberth.machine.stock import Held, Stock, parcel
 from pgberth.machine.transport import Steps
 from pgberth.model.image import BuiltImage, Image
 from pgberth.model.problems import Problem

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from psycopg import sql
 from psycopg.rows import class_row
 
-from pgberth.migrations.ledger import Connection
+from pgberth.migrations.ledger import SCHEMA, Connection
+from pgberth.model.tenant import Tenant
 
 
 @dataclass(frozen=True, order=True)
@@ -64,6 +65,11 @@ class Difference:
 
 def _shown(value: str | None) -> str:
     return "none" if value is None else value
+
+
+def compared_schemas(tenant: Tenant) -> tuple[str, ...]:
+    """The schemas in which drift is looked for: those of the tenant's components, and the ledger's."""
+    return (*tenant.ordered_components, SCHEMA)
 
 
 def snapshot_sql(schemas: Iterable[str]) -> str:

@@ -13,14 +13,16 @@ from pgberth.container.facts import Berth
 from pgberth.database.probe import Server, probe_sql
 from pgberth.database.problems import named, told
 from pgberth.database.session import connect, reached
+from pgberth.inventory.load import did_you_mean
 from pgberth.migrations import ledger, repair, runner, source
 from pgberth.migrations.plan import Plan, plan_up
 from pgberth.migrations.session import Connect, Patience, shared
 from pgberth.migrations.verify import REPAIRABLE, Finding, verify_sql
-from pgberth.model.load import did_you_mean
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import MIGRATOR
 from pgberth.model.tenant import HEAD, Tenant
+from pgberth.report.receipt import Receipt, current_report
+from pgberth.secrets.external import Given
 
 
 @operation()
@@ -166,3 +168,20 @@ def _repair(connect: Connect, tenant: Tenant, component: str) -> None:
         logger.info(f"{host.print_prefix}repaired: {fixed}")
     for obstacle in done.obstacles:
         logger.warning(f"{host.print_prefix}not repaired: {obstacle}")
+
+
+def begin(verb: str, tenant: Tenant, given: Given | None = None) -> tuple[Berth, Receipt]:
+    """The tenant for the length of a run, and the record of it. + given: passwords that come from elsewhere"""
+    receipt = current_report().receipts.setdefault(tenant.name, Receipt(verb, tenant.name, tenant.rings, tenant.port))
+    return Berth(tenant, tenant_probe(tenant), given), receipt
+
+
+def waiting(tenant: Tenant, server: Server) -> list[str]:
+    """Versions that wait for something an operator has to say; no error where the tenant does not ask for it."""
+    try:
+        plans = [plan(tenant, component, server) for component in tenant.ordered_components]
+    except Refused:
+        return []  # the ledger's check says it
+    # What only waits for another version is not the operator's to answer.
+    lefts = [left for ready in plans for left in ready.waiting]
+    return [str(left) for left in lefts if not all(name.isdigit() for name in left.missing)]

@@ -12,12 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pgberth.database import sql
 from pgberth.migrations import rules
 from pgberth.migrations.statements import split
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.resources import TEMPLATES
 from pgberth.model.roles import APP, MIGRATOR, MONITOR, OWNER
+from pgberth.rendering import sql
 
 SQL_ROOT = TEMPLATES / "sql"
 

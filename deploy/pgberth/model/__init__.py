@@ -1,12 +1,12 @@
-"""
-Pure values: what an inventory may say, and what follows from it. No pyinfra, no I/O.
+"""Pure values: what an inventory may say, and what follows from it. No pyinfra, no I/O."""
 
-Inventories import `machine`, `tenant`, `Image`, `Listen`, `Sidecar` and `ALL` from here.
-"""
+from importlib import import_module
+from typing import Any
 
-from pgberth.model.declare import ALL, machine, tenant
-from pgberth.model.image import Image
-from pgberth.model.listen import Listen
-from pgberth.model.sidecar import Sidecar
 
-__all__ = ["ALL", "Image", "Listen", "Sidecar", "machine", "tenant"]
+def __getattr__(name: str) -> Any:
+    """Inventories written for 0.1.0 import `machine`, `tenant`, `Image` and the like from here."""
+    public = import_module("pgberth.inventory")
+    if name in public.__all__:
+        return getattr(public, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pyinfra.api.exceptions import DeployError
 
-from pgberth import closing
 from pgberth.checks import operations as checks_room
-from pgberth.container.lock import ours
+from pgberth.container.run_lock import ours
+from pgberth.inventory.run_inventory import tenant_here
 from pgberth.migrations import moving
+from pgberth.migrations.operations import begin
 from pgberth.model.problems import Problem, Refused
-from pgberth.verbs import tenants
-from pgberth.verbs.inventory import fleet, tenant_here
+from pgberth.run import current_run
+from pgberth.verbs.fleet import fleet
 
 
 def backfill() -> None:
     """The current host's part. --data tenant=NAME --data mode=dry-run|apply|verify [--data schema=public]"""
-    found, typed = fleet("tenant", "mode", "schema"), closing.data_as_typed()
+    found, typed = fleet("tenant", "mode", "schema"), current_run().data
     name, mode, schema = typed.get("tenant", ""), typed.get("mode", ""), typed.get("schema", "public")
     problems = []
     if name not in found.tenants:
@@ -27,7 +28,7 @@ def backfill() -> None:
     tenant = tenant_here(found)
     if tenant is None or tenant.name != name:
         return
-    berth, receipt = tenants.begin("backfill", tenant)
+    berth, receipt = begin("backfill", tenant)
     ours(name="tenant is ours", berth=berth, verb="backfill")
     moving.backfilled(name="legacy memories are backfilled", berth=berth, schema=schema, mode=mode, did=receipt.did)
     checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)

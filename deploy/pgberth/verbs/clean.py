@@ -9,10 +9,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 
-from pgberth.connector import Identity
+from pgberth.connectors.local import Identity
+from pgberth.inventory.load import Fleet
 from pgberth.machine.preparation import GECOS
 from pgberth.model import layout
-from pgberth.model.load import Fleet
 from pgberth.model.names import LOCAL
 from pgberth.model.problems import Problem, Refused
 

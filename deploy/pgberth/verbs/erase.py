@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from pyinfra.api.exceptions import DeployError
 
-from pgberth import closing
 from pgberth.checks import operations as checks_room
-from pgberth.container.lock import ours
-from pgberth.database.configuration import reload_files
+from pgberth.container.run_lock import ours
+from pgberth.inventory.run_inventory import tenant_here
 from pgberth.migrations import changes
 from pgberth.migrations.erase import erasure_from
+from pgberth.migrations.operations import begin
 from pgberth.model.problems import Problem, Refused
-from pgberth.verbs import tenants
-from pgberth.verbs.inventory import fleet, tenant_here
+from pgberth.rendering.configuration import reload_files
+from pgberth.run import current_run
+from pgberth.verbs.fleet import fleet
 
 
 def erase() -> None:
     """The current host's part. --data subject=KIND:UUID --data reason=TEXT --data tenant=NAME"""
-    found, typed = fleet("subject", "reason", "tenant"), closing.data_as_typed()
+    found, typed = fleet("subject", "reason", "tenant"), current_run().data
     problems: list[Problem] = []
     if typed.get("tenant") not in found.tenants:
         hint = f"type the name of the tenant that loses rows: one of {', '.join(found.tenants)}"
@@ -31,7 +32,7 @@ def erase() -> None:
     tenant = tenant_here(found)
     if tenant is None or tenant.name != typed["tenant"]:
         return
-    berth, receipt = tenants.begin("erase", tenant)
+    berth, receipt = begin("erase", tenant)
     ours(name="tenant is ours", berth=berth, verb="erase")
     changes.erased(name="subject is erased", berth=berth, wanted=wanted)
     checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))

@@ -7,17 +7,17 @@ from pyinfra.api import operation
 from pyinfra.api.exceptions import DeployError
 
 from pgberth import commands
-from pgberth.checks.receipt import NOTES
 from pgberth.commands import Commands
+from pgberth.inventory.load import Fleet
 from pgberth.machine import images
 from pgberth.machine import operations as machine_room
 from pgberth.machine.facts import Survey
-from pgberth.machine.stock import Stock
+from pgberth.machine.image_inventory import Stock
 from pgberth.model.image import Image
-from pgberth.model.load import Fleet
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Machine, Tenant
-from pgberth.verbs.inventory import inventory_key
+from pgberth.report.receipt import current_report
+from pgberth.run import current_run
 
 
 def check(found: Fleet) -> None:
@@ -47,13 +47,10 @@ def images_on(found: Fleet, machine: str) -> list[Image]:
     return list(dict.fromkeys(tenant.image for tenant in found.tenants_on(machine)))
 
 
-_STOCKS: dict[int, Stock] = {}  # one a run; on the command line that is one a process
-
-
 def _stock(found: Fleet) -> Stock:
     """What all machines of the run have between them."""
     wanted = {name: images_on(found, name) for name in found.machines}
-    return _STOCKS.setdefault(inventory_key(), Stock(wanted, has_failed))
+    return current_run().part(Stock, lambda: Stock(wanted, has_failed))
 
 
 def has_failed(machine: str) -> bool:
@@ -72,7 +69,7 @@ def fit(survey: Survey, stock: Stock) -> Commands:
     if not state.is_executing:
         return
     found = machine_room.obstacles(survey)
-    NOTES.extend(str(problem) for problem in found)
+    current_report().notes.extend(str(problem) for problem in found)
     if found:
         fact = f"{survey.machine.name}: this machine is not fit: {len(found)} problem(s), listed at the end of the run"
         yield commands.refuse(Problem(fact, "nothing of it was touched"))

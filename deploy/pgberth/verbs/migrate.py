@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pgberth.checks import operations as checks_room
-from pgberth.container.lock import ours
+from pgberth.container.run_lock import ours
 from pgberth.database import operations as database_room
-from pgberth.database.configuration import reload_files
+from pgberth.inventory.run_inventory import switch, tenant_here
 from pgberth.migrations import changes
 from pgberth.migrations import operations as migrations_room
-from pgberth.verbs import tenants
-from pgberth.verbs.inventory import fleet, switch, tenant_here
+from pgberth.migrations.operations import begin
+from pgberth.rendering.configuration import reload_files
+from pgberth.verbs.fleet import fleet
 
 
 def migrate() -> None:
@@ -22,7 +23,7 @@ def migrate() -> None:
     down, rehearse = switch("down", False), switch("rehearse", False)
     if tenant is None:
         return
-    berth, receipt = tenants.begin("migrate", tenant)
+    berth, receipt = begin("migrate", tenant)
     ours(name="tenant is ours", berth=berth, verb="migrate")
     if rehearse:
         changes.rehearsed(name="migration is rehearsed on a copy", berth=berth)

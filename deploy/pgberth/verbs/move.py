@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pgberth.checks import operations as checks_room
-from pgberth.container.lock import ours
+from pgberth.container.run_lock import ours
 from pgberth.database import operations as database_room
-from pgberth.database.configuration import reload_files
+from pgberth.inventory.run_inventory import tenant_here
 from pgberth.migrations import moving
 from pgberth.migrations import operations as migrations_room
-from pgberth.verbs import tenants
-from pgberth.verbs.inventory import fleet, tenant_here
+from pgberth.migrations.operations import begin
+from pgberth.rendering.configuration import reload_files
+from pgberth.verbs.fleet import fleet
 
 
 def move() -> None:
@@ -17,7 +18,7 @@ def move() -> None:
     tenant = tenant_here(fleet())
     if tenant is None:
         return
-    berth, receipt = tenants.begin("move", tenant)
+    berth, receipt = begin("move", tenant)
     ours(name="tenant is ours", berth=berth, verb="move")
     moving.set_aside(name="public holds pgvector alone", berth=berth)
     database_room.access_current(name="roles and rights are as wanted", berth=berth)

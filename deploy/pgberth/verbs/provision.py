@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pgberth.inventory.run_inventory import machine_here, switch, tenant_here
 from pgberth.verbs import machines, tenants
-from pgberth.verbs.inventory import certificates_given, fleet, machine_here, passwords_given, switch, tenant_here
+from pgberth.verbs.fleet import external_certificates, external_passwords, fleet
 
 
 def provision() -> None:
@@ -14,8 +15,8 @@ def provision() -> None:
     """
     found = fleet("smoke")
     machine, tenant = machine_here(found), tenant_here(found)
-    passwords_given(found)  # before anything is done on any machine
-    certificates_given(found)
+    external_passwords()  # before anything is done on any machine
+    external_certificates()
     if machine is not None:
         machines.check(found)
         machines.prepare(found, machine)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pyinfra.api.exceptions import DeployError
 
-from pgberth import closing
 from pgberth.checks import operations as checks_room
-from pgberth.container.lock import ours
-from pgberth.database.configuration import reload_files
+from pgberth.container.run_lock import ours
+from pgberth.inventory.run_inventory import tenant_here
 from pgberth.knowledge import operations as knowledge_room
 from pgberth.knowledge.model import model_from
 from pgberth.migrations import operations as migrations_room
+from pgberth.migrations.operations import begin
 from pgberth.model.problems import Refused
-from pgberth.verbs import tenants
-from pgberth.verbs.inventory import fleet, tenant_here
+from pgberth.rendering.configuration import reload_files
+from pgberth.run import current_run
+from pgberth.verbs.fleet import fleet
 
 
 def register_model() -> None:
@@ -21,13 +22,13 @@ def register_model() -> None:
     found = fleet("model", "dimension", "hash")
     try:
         # As typed: pyinfra would read a hash such as 1e5 as a number.
-        model = model_from(closing.data_as_typed())
+        model = model_from(current_run().data)
     except Refused as refused:
         raise DeployError(str(refused)) from None
     tenant = tenant_here(found)
     if tenant is None:
         return
-    berth, receipt = tenants.begin("register_model", tenant)
+    berth, receipt = begin("register_model", tenant)
     ours(name="tenant is ours", berth=berth, verb="register_model")
     knowledge_room.model_registered(name="model is registered", berth=berth, model=model)
     migrations_room.at_targets(name="schemas are at their versions", berth=berth)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pyinfra.api.exceptions import DeployError
 
-from pgberth import closing
 from pgberth.checks import operations as checks_room
-from pgberth.container.lock import ours
 from pgberth.container.retire import retired
+from pgberth.container.run_lock import ours
+from pgberth.inventory.run_inventory import one_concerned, tenant_here
+from pgberth.migrations.operations import begin
 from pgberth.model.problems import Problem
-from pgberth.verbs import tenants
-from pgberth.verbs.inventory import fleet, one_concerned, tenant_here
+from pgberth.run import current_run
+from pgberth.verbs.fleet import fleet
 
 
 def retire() -> None:
     """The current host's part. --data tenant=NAME, typed in full"""
-    found, typed = fleet("tenant"), closing.data_as_typed().get("tenant", "")
+    found, typed = fleet("tenant"), current_run().data.get("tenant", "")
     if typed not in found.tenants:
         hint = f"type the name of the tenant that leaves: one of {', '.join(found.tenants)}"
         raise DeployError(str(Problem(f"--data tenant={typed!r} is no tenant of this inventory", hint)))
@@ -23,7 +24,7 @@ def retire() -> None:
     tenant = tenant_here(found)
     if tenant is None or tenant.name != typed:
         return
-    berth, receipt = tenants.begin("retire", tenant)
+    berth, receipt = begin("retire", tenant)
     ours(name="tenant is ours", berth=berth, verb="retire")
     retired(name="tenant is retired", berth=berth)
     receipt.state = "retired, data kept"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pgberth.checks import operations as checks_room
-from pgberth.container.lock import ours
+from pgberth.container.run_lock import ours
 from pgberth.database import operations as database_room
 from pgberth.database import rotation
-from pgberth.database.configuration import reload_files
-from pgberth.verbs import tenants
-from pgberth.verbs.inventory import fleet, number, passwords_given, tenant_here
+from pgberth.inventory.run_inventory import number, tenant_here
+from pgberth.migrations.operations import begin
+from pgberth.rendering.configuration import reload_files
+from pgberth.verbs.fleet import external_passwords, fleet
 
 DRAIN = 30  # seconds
 
@@ -22,10 +23,10 @@ def rotate() -> None:
     found = fleet("drain")
     tenant = tenant_here(found)
     drain = number("drain", DRAIN, most=3600)
-    passwords = passwords_given(found)
+    passwords = external_passwords()
     if tenant is None:
         return
-    berth, receipt = tenants.begin("rotate", tenant, passwords.get(tenant.name))
+    berth, receipt = begin("rotate", tenant, passwords.get(tenant.name))
     ours(name="tenant is ours", berth=berth, verb="rotate")
     database_room.access_current(name="roles and rights are as wanted", berth=berth)
     did, notes = receipt.did, receipt.notes

@@ -1,55 +1,20 @@
-"""stage: the gates a change passes before `production`: a throwaway tenant, the canary ring, a real task on it."""
+"""stage: the gates a change passes before `production`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-
-from pyinfra import state
-from pyinfra.api import operation
 from pyinfra.api.exceptions import DeployError
 
-from pgberth import closing, commands
-from pgberth.checks import operations as checks_room
-from pgberth.checks.receipt import Receipt
-from pgberth.checks.task import COMPONENT, task
-from pgberth.commands import Commands
-from pgberth.container import operations as container_room
-from pgberth.container.facts import Berth
-from pgberth.container.lock import ours
-from pgberth.container.retire import discarded
-from pgberth.database import operations as database_room
-from pgberth.database.configuration import reload_files, restart_files
-from pgberth.database.probe import Server
-from pgberth.migrations import moving
-from pgberth.migrations import operations as migrations_room
-from pgberth.model.load import Fleet, next_free
-from pgberth.model.names import THROWAWAY
+from pgberth.inventory.run_inventory import one_concerned, tenant_here
 from pgberth.model.problems import Problem, Refused
-from pgberth.model.tenant import HEAD, Tenant
-from pgberth.verbs import recycle, rings, tenants
-from pgberth.verbs.inventory import fleet, one_concerned, tenant_here
-
-_AS_SUPERUSER = "\\connect memory\nSET search_path = pg_catalog, public;\n"
-# What a throwaway tenant finds when its schemas are made: variant -> what an older installation did.
-VARIANTS: Mapping[str, str] = {
-    "fresh": "",
-    "in-public": "DROP EXTENSION vector; CREATE EXTENSION vector SCHEMA public;\n",
-    "in-schema": f"CREATE SCHEMA {COMPONENT}; ALTER EXTENSION vector SET SCHEMA {COMPONENT};\n",
-    "old-rows": """CREATE TABLE public.memory_namespaces (name text PRIMARY KEY, kind text NOT NULL);
-CREATE TABLE public.memory_records (id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  namespace text NOT NULL REFERENCES public.memory_namespaces (name), content text NOT NULL, kind text NOT NULL,
-  source text NOT NULL, created_at timestamptz NOT NULL DEFAULT now());
-INSERT INTO public.memory_namespaces VALUES ('team:old', 'team');
-INSERT INTO public.memory_records (namespace, content, kind, source)
-  SELECT 'team:old', 'memory ' || n, 'fact', 'agent' FROM generate_series(1, 7) AS n;
-""",
-}
+from pgberth.rollout import rings
+from pgberth.rollout.stage import STAGES
+from pgberth.run import current_run
+from pgberth.verbs.fleet import fleet
 
 
 def stage() -> None:
     """The current host's part. --data stage=A|B|C"""
-    found, letter = fleet("stage"), closing.data_as_typed().get("stage", "")
+    found, letter = fleet("stage"), current_run().data.get("stage", "")
     canaries = [tenant for tenant in found.tenants.values() if rings.CANARY in tenant.rings]
     problems = []
     if letter not in STAGES:
@@ -63,103 +28,3 @@ def stage() -> None:
     tenant = tenant_here(found)
     if tenant in canaries and tenant is not None:
         STAGES[letter](tenant, found)
-
-
-def throwaways(canary: Tenant, found: Fleet) -> dict[str, Tenant]:
-    """Variant -> a tenant that comes and goes beside the canary, from the same image."""
-    taken = {tenant.port for tenant in found.tenants_on(canary.machine.name)}
-    made = {}
-    for variant in VARIANTS:
-        port = next_free(canary.port + 1, taken)
-        taken.add(port)
-        components = {**canary.components, COMPONENT: HEAD}
-        made[variant] = replace(
-            canary, name=f"{THROWAWAY}{variant}", port=port, rings=(), components=components, secrets={}, listen=None
-        )
-    return made
-
-
-def _a(canary: Tenant, found: Fleet) -> None:
-    """Fresh, with pgvector there already, with it in the wrong schema, and with rows of an older installation."""
-    berth, receipt = tenants.begin("stage", canary)
-    receipt.did["stage"] = "A"
-    ours(name="tenant is ours", berth=berth, verb="stage")
-    for variant, tenant in throwaways(canary, found).items():
-        _tried(variant, tenant)
-    passed(name="throwaway tenants passed", berth=berth, receipt=receipt)
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
-
-
-def _tried(variant: str, tenant: Tenant) -> None:
-    berth, receipt = tenants.begin("stage", tenant)
-    restart, reload = restart_files(tenant), reload_files(tenant)
-
-    def named(what: str) -> str:
-        return f"{variant}: {what}"
-
-    discarded(name=named("nothing is left of another try"), berth=berth)
-    container_room.secrets_exist(name=named("passwords exist"), berth=berth)
-    container_room.volume_initialised(name=named("volume is initialised"), berth=berth)
-    database_room.configuration_current(name=named("configuration is ours"), berth=berth, files=reload, restart=restart)
-    container_room.container_running(name=named("container runs"), berth=berth, files=restart)
-    database_room.access_current(name=named("roles and rights are as wanted"), berth=berth)
-    planted(name=named("what an older installation left is there"), berth=berth, variant=variant)
-    moving.set_aside(name=named("public holds pgvector alone"), berth=berth)
-    migrations_room.at_targets(name=named("schemas are at their versions"), berth=berth)
-    moving.brought_over(name=named("rows are brought over"), berth=berth, did=receipt.did)
-    database_room.connection_files_published(name=named("connection files are published"), berth=berth)
-    checks_room.smoke(name=named("smoke checks pass"), berth=berth, receipt=receipt, files=reload)
-    task_done(name=named("a task is done"), berth=berth)
-    discarded(name=named("throwaway tenant is gone"), berth=berth)
-
-
-@operation(is_idempotent=False)
-def planted(berth: Berth, variant: str) -> Commands:
-    """What an older installation left is there, and stops a deploy where it should."""
-    if not state.is_executing or not VARIANTS[variant]:
-        return
-    yield berth.superuser(_AS_SUPERUSER + VARIANTS[variant])
-    seen = berth.look()
-    server = Server.of(seen) if seen is not None else None
-    found = [str(finding) for finding in moving.misplaced(server)] if server is not None else []
-    if bool(found) != (variant in ("in-schema", "old-rows")):
-        fact = f"{berth.tenant.name}: a deploy would stop at {found or 'nothing'}"
-        yield commands.refuse(Problem(fact, "the preflight does not see what was planted: a fault of this release"))
-
-
-@operation(is_idempotent=False)
-def task_done(berth: Berth) -> Commands:
-    """A client commits a memory, the row is where it should be, search finds it, public has none."""
-    problems = list(task(berth)) if state.is_executing else []
-    if problems:
-        facts = [Problem(f"{berth.tenant.name}: {problem}", "runbooks/check-is-red.md") for problem in problems]
-        yield commands.refuse(*facts)
-
-
-@operation()
-def passed(berth: Berth, receipt: Receipt) -> Commands:
-    """The stage is passed, which is for the receipt to say."""
-    yield from ()
-    if state.is_executing:
-        receipt.did["passed"] = True
-        receipt.state = f"stage {receipt.did['stage']} passed"
-        berth.forget()  # so that the receipt is kept
-
-
-def _b(canary: Tenant, found: Fleet) -> None:
-    """The canary ring, recycled whether anything differs or not."""
-    recycle.of(canary, found, recycle.Wish("stage B", pending=False), at_once=1, verb="stage")
-
-
-def _c(canary: Tenant, found: Fleet) -> None:  # noqa: ARG001
-    """A real task on the canary."""
-    berth, receipt = tenants.begin("stage", canary)
-    receipt.did["stage"] = "C"
-    ours(name="tenant is ours", berth=berth, verb="stage")
-    task_done(name="a task is done", berth=berth)
-    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(canary))
-    passed(name="stage is passed", berth=berth, receipt=receipt)
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
-
-
-STAGES: Mapping[str, Callable[[Tenant, Fleet], None]] = {"A": _a, "B": _b, "C": _c}

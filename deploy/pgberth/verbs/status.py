@@ -7,19 +7,21 @@ from pyinfra.api import operation
 
 from pgberth import commands
 from pgberth.checks import operations as checks_room
-from pgberth.checks.baseline import baseline_known, drift
-from pgberth.checks.receipt import NOTES, Receipt
 from pgberth.commands import Commands
 from pgberth.container.facts import Berth
 from pgberth.container.state import TenantState
-from pgberth.database.configuration import restart_files
 from pgberth.database.probe import Server
+from pgberth.inventory.load import Fleet
+from pgberth.inventory.run_inventory import machine_here, tenant_here
+from pgberth.knowledge.model import CODE_STEPS
 from pgberth.machine.facts import asked, carried
-from pgberth.model.load import Fleet
+from pgberth.migrations.baseline import baseline_known, drift
+from pgberth.migrations.operations import begin
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Machine
-from pgberth.verbs import tenants
-from pgberth.verbs.inventory import fleet, machine_here, tenant_here
+from pgberth.rendering.configuration import restart_files
+from pgberth.report.receipt import Receipt, current_report
+from pgberth.verbs.fleet import fleet
 
 
 def status() -> None:
@@ -29,9 +31,9 @@ def status() -> None:
     if machine is not None:
         leftovers(name="leftovers are known", machine=machine, found=found)
     if tenant is not None:
-        berth, receipt = tenants.begin("status", tenant)
-        tenants.noted(name="what is pending is known", berth=berth, receipt=receipt, files=restart_files(tenant))
-        baseline_known(name="a fresh run's catalogue is known", berth=berth, actions=tenants.ACTIONS, receipt=receipt)
+        berth, receipt = begin("status", tenant)
+        checks_room.noted(name="what is pending is known", berth=berth, receipt=receipt, files=restart_files(tenant))
+        baseline_known(name="a fresh run's catalogue is known", berth=berth, actions=CODE_STEPS, receipt=receipt)
         described(name="what is there is known", berth=berth, receipt=receipt)
 
 
@@ -85,11 +87,11 @@ def leftovers(machine: Machine, found: Fleet) -> Commands:
         return
     facts = asked(machine)
     if facts is not None and not facts.uid:
-        NOTES.append(f"{machine.name}: the account {machine.account} does not exist yet")
+        current_report().notes.append(f"{machine.name}: the account {machine.account} does not exist yet")
         return
     there = carried(facts) if facts is not None else None
     if there is None:
-        NOTES.append(f"{machine.name}: could not be asked what it carries")
+        current_report().notes.append(f"{machine.name}: could not be asked what it carries")
         yield commands.refuse(Problem(f"{machine.name}: could not be asked what it carries", "see above"))
         return
     known = {tenant.name for tenant in found.tenants_on(machine.name)}
@@ -98,4 +100,4 @@ def leftovers(machine: Machine, found: Fleet) -> Commands:
         placed = f" (the inventory has it on {elsewhere.machine.name})" if elsewhere is not None else ""
         things = ", ".join(sorted(there[name] - {"retired"}))
         word = "retired" if "retired" in there[name] else "unmanaged"
-        NOTES.append(f"{machine.name}: {word} tenant {name!r}{placed}: {things}; kept as it is")
+        current_report().notes.append(f"{machine.name}: {word} tenant {name!r}{placed}: {things}; kept as it is")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pgberth.inventory.run_inventory import tenant_here
 from pgberth.verbs import tenants
-from pgberth.verbs.inventory import fleet, tenant_here
+from pgberth.verbs.fleet import fleet
 
 
 def verify() -> None:

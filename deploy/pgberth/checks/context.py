@@ -1,0 +1,123 @@
+"""What a check is, and what it looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from pgberth.container.state import ContainerState, TenantState
+from pgberth.database.probe import Server
+from pgberth.database.session import connect
+from pgberth.migrations.drift import Trait
+from pgberth.model import layout
+from pgberth.model.listen import listening
+from pgberth.model.secret import Secret
+from pgberth.model.tenant import Tenant
+from pgberth.model.url import search_path
+
+Connection = psycopg.Connection[Any]
+
+_CONNECT_SECONDS = 6  # the server itself gives a login five
+
+
+@dataclass(frozen=True)
+class Subject:
+    """
+    One live tenant, for the length of a suite.
+
+    + address: where its port answers on this side
+    + password: the app's
+    + files: the configuration the server should have, name -> text
+    + baseline: the catalogue as a fresh run makes it; None where it was not asked for
+    + no_baseline: why it could not be had
+    + root: of a server that listens beyond loopback, what its clients trust; "" for what their system does
+    """
+
+    tenant: Tenant
+    state: TenantState
+    container: ContainerState
+    server: Server
+    address: tuple[str, int]
+    password: Secret
+    files: dict[str, str]
+    baseline: tuple[Trait, ...] | None = None
+    no_baseline: str = ""
+    root: str = ""
+    _open: ExitStack = field(default_factory=ExitStack)
+    _sessions: dict[str, Connection] = field(default_factory=dict)
+
+    @property
+    def login(self) -> str:
+        """The role the app logs in as now."""
+        return layout.app_login(self.state.spec)
+
+    @property
+    def listening(self) -> Mapping[str, object]:
+        """Where the server that runs listens beyond loopback; nothing where it does not."""
+        return listening(self.state.spec)
+
+    @property
+    def hba(self) -> str:
+        """The pg_hba.conf in force, as the container's own command has it."""
+        return layout.HBA_TLS if self.listening else layout.HBA
+
+    def app(self, component: str | None = None) -> Connection:
+        """The app's session for a component's URL; one each, kept open for the next check."""
+        key = component or ""
+        if key not in self._sessions or self._sessions[key].closed:
+            # In the connection, since it wins over whatever the app has set for its own role.
+            options = "-cstatement_timeout=10s -clock_timeout=3s -cidle_in_transaction_session_timeout=30s"
+            options += f" -csearch_path={','.join(search_path(component))}" if component else ""
+            session = self.connect(self.login, self.password, options=options)
+            self._sessions[key] = self._open.enter_context(session)
+        return self._sessions[key]
+
+    def connect(self, user: str, password: Secret | None, **parameters: Any) -> Connection:
+        """A session with the tenant's server, given up soon. Raises psycopg.OperationalError."""
+        return connect(self.address, user, password, connect_timeout=_CONNECT_SECONDS, **parameters)
+
+    @property
+    def open_sessions(self) -> list[Connection]:
+        """Those that `app` made."""
+        return list(self._sessions.values())
+
+    def close(self) -> None:
+        self._open.close()
+
+
+@dataclass(frozen=True)
+class Check:
+    """
+    One assertion.
+
+    + id: what an operator greps for
+    + promise: what holds when it is green
+    + find: problems, each a short fact; none where the promise holds
+    + component: the component it is about; asked only of tenants that have it
+    + needs_baseline: asked only by verbs that make a baseline
+    + beyond_loopback: asked only of servers that listen there
+    """
+
+    id: str
+    promise: str
+    find: Callable[[Subject], Iterable[str]]
+    component: str | None = None
+    needs_baseline: bool = False
+    beyond_loopback: bool = False
+
+
+@contextmanager
+def rolled_back(connection: Connection) -> Iterator[psycopg.Cursor[Any]]:
+    """A transaction whose writes never stay."""
+    with connection.transaction(force_rollback=True), connection.cursor() as cursor:
+        yield cursor
+
+
+def one(cursor: psycopg.Cursor[Any], query: Any, parameters: Any = None) -> Any:
+    """The first column of the first row; None where there is no row."""
+    row = cursor.execute(query, parameters).fetchone()
+    return row[0] if row is not None else None

@@ -1,0 +1,227 @@
+"""
+The everyday commands of a local inventory: url, psql, logs, entrypoint, inject and clean, as the Makefile calls them.
+
+They read the inventory and act on this machine at once, without a deploy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from pgberth.connectors.local import Identity
+from pgberth.inventory.declare import DECLARED, PROBLEMS
+from pgberth.inventory.load import Fleet, Line, load
+from pgberth.model import layout
+from pgberth.model.names import LOCAL
+from pgberth.model.problems import Problem, Refused
+from pgberth.model.roles import DATABASE
+from pgberth.model.secret import Secret
+from pgberth.model.tenant import COMPONENTS, Tenant
+from pgberth.model.url import Dialect, passfile_line, search_path, tenant_url, trusted, with_search_path
+from pgberth.rendering.entrypoint import entrypoint
+from pgberth.report.inventory_errors import slip
+from pgberth.verbs.clean import clean
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Exit code 0 when done, 1 with a fact and a HINT otherwise."""
+    parser = argparse.ArgumentParser(prog="pgberth.cli")
+    parser.add_argument("command", choices=sorted(COMMANDS))
+    parser.add_argument("--inventory", default="inventories/local.py")
+    parser.add_argument("--tenant", default="")
+    parser.add_argument("--component", default="")
+    parser.add_argument("--show-password", action="store_true")
+    parser.add_argument("--plugin", default="")
+    parser.add_argument("--dialect", choices=get_args(Dialect), default="libpq")
+    parser.add_argument("--yes", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        COMMANDS[options.command](read_fleet(options.inventory), options)
+    except Refused as refused:
+        sys.exit(str(refused))
+
+
+def read_fleet(path: str) -> Fleet:
+    """The fleet a local inventory file declares. Raises Refused."""
+    if not Path(path).is_file():
+        raise Refused.because(f"inventory {path} is not a file", "give its path: INVENTORY=inventories/local.py")
+    try:
+        declared = runpy.run_path(path)
+    except Exception as fault:  # noqa: BLE001  (what an operator wrote may raise anything)
+        raise slip(fault, path) or fault from None
+    if problems := list(_problems(declared)):
+        raise Refused(problems)
+    return load(_lines(declared))
+
+
+def _problems(declared: dict[str, Any]) -> Iterator[Problem]:
+    for hosts in declared.values():
+        for host in hosts if isinstance(hosts, list) else ():
+            for fact, hint in host[1].get(PROBLEMS, ()):
+                yield Problem(fact, hint)
+
+
+def _lines(declared: dict[str, Any]) -> Iterator[Line]:
+    for group, hosts in declared.items():
+        if group.startswith("_") or not isinstance(hosts, list):
+            continue
+        for _, data in hosts:
+            for key, value in data.items():
+                if key.startswith(DECLARED):
+                    kind, name, fields, places = value
+                    yield Line(kind, name, key.removeprefix(DECLARED), fields, (group,), places=places)
+
+
+def _tenant(fleet: Fleet, options: argparse.Namespace) -> Tenant:
+    names = ", ".join(fleet.tenants)
+    if not options.tenant:
+        raise Refused.because("no tenant given", f"TENANT=one of {names}")
+    if options.tenant not in fleet.tenants:
+        raise Refused.because(f"{options.tenant}: no such tenant in {options.inventory}", f"it has {names}")
+    tenant = fleet.tenants[options.tenant]
+    if tenant.machine.name != LOCAL:
+        fact = f"{tenant.name}: it is on machine {tenant.machine.name}, and this command is for tenants of this one"
+        raise Refused.because(fact, f"run it on {tenant.machine.name}")
+    if options.component and options.component not in tenant.components:
+        fact = f"{tenant.name}: it has no component {options.component!r}"
+        raise Refused.because(fact, f"it has {', '.join(tenant.ordered_components)}")
+    return tenant
+
+
+def _identity(tenant: Tenant) -> Identity:
+    try:
+        return Identity.of(tenant.machine.account)
+    except LookupError as missing:
+        raise Refused.because(f"{tenant.name}: {missing}", "run make deploy first") from None
+
+
+def _file(tenant: Tenant, identity: Identity, path: str) -> str:
+    # As the account, never as root: the account could have put a link there.
+    try:
+        read = subprocess.run(
+            ["/bin/cat", "--", str(Path(identity.home) / path)],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            cwd="/",
+            env=identity.environment(),
+            **identity.popen_arguments(),
+        )
+    except subprocess.TimeoutExpired:
+        fact = f"{tenant.name}: ~{identity.name}/{path} gives no end"
+        raise Refused.because(fact, "is it a plain file?") from None
+    if read.returncode:
+        fact = f"{tenant.name}: ~{identity.name}/{path} cannot be read: {read.stderr.strip()}"
+        raise Refused.because(fact, "run make deploy first; as root, or as the account itself")
+    return str(read.stdout)
+
+
+def _spec(tenant: Tenant, identity: Identity) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads(_file(tenant, identity, layout.spec_file(tenant.name)))
+    return spec
+
+
+def _app_password(tenant: Tenant, identity: Identity, spec: dict[str, Any]) -> Secret:
+    name = layout.secret_names(spec)["app"]
+    return Secret(_file(tenant, identity, layout.secret_file(tenant.name, name)).strip())
+
+
+def url(fleet: Fleet, options: argparse.Namespace) -> None:
+    """Print a connection URL: with a passfile, or with the password where that was asked for."""
+    tenant = _tenant(fleet, options)
+    identity = _identity(tenant)
+    spec = _spec(tenant, identity)
+    password = _app_password(tenant, identity, spec) if options.show_password else None
+    passfile = None if options.show_password else f"{identity.home}/{layout.passfile(tenant.name)}"
+    port, component, user = spec["port"], options.component or None, layout.app_login(spec)
+    place = trusted(spec, identity.home, tenant.name)
+    print(tenant_url(port, component, passfile=passfile, password=password, user=user, **place))
+
+
+def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
+    """
+    The image's own psql as the app, inside the container: always a client of the server's version.
+
+    The password goes in as a file that exists in memory only, handed over as a descriptor.
+    """
+    tenant = _tenant(fleet, options)
+    identity = _identity(tenant)
+    spec = _spec(tenant, identity)
+    login = layout.app_login(spec)
+    line = passfile_line(5432, _app_password(tenant, identity, spec), login)
+    path = search_path(options.component) if options.component else ()
+    _become(identity)
+    passfile = os.memfd_create("passfile")
+    os.fchmod(passfile, 0o600)  # libpq ignores a passfile that others may read
+    os.write(passfile, line.encode())
+    os.dup2(passfile, 3)
+    os.set_inheritable(3, True)  # dup2 onto itself would leave it closed on exec
+    inside = {"PGPASSFILE": "/proc/self/fd/3", "PGAPPNAME": "make psql"}
+    if path:
+        inside["PGOPTIONS"] = f"-csearch_path={','.join(path)}"
+    terminal = ["--interactive", *(["--tty"] if sys.stdin.isatty() else [])]
+    environment = [f"--env={name}={value}" for name, value in inside.items()]
+    client = ["psql", "-h", "127.0.0.1", "-U", login, "-d", DATABASE, "-w"]
+    command = ["podman", "exec", *terminal, "--preserve-fds=1", *environment, layout.container(tenant.name), *client]
+    os.execvpe(command[0], command, {**identity.environment(), "TERM": os.environ.get("TERM", "dumb")})  # noqa: S606
+
+
+def workload_entrypoint(fleet: Fleet, options: argparse.Namespace) -> None:
+    """Print the entrypoint for a workload of the tenant; `--plugin` is the command of a memory plugin beside it."""
+    tenant = _tenant(fleet, options)
+    try:
+        plugin = shlex.split(options.plugin)
+    except ValueError as wrong:
+        raise Refused.because(f"PLUGIN: {wrong}", "quote it as for a shell") from None
+    if plugin and "memory_plugin" not in tenant.components:
+        raise Refused.because(f"{tenant.name}: it has no component memory_plugin", "leave PLUGIN= away")
+    print(entrypoint(tenant.ordered_components, plugin), end="")
+
+
+def inject(_: Fleet, options: argparse.Namespace) -> None:
+    """Print the URL that comes on standard input with a component's search_path in it."""
+    if options.component not in COMPONENTS:
+        fact = f"COMPONENT: {options.component!r} is no component"
+        raise Refused.because(fact, f"it is one of {', '.join(COMPONENTS)}")
+    url = sys.stdin.read().removesuffix("\n")
+    print(with_search_path(url, options.component, dialect=options.dialect, name="the URL"))
+
+
+def logs(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
+    """The container's log, whole."""
+    tenant = _tenant(fleet, options)
+    identity = _identity(tenant)
+    _become(identity)
+    command = ["podman", "logs", "--timestamps", layout.container(tenant.name)]
+    os.execvpe(command[0], command, identity.environment())  # noqa: S606
+
+
+def _become(identity: Identity) -> None:
+    if identity.uid != os.geteuid():
+        os.initgroups(identity.name, identity.gid)
+        os.setgid(identity.gid)
+        os.setuid(identity.uid)
+    os.chdir(identity.home)
+
+
+COMMANDS = {
+    "url": url,
+    "psql": psql,
+    "logs": logs,
+    "clean": clean,
+    "entrypoint": workload_entrypoint,
+    "inject": inject,
+}
+
+if __name__ == "__main__":
+    main()

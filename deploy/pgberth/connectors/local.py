@@ -1,0 +1,164 @@
+"""
+`@tenant/<name>`: a tenant on this machine. Those on others are pgberth.connectors.ssh's.
+
+Every command runs as the service account, whoever runs pyinfra.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gevent.subprocess import PIPE, Popen
+from pyinfra import logger
+from pyinfra.api import StringCommand
+from pyinfra.api.exceptions import InventoryError
+from pyinfra.connectors.local import LocalConnector
+from pyinfra.connectors.util import (
+    CommandOutput,
+    read_output_buffers,
+    write_stdin,
+)
+
+import pgberth.report.closing as closing
+from pgberth.connectors.lease import Held, said
+from pgberth.model.problems import Problem
+
+# pyinfra imports the connectors of every entry point at start-up, so this is where every run passes.
+closing.install()
+# pyinfra keeps Python from writing bytecode beside deploy files, which would have all of this package compiled in every
+# run; who asked Python for the same is obeyed.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who commands run as: the service account, or the caller where the caller is not root."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+    @classmethod
+    def of(cls, account: str | None) -> Identity:
+        """Raises LookupError where the account does not exist."""
+        try:
+            entry = pwd.getpwnam(account) if os.geteuid() == 0 and account else pwd.getpwuid(os.geteuid())
+        except KeyError:
+            raise LookupError(f"account {account!r} does not exist on this machine") from None
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+
+    @property
+    def runtime_directory(self) -> str:
+        return f"/run/user/{self.uid}"
+
+    def environment(self) -> dict[str, str]:
+        """All a command sees: nothing of the caller's environment reaches a tenant."""
+        return {
+            "HOME": self.home,
+            "USER": self.name,
+            "LOGNAME": self.name,
+            "LANG": "C.UTF-8",
+            "PATH": _PATH,
+            "XDG_RUNTIME_DIR": self.runtime_directory,
+        }
+
+    def popen_arguments(self) -> dict[str, Any]:
+        if self.uid == os.geteuid():
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": os.getgrouplist(self.name, self.gid)}
+
+    def start(self, command: StringCommand) -> Any:
+        """
+        The command as a process of this account, in its home, in a session of its own, with pipes.
+
+        Raises LookupError where there is no such place.
+        """
+        if not Path(self.home).is_dir():
+            raise LookupError(f"account {self.name!r} has no home {self.home} on this machine")
+        return Popen(
+            ["/bin/sh", "-c", command.get_raw_value()],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=self.home,
+            env=self.environment(),
+            umask=0o077,
+            start_new_session=True,  # a Ctrl-C at the terminal must not tear a command apart half-way
+            **self.popen_arguments(),
+        )
+
+
+class TenantConnector(LocalConnector):
+    """
+    One tenant on this machine. The host's name is the bare tenant's, so that `--limit acme` means the same
+    here and over SSH.
+    """
+
+    handles_execution = True
+    held: Held | None = None
+
+    @staticmethod
+    def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        if not name:
+            raise InventoryError("@tenant needs a name: @tenant/acme")
+        yield name, {}, ["@tenant"]
+
+    def run_shell_command(
+        self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
+    ) -> tuple[bool, CommandOutput]:
+        """Run one command as the service account, in its home, with umask 077 and a session of its own."""
+        if self.held is not None and self.held.lapsed():
+            return False, said(self.held.problem)
+        try:
+            identity = Identity.of(self.host.data.get("pgberth_account"))
+            logger.debug("--> Running command as %s: %s", identity.name, command)
+            if print_input:
+                logger.info("%s>>> %s", self.host.print_prefix, command)
+            process = identity.start(command)
+        except LookupError as missing:
+            return False, said(Problem(str(missing), "run the deploy once without --limit; it prepares the machine"))
+        with process:
+            assert process.stdout is not None  # noqa: S101  (PIPE above)
+            assert process.stderr is not None  # noqa: S101
+            _feed(process, arguments.get("_stdin"))
+            output = read_output_buffers(
+                process.stdout,
+                process.stderr,
+                timeout=arguments.get("_timeout"),
+                print_output=print_output,
+                print_prefix=self.host.print_prefix,
+            )
+            code = process.wait()
+        return code in (arguments.get("_success_exit_codes") or [0]), output
+
+    def hold(self, command: StringCommand) -> tuple[Held | None, str]:
+        """A command that lives until this process ends, or falls silent; and the first line it says, "held"."""
+        try:
+            process = Identity.of(self.host.data.get("pgberth_account")).start(command)
+        except LookupError as missing:
+            return None, str(missing)
+        line = process.stdout.readline().decode().strip()
+        if line == "held":
+            self.held = Held(self.host.name, partial(os.write, process.stdin.fileno()), lambda: process.poll() is None)
+        return self.held, line
+
+
+def _feed(process: Any, stdin: Any) -> None:
+    # The command may end before it has read everything; its exit code and stderr tell why. What was not written yet
+    # would be tried once more at close.
+    with suppress(BrokenPipeError):
+        if stdin:
+            write_stdin(stdin, process.stdin)
+    with suppress(BrokenPipeError):
+        process.stdin.close()

@@ -1,0 +1,26 @@
+"""The YAML file beside an inventory file, as the groups of hosts that pyinfra wants of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pgberth.inventory.fleet_yaml import Groups, groups_from
+from pgberth.model.problems import Refused
+
+
+def fleet_beside(inventory: str) -> Groups:
+    """
+    Group -> its hosts, from `prod.yaml` beside `prod.py`; for an inventory file's own globals.
+
+    Raises Refused where the file cannot be read.
+    """
+    path = Path(inventory).with_suffix(".yaml")
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        return groups_from(path.read_text(encoding="utf-8"), name)
+    except OSError as error:
+        fact, hint = f"{name} cannot be read: {error.strerror}", "it stands beside the inventory file, under its name"
+        raise Refused.because(fact, hint) from None
+    except UnicodeDecodeError as error:
+        fact = f"{name} is not UTF-8: {error.reason} at byte {error.start}"
+        raise Refused.because(fact, "save it as UTF-8") from None

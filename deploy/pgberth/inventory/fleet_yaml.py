@@ -1,0 +1,216 @@
+"""
+A fleet written in YAML, as the lines of an inventory: YAML 1.2 and no more of it than a fleet needs.
+
+Nothing is guessed. A key that stands twice, a field nobody knows, an anchor, a tag, a number in another form than plain
+digits: each is a problem with its file and line, and all of them are found. What a value must be is load's to judge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from pgberth.inventory.declare import PROBLEMS, HostLine, MachineLine, tenant_line
+from pgberth.inventory.load import did_you_mean
+from pgberth.model.image import Image
+from pgberth.model.listen import Listen
+from pgberth.model.problems import Problem, Refused
+from pgberth.model.sidecar import Sidecar
+from pgberth.model.tenant import DEFAULT_ACCOUNT
+
+RING_RULE = "1 to 31 of a-z, 0-9 and _, starting with a letter, and neither all nor machines"
+_RING = re.compile(r"(?!(all|machines)$)[a-z][a-z0-9_]{0,30}")
+_TAG = "tag:yaml.org,2002:"
+_KINDS = frozenset(_TAG + kind for kind in ("str", "int", "bool", "null", "float", "timestamp", "map", "seq"))
+_DIGITS = re.compile(r"0|-?[1-9][0-9]*")
+_FORM = "see inventories/fleet_example.yaml for the form of one: runbooks/inventory-is-refused.md"
+
+Groups = dict[str, list[HostLine]]
+
+
+def groups_from(text: str, name: str) -> Groups:
+    """
+    Group -> its hosts: `machines`, and each ring.
+
+    + name: what to call the file in messages
+
+    Problems travel with the hosts, so that they are told together with what the rules find. Raises Refused where there
+    is no host to carry them.
+    """
+    reading = _Reading(name)
+    groups = reading.groups(_composed(text, name))
+    carrier = next((hosts[0] for hosts in groups.values() if hosts), None)
+    problems = tuple(dict.fromkeys(reading.problems))
+    if carrier is None:
+        raise Refused(problems or [Problem(f"{name}: it has no machine", _FORM)])
+    carrier[1][PROBLEMS] = [(problem.fact, problem.hint) for problem in problems]
+    return groups
+
+
+def _composed(text: str, name: str) -> Node:
+    """The text as a tree. Raises Refused with what the parser says."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("%"):  # `%YAML 1.1` would have NO read as False and 54:32 as 3272
+            raise Refused.because(f"{name}:{number}: a directive: {line}", "remove it; the file is read as YAML 1.2")
+    try:
+        tree = YAML(typ="safe", pure=True).compose(text)
+    except RecursionError:
+        raise Refused.because(f"{name}: it is nested too deeply", _FORM) from None
+    except YAMLError as error:
+        raise Refused.because(f"{name}:{_line(error, text)}: {_said(error)}", f"correct it; {_FORM}") from None
+    if not isinstance(tree, MappingNode):
+        raise Refused.because(f"{name}: it must be `machines:` and `rings:`", _FORM)
+    return tree
+
+
+def _line(error: YAMLError, text: str) -> int:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    return mark.line + 1 if mark is not None else text.count("\n", 0, getattr(error, "position", 0)) + 1
+
+
+def _said(error: YAMLError) -> str:
+    if isinstance(error, MarkedYAMLError):
+        return ", ".join(part for part in (error.context, error.problem) if part)
+    return str(getattr(error, "reason", error))
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A key of a mapping with its value. + where: the key's file:line"""
+
+    where: str
+    value: Node
+
+
+@dataclass
+class _Reading:
+    """A walk over the tree, collecting what is wrong."""
+
+    name: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def groups(self, tree: Node) -> Groups:
+        top = self._mapping(tree, "the file", known=("machines", "rings"))
+        machines = dict(self._machines(top["machines"].value)) if "machines" in top else {}
+        groups: Groups = {"machines": [machine.host for machine in machines.values()]}
+        rings = self._mapping(top["rings"].value, "rings") if "rings" in top else {}
+        for ring, entry in rings.items():
+            if not _RING.fullmatch(ring):
+                self._refuse(entry.where, f"ring {ring!r}: name must be {RING_RULE}")
+                continue
+            groups[ring] = list(self._tenants(entry.value, ring, machines))
+        return groups
+
+    def _machines(self, node: Node) -> Iterator[tuple[str, MachineLine]]:
+        for name, entry in self._mapping(node, "machines").items():
+            told, places = self._fields(entry.value, f"machine {name!r}")
+            yield name, MachineLine(name, {"account": DEFAULT_ACCOUNT, **told}, entry.where, places)
+
+    def _tenants(self, node: Node, ring: str, machines: Mapping[str, MachineLine]) -> Iterator[HostLine]:
+        for name, entry in self._mapping(node, f"ring {ring!r}").items():
+            told, places = self._fields(entry.value, f"tenant {name!r}")
+            on = told.pop("on", None)
+            machine = machines.get(on, on) if isinstance(on, str) else on
+            yield tenant_line(name, machine, told, entry.where, places)
+
+    def _fields(self, node: Node, whose: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """Field -> value, and field -> where."""
+        entries = self._mapping(node, whose)
+        told = {name: self._value(entry.value, f"{whose}: {name}") for name, entry in entries.items()}
+        for name, kind in (("image", Image), ("sidecar", Sidecar), ("listen", Listen)):
+            if isinstance(told.get(name), dict):
+                told[name] = self._made(kind, told[name], entries[name].where, f"{whose}: {name}")
+        return told, {name: entry.where for name, entry in entries.items()}
+
+    def _made(
+        self, kind: type[Image] | type[Sidecar] | type[Listen], told: dict[str, Any], where: str, whose: str
+    ) -> Any:
+        known = [one.name for one in fields(kind)]
+        for name in set(told) - set(known):
+            self._refuse(where, f"{whose}: unknown field {name!r}{did_you_mean(name, known)}")
+        return kind(**{name: value for name, value in told.items() if name in known})
+
+    def _mapping(self, node: Node, what: str, known: tuple[str, ...] = ()) -> dict[str, _Entry]:
+        """Key -> entry; `known` are all the keys there may be, and must be."""
+        if isinstance(node, ScalarNode) and node.tag == f"{_TAG}null" and not known:
+            return {}
+        if self._tagged(node, what):
+            return {}
+        if not isinstance(node, MappingNode):
+            self._refuse(self._at(node), f"{what} must be name: value, line by line")
+            return {}
+        found: dict[str, _Entry] = {}
+        for key, value in node.value:
+            name = self._key(key, what)
+            if name is None:
+                continue
+            if name in found:
+                self._refuse(self._at(key), f"{what}: {name!r} stands twice: here and {found[name].where}")
+            elif known and name not in known:
+                self._refuse(self._at(key), f"{what}: unknown {name!r}{did_you_mean(name, known)}")
+            else:
+                found[name] = _Entry(self._at(key), value)
+        for name in known:
+            if name not in found:
+                self._refuse(self._at(node), f"{what}: `{name}:` is missing")
+        return found
+
+    def _key(self, node: Node, what: str) -> str | None:
+        if self._tagged(node, what):
+            return None
+        if isinstance(node, ScalarNode) and node.tag == f"{_TAG}str":
+            return str(node.value)
+        if isinstance(node, ScalarNode):
+            self._refuse(self._at(node), f"{what}: {node.value} is no text to YAML", "put it in quotes")
+        else:
+            self._refuse(self._at(node), f"{what}: a list or a mapping stands where a name belongs")
+        return None
+
+    def _value(self, node: Node, what: str) -> Any:
+        """The value in Python's terms; None for what is refused."""
+        if self._tagged(node, what):
+            return None
+        if isinstance(node, MappingNode):
+            return {name: self._value(entry.value, what) for name, entry in self._mapping(node, what).items()}
+        if isinstance(node, SequenceNode):
+            return [self._value(member, what) for member in node.value]
+        return self._scalar(node, what)
+
+    def _scalar(self, node: Node, what: str) -> Any:
+        kind, text = str(node.tag).removeprefix(_TAG), str(node.value)
+        # A date is text: YAML 1.2's core knows none.
+        if kind in ("str", "timestamp"):
+            return text
+        if kind == "null":
+            return None
+        if kind == "bool" and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if kind == "int" and _DIGITS.fullmatch(text):
+            return int(text)
+        self._refuse(self._at(node), f"{what}: {text} is no text to YAML, and no whole number in plain digits")
+        return text
+
+    def _tagged(self, node: Node, what: str) -> bool:
+        """Whether it carries what a fleet needs none of; then it is refused, and looked into no further."""
+        if node.anchor is not None:
+            self._refuse(self._at(node), f"{what}: an anchor (&{node.anchor})", "write it out in each place")
+            return True
+        if node.tag == f"{_TAG}merge":
+            self._refuse(self._at(node), f"{what}: << is YAML 1.1's", "write the fields out in each place")
+            return True
+        if node.tag not in _KINDS:
+            self._refuse(self._at(node), f"{what}: a tag ({node.tag})", "remove it")
+            return True
+        return False
+
+    def _at(self, node: Node) -> str:
+        return f"{self.name}:{node.start_mark.line + 1}"
+
+    def _refuse(self, where: str, says: str, hint: str = "") -> None:
+        self.problems.append(Problem(f"{where}: {says}", hint or f"correct {where}; nothing was touched"))

@@ -1,1 +1,0 @@
-"""How a machine is reached over SSH, and how a lock stays held there."""

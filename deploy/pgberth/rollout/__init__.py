@@ -1,0 +1,1 @@
+"""Rings, recycle and stage: a change reaches one ring after the other."""

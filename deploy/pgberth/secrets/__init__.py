@@ -1,0 +1,1 @@
+"""Where passwords come from when they are not made on the machine."""

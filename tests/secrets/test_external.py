@@ -1,0 +1,110 @@
+"""Passwords from elsewhere: fetched once each, everything that is wrong listed together, and none ever shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pgberth.model.problems import Refused
+from pgberth.model.secret import Secret
+from pgberth.secrets import external as sources
+from tests.sample import ACME
+
+ONE, TWO = "one-aaaaaaaaaaaaaaaa", "two-bbbbbbbbbbbbbbbb"
+
+
+def asked(**references: str) -> dict[str, sources.Given]:
+    return sources.given([replace(ACME, secrets=references)])
+
+
+def refused(**references: str) -> list[str]:
+    with pytest.raises(Refused) as caught:
+        asked(**references)
+    return [problem.fact for problem in caught.value.problems]
+
+
+def python(code: str) -> str:
+    return f"secret://command/{sys.executable} -c '{code}'"
+
+
+def test_a_variable_gives_its_value_and_is_seen_by_no_process_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGBERTH_TEST_APP", ONE)
+    assert asked(app="secret://env/PGBERTH_TEST_APP") == {"acme": {"app": Secret(ONE)}}
+    assert "PGBERTH_TEST_APP" not in os.environ
+    assert asked(app="secret://env/PGBERTH_TEST_APP") == {"acme": {"app": Secret(ONE)}}
+
+
+def test_a_file_gives_its_line(tmp_path: Path) -> None:
+    (tmp_path / "acme").write_text(f"{ONE}\n")
+    assert asked(app=f"secret://file{tmp_path}/{{tenant}}") == {"acme": {"app": Secret(ONE)}}
+
+
+def test_a_command_gives_the_line_that_it_prints() -> None:
+    assert asked(app=python(f'print("{ONE}")')) == {"acme": {"app": Secret(ONE)}}
+
+
+def test_a_tenant_that_names_no_source_is_given_nothing() -> None:
+    assert sources.given([ACME]) == {}
+
+
+def test_all_that_does_not_resolve_is_listed_together(tmp_path: Path) -> None:
+    assert refused(
+        superuser="secret://env/PGBERTH_TEST_NOT_SET",
+        migrator=f"secret://file{tmp_path}/none",
+        app="secret://command/pgberth-no-such-program",
+        monitor=python("import sys; sys.exit(3)"),
+    ) == [
+        "acme: password of superuser: secret://env/PGBERTH_TEST_NOT_SET is not set",
+        f"acme: password of migrator: secret://file{tmp_path}/none cannot be had: No such file or directory",
+        "acme: password of app: secret://command/pgberth-no-such-program cannot be had: No such file or directory",
+        f"acme: password of monitor: {python('import sys; sys.exit(3)')} ended with exit code 3; "
+        "run that command yourself to see why",
+    ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'print("hunter2")',
+        f'print("{ONE}"); print("{TWO}")',
+        f'print("{ONE} ")',
+        "pass",
+        f'import sys; print("{ONE}", file=sys.stderr); sys.exit(1)',
+        f'import sys; sys.stdout.buffer.write(b"{ONE}\\xff")',
+    ],
+)
+def test_what_is_no_password_is_refused_and_nothing_of_it_is_shown(code: str, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(code)
+    (told,) = refused(app=f"secret://command/{sys.executable} {program}")
+    assert "hunter2" not in told
+    assert ONE not in told
+    assert TWO not in told
+
+
+def test_a_command_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_SECONDS", 0.2)
+    (told,) = refused(app="secret://command/sleep 20")
+    assert told == "acme: password of app: secret://command/sleep 20 gave no answer within 0.2 s"
+
+
+def test_a_command_does_not_wait_for_somebody_to_type() -> None:
+    (told,) = refused(app=python("input()"))
+    assert "ended with exit code 1" in told
+
+
+def test_one_password_opens_one_role_of_one_tenant(tmp_path: Path) -> None:
+    (tmp_path / "both").write_text(ONE)
+    shared = {"app": f"secret://file{tmp_path}/both"}
+    with pytest.raises(Refused) as caught:
+        sources.given([replace(ACME, secrets=shared), replace(ACME, name="globex", secrets=shared)])
+    assert [problem.fact for problem in caught.value.problems] == [
+        "one password is given for app of acme and app of globex"
+    ]
+    assert refused(app=shared["app"], migrator=shared["app"]) == [
+        "one password is given for app of acme and migrator of acme"
+    ]
