@@ -20,7 +20,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 
 from pgberth import commands
-from pgberth.container.facts import ServerLook
+from pgberth.container.context import ServerObservation
 from pgberth.model.secret import Secret
 
 CANARY = "canary-Zq7-password"  # every stored secret of a fake host; it must come out nowhere
@@ -83,7 +83,7 @@ class Sent:
         return found
 
     @property
-    def locked(self) -> bool:
+    def under_command_lock(self) -> bool:
         """Whether it runs under a tenant's command lock."""
         return "flock" in self.words[: self.words.index("-c")] if "-c" in self.words else False
 
@@ -111,8 +111,8 @@ class FakeHost:
     print_prefix: str = ""
 
     def get_fact(self, fact: type, **arguments: Any) -> Any:
-        if fact is ServerLook and fact not in self.facts:
-            return ServerLook.default()  # then the whole tenant is looked at
+        if fact is ServerObservation and fact not in self.facts:
+            return ServerObservation.default()  # then the whole tenant is looked at
         value = self.facts[fact]
         return value(**arguments) if callable(value) else value
 

@@ -111,11 +111,11 @@ def fitted(text: str, *, tenant: str, port: int, account: str, root: bool = True
     return re.sub(r"\bacme\b", tenant, re.sub(r"\b5501\b", str(port), text))
 
 
-def missing(wanted: Iterable[str], printed: str) -> list[str]:
+def missing(desired: Iterable[str], printed: str) -> list[str]:
     """Lines a page promises that are not in what was printed, in the page's order. Blanks count as one."""
     left = [_squeezed(line) for line in printed.splitlines()]
     absent = []
-    for line in wanted:
+    for line in desired:
         pattern = re.compile(".*".join(map(re.escape, _squeezed(line).split(ANY))))
         found = next((place for place, said in enumerate(left) if pattern.fullmatch(said)), None)
         if found is None:

@@ -11,8 +11,8 @@ from typing import Any
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import ContainerState, TenantState
 from pgberth.database.operations import connection_files
-from pgberth.database.settings import wanted_settings
-from pgberth.machine.facts import Ready
+from pgberth.database.settings import desired_settings
+from pgberth.machine.facts import MachineProfile
 from pgberth.migrations import source
 from pgberth.model import layout, scram
 from pgberth.model.image import BuiltImage, Image
@@ -32,7 +32,7 @@ IMAGE = BuiltImage(
     pgvector="0.8.7",
     recipe=Image().recipe,
 )
-READY = Ready(podman="4.3.1", runtime="runc", driver="overlay", limits=False, home=HOME, images={TAG: IMAGE})
+READY = MachineProfile(podman="4.3.1", runtime="runc", driver="overlay", limits=False, home=HOME, images={TAG: IMAGE})
 ACME = Tenant("acme", Machine("@local"), 5501, {"memory_plugin": HEAD}, Image(), rings=("canary",))
 SYSTEM = "7574928371649283746"
 MARKER = {"tenant": "acme", "generation": 1, "major": 18, "system_identifier": SYSTEM}
@@ -44,7 +44,7 @@ PROCESS = {
 }
 
 
-def spec_of(tenant: Tenant = ACME, ready: Ready = READY) -> ContainerSpec:
+def spec_of(tenant: Tenant = ACME, ready: MachineProfile = READY) -> ContainerSpec:
     """The container this tenant should have."""
     files = restart_files(tenant)
     return ContainerSpec(tenant, ready.images[TAG], 1, ready.home, ready.podman, ready.limits, files)
@@ -93,7 +93,7 @@ def spec_file(tenant: Tenant = ACME) -> dict[str, Any]:
         "generation": 1,
         "major": 18,
         "hash": spec.hash,
-        "rollout": spec.rollout,
+        "rollout": spec.rollout_hash,
         "image": spec.image.id,
         "port": tenant.port,
         "profile": tenant.profile_name,
@@ -135,10 +135,10 @@ def server(tenant: Tenant = ACME, **changes: Any) -> dict[str, Any]:
 
 def settings(tenant: Tenant = ACME, **changes: str) -> list[dict[str, str]]:
     """What the server tells of its settings: those of its postgresql.conf, but for the changes."""
-    wanted = {**wanted_settings(restart_files(tenant)["postgresql.conf"]), **changes}
+    desired = {**desired_settings(restart_files(tenant)["postgresql.conf"]), **changes}
     return [
         {"name": name, "value": value, "unit": "", "context": "sighup", "source": "postgresql.conf"}
-        for name, value in wanted.items()
+        for name, value in desired.items()
     ]
 
 
@@ -171,7 +171,7 @@ def ledger(tenant: Tenant = ACME) -> list[dict[str, Any]]:
 def state(tenant: Tenant = ACME, **changes: Any) -> TenantState:
     """The tenant, in order but for the changes."""
     found = TenantState(
-        ready=READY,
+        machine_profile=READY,
         spec=spec_file(tenant),
         secrets=frozenset(layout.secret_names({}).values()),
         files=files(tenant),
@@ -230,7 +230,7 @@ def look(tenant: Tenant = ACME, found: TenantState | None = None) -> str:
     """look.sh's whole output for that state."""
     shown = found or state(tenant)
     sections = {
-        "machine": shown.ready.to_json() if shown.ready is not None else "",
+        "machine": shown.machine_profile.to_json() if shown.machine_profile is not None else "",
         "spec": json.dumps(dict(shown.spec), indent=2, sort_keys=True) if shown.spec else "",
         "secrets": "\n".join(sorted(shown.secrets)),
         "files": "\n".join(f"{digest}  {path}" for path, digest in shown.files.items()),

@@ -233,8 +233,8 @@ def test_the_entrypoint_is_printed_for_the_tenants_components(run: Main) -> None
 
 def test_any_url_on_standard_input_is_given_the_path(run: Main, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("postgresql://h/d?options=-cgeqo%3Doff\n"))
-    wanted = "postgresql://h/d?options=-cgeqo%3Doff%20-csearch_path%3Dknowledge%2Cpublic\n"
-    assert run("inject", "--component", "knowledge") == wanted
+    desired = "postgresql://h/d?options=-cgeqo%3Doff%20-csearch_path%3Dknowledge%2Cpublic\n"
+    assert run("inject", "--component", "knowledge") == desired
     monkeypatch.setattr("sys.stdin", io.StringIO("postgresql://h/d"))
     told = run("inject", "--component", "knowledge", "--dialect", "lib_pq")
     assert told == "postgresql://h/d?search_path=knowledge,public\n"

@@ -19,7 +19,7 @@ from pyinfra.api import StringCommand
 
 from pgberth import commands
 from pgberth.commands import File
-from pgberth.container.facts import TenantLook
+from pgberth.container.context import TenantObservation
 from pgberth.machine.facts import AccountState, Carried, MachineState, as_account
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
@@ -69,8 +69,8 @@ BUILDERS: dict[str, Callable[[str], StringCommand]] = {
     "refuse": lambda text: commands.refuse(Problem(text)),
     "shell, script": lambda text: commands.shell(text, "x", timeout=1),
     "shell, argument": lambda text: commands.shell("true", "x", text, timeout=1),
-    "locked, script": lambda text: commands.locked("acme", text),
-    "locked, argument": lambda text: commands.locked("acme", "true", text),
+    "locked, script": lambda text: commands.under_command_lock("acme", text),
+    "locked, argument": lambda text: commands.under_command_lock("acme", "true", text),
     "write_file, path": lambda text: commands.write_files("acme", [File(text, "text")]),
     "write_file, mode": lambda text: commands.write_files("acme", [File("path", "text", text)]),
     "as_account, script": lambda text: as_account(FACTS, text, timeout=1),
@@ -103,8 +103,8 @@ def run(command: StringCommand, home: Path, **environment: str) -> subprocess.Co
 @given(text=TEXT)
 def test_hostile_text_is_one_token_of_every_command(builder: str, text: str) -> None:
     # What a refusal says is for a terminal: it shows what could steer one.
-    wanted = visible(text) if builder == "refuse" else text
-    assert wanted in as_sent(BUILDERS[builder](text)).words
+    desired = visible(text) if builder == "refuse" else text
+    assert desired in as_sent(BUILDERS[builder](text)).words
 
 
 def test_a_refusal_asks_nothing_of_the_machine_and_fails_with_its_lines() -> None:
@@ -118,9 +118,9 @@ def test_a_refusal_asks_nothing_of_the_machine_and_fails_with_its_lines() -> Non
 
 @given(text=TEXT.filter(lambda text: "/" not in text))
 def test_a_hostile_tenants_name_is_one_token_too_although_load_refuses_it(text: str) -> None:
-    words = as_sent(commands.locked(text, "true")).words
+    words = as_sent(commands.under_command_lock(text, "true")).words
     assert layout.lock_file(text) in words
-    words = as_sent(TenantLook().command(tenant=text)).words
+    words = as_sent(TenantObservation().command(tenant=text)).words
     assert layout.directory(text) in words
     assert text in words
 
@@ -128,7 +128,7 @@ def test_a_hostile_tenants_name_is_one_token_too_although_load_refuses_it(text: 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_reaches_a_script_as_its_argument_and_nothing_of_it_runs(tmp_path: Path, text: str) -> None:
     show = 'for each in "$@"; do printf "<%s>" "$each"; done'
-    for command in (commands.shell(show, text, text, timeout=5), commands.locked("acme", show, text, text)):
+    for command in (commands.shell(show, text, text, timeout=5), commands.under_command_lock("acme", show, text, text)):
         done = run(command, tmp_path)
         assert done.stdout == f"<{text}><{text}>"
         assert done.returncode == 0
@@ -181,16 +181,16 @@ def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 def test_a_commands_exit_code_is_its_own_under_the_lock_too(tmp_path: Path) -> None:
     for code in (0, 1, 3):
-        done = run(commands.locked("acme", f"exit {code}"), tmp_path)
+        done = run(commands.under_command_lock("acme", f"exit {code}"), tmp_path)
         assert (done.returncode, done.stderr) == (code, "")
 
 
 def test_a_locked_command_reads_its_standard_input(tmp_path: Path) -> None:
-    assert run(commands.locked("acme", "cat", stdin="from outside\n"), tmp_path).stdout == "from outside\n"
+    assert run(commands.under_command_lock("acme", "cat", stdin="from outside\n"), tmp_path).stdout == "from outside\n"
 
 
 def test_the_lock_is_outside_the_tenants_directory_and_private(tmp_path: Path) -> None:
-    run(commands.locked("acme", "true"), tmp_path)
+    run(commands.under_command_lock("acme", "true"), tmp_path)
     lock = tmp_path / layout.lock_file("acme")
     assert stat.S_IMODE(lock.stat().st_mode) == 0o600
     assert stat.S_IMODE(lock.parent.stat().st_mode) == 0o700
@@ -200,7 +200,7 @@ def test_the_lock_is_outside_the_tenants_directory_and_private(tmp_path: Path) -
 @pytest.fixture
 def busy(tmp_path: Path) -> Iterator[None]:
     """Another command works on acme."""
-    command = commands.locked("acme", "echo begun; exec sleep 30").get_raw_value()
+    command = commands.under_command_lock("acme", "echo begun; exec sleep 30").get_raw_value()
     with subprocess.Popen(
         ["/bin/sh", "-c", command],
         cwd=tmp_path,
@@ -219,7 +219,7 @@ def test_a_second_command_waits_and_then_says_who_is_in_the_way(
     tmp_path: Path, busy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "LOCK_WAIT", 1)
-    done = run(commands.locked("acme", "echo ran"), tmp_path)
+    done = run(commands.under_command_lock("acme", "echo ran"), tmp_path)
     assert done.returncode == 75
     assert done.stdout == ""
     assert done.stderr.startswith("acme: another command has been working on this tenant for 1 s\nHINT: ")
@@ -228,29 +228,29 @@ def test_a_second_command_waits_and_then_says_who_is_in_the_way(
 
 def test_another_tenants_lock_is_in_nobodys_way(tmp_path: Path, busy: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "LOCK_WAIT", 1)
-    assert run(commands.locked("globex", "echo ran"), tmp_path).stdout == "ran\n"
+    assert run(commands.under_command_lock("globex", "echo ran"), tmp_path).stdout == "ran\n"
 
 
 def test_what_a_command_leaves_running_does_not_hold_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A container's monitor outlives the command that started it by months.
     monkeypatch.setattr(commands, "LOCK_WAIT", 1)
-    left = run(commands.locked("acme", "sleep 20 >/dev/null 2>&1 & echo $!"), tmp_path)
+    left = run(commands.under_command_lock("acme", "sleep 20 >/dev/null 2>&1 & echo $!"), tmp_path)
     try:
-        assert run(commands.locked("acme", "echo ran"), tmp_path).stdout == "ran\n"
+        assert run(commands.under_command_lock("acme", "echo ran"), tmp_path).stdout == "ran\n"
     finally:
         os.kill(int(left.stdout), 9)
 
 
 def test_the_lock_is_free_again_when_its_holder_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "LOCK_WAIT", 1)
-    command = commands.locked("acme", "echo begun; exec sleep 30").get_raw_value()
+    command = commands.under_command_lock("acme", "echo begun; exec sleep 30").get_raw_value()
     with subprocess.Popen(
         ["/bin/sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as other:
         assert other.stdout is not None
         other.stdout.readline()
         os.killpg(other.pid, 9)
-    assert run(commands.locked("acme", "echo ran"), tmp_path).stdout == "ran\n"
+    assert run(commands.under_command_lock("acme", "echo ran"), tmp_path).stdout == "ran\n"
 
 
 def test_a_file_is_written_whole_and_for_its_owner_only(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_command_that_waits_for_its_input_is_in_nobodys_way_and_gives_it_up(
     text = as_sent(commands.write_files("acme", [File("some.conf", "new\n")])).text
     with subprocess.Popen(["/bin/sh", "-c", text], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as cut:
         time.sleep(0.5)
-        assert run(commands.locked("acme", "echo ran"), tmp_path).stdout == "ran\n"
+        assert run(commands.under_command_lock("acme", "echo ran"), tmp_path).stdout == "ran\n"
         assert cut.wait(timeout=10) == 1
     assert not (tmp_path / "some.conf").exists()
 
@@ -381,6 +381,6 @@ def test_a_script_is_understood_by_the_plainest_shell(name: str) -> None:
 
 
 def test_a_command_without_an_end_is_ended_and_says_so(tmp_path: Path) -> None:
-    done = run(commands.locked("acme", "sleep 20", timeout=1), tmp_path)
+    done = run(commands.under_command_lock("acme", "sleep 20", timeout=1), tmp_path)
     assert done.returncode == 124
     assert "acme: a command was ended after 1 s without an answer\nHINT: " in done.stderr

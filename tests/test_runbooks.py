@@ -217,9 +217,9 @@ def test_a_page_gives_its_commands_in_order_with_what_they_print() -> None:
     ],
 )
 def test_what_a_page_promises_is_looked_for_in_what_is_printed(
-    wanted: list[str], printed: str, absent: list[str]
+    desired: list[str], printed: str, absent: list[str]
 ) -> None:
-    assert missing(wanted, printed) == absent
+    assert missing(desired, printed) == absent
 
 
 def test_a_command_is_fitted_to_another_tenant_and_nothing_else_in_it() -> None:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, get_args
 
 from pgberth.connectors.local import Identity
 from pgberth.inventory.declare import DECLARED, PROBLEMS
-from pgberth.inventory.load import Fleet, Line, load
+from pgberth.inventory.load import Fleet, InventoryLine, load
 from pgberth.model import layout
 from pgberth.model.names import LOCAL
 from pgberth.model.problems import Problem, Refused
@@ -28,7 +28,7 @@ from pgberth.model.secret import Secret
 from pgberth.model.tenant import COMPONENTS, Tenant
 from pgberth.model.url import Dialect, passfile_line, search_path, tenant_url, trusted, with_search_path
 from pgberth.rendering.entrypoint import entrypoint
-from pgberth.report.inventory_errors import slip
+from pgberth.report.inventory_errors import explain
 from pgberth.verbs.clean import clean
 
 
@@ -57,7 +57,7 @@ def read_fleet(path: str) -> Fleet:
     try:
         declared = runpy.run_path(path)
     except Exception as fault:  # noqa: BLE001  (what an operator wrote may raise anything)
-        raise slip(fault, path) or fault from None
+        raise explain(fault, path) or fault from None
     if problems := list(_problems(declared)):
         raise Refused(problems)
     return load(_lines(declared))
@@ -70,7 +70,7 @@ def _problems(declared: dict[str, Any]) -> Iterator[Problem]:
                 yield Problem(fact, hint)
 
 
-def _lines(declared: dict[str, Any]) -> Iterator[Line]:
+def _lines(declared: dict[str, Any]) -> Iterator[InventoryLine]:
     for group, hosts in declared.items():
         if group.startswith("_") or not isinstance(hosts, list):
             continue
@@ -78,7 +78,7 @@ def _lines(declared: dict[str, Any]) -> Iterator[Line]:
             for key, value in data.items():
                 if key.startswith(DECLARED):
                     kind, name, fields, places = value
-                    yield Line(kind, name, key.removeprefix(DECLARED), fields, (group,), places=places)
+                    yield InventoryLine(kind, name, key.removeprefix(DECLARED), fields, (group,), places=places)
 
 
 def _tenant(fleet: Fleet, options: argparse.Namespace) -> Tenant:

@@ -93,7 +93,9 @@ def _received(tenant: str) -> StringCommand:
     )
 
 
-def locked(tenant: str, text: str, *arguments: str, timeout: int = 120, stdin: str | None = None) -> StringCommand:
+def under_command_lock(
+    tenant: str, text: str, *arguments: str, timeout: int = 120, stdin: str | None = None
+) -> StringCommand:
     """
     Run a script that changes a tenant, under the tenant's command lock.
 
@@ -159,4 +161,4 @@ sync "$@"
 def write_files(tenant: str, files: Sequence[File]) -> StringCommand:
     """Replace files of the tenant, in this order: each is old or new, never half."""
     told = [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
-    return locked(tenant, WRITE, *told, stdin="".join(file.text for file in files))
+    return under_command_lock(tenant, WRITE, *told, stdin="".join(file.text for file in files))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pgberth import commands
-from pgberth.container.operations import wanted_spec
+from pgberth.container.operations import desired_spec
 from pgberth.container.spec import ContainerSpec, hardening
 from pgberth.container.state import TenantState
 from pgberth.database.access import access_sql
-from pgberth.machine.facts import Ready
+from pgberth.machine.facts import MachineProfile
 from pgberth.migrations.source import load
 from pgberth.model import layout, scram
 from pgberth.model.image import Image
@@ -74,13 +74,13 @@ class Floor:
 
 def floor_for(account: Account, name: str, port: int, image: Image | None = None) -> Floor:
     """The script that makes the server a tenant of ours would get, under the same name, port and flags."""
-    ready = Ready.from_json(account("cat", layout.MACHINE_FILE).out)
-    assert ready is not None
+    machine_profile = MachineProfile.from_json(account("cat", layout.MACHINE_FILE).out)
+    assert machine_profile is not None
     tenant = Tenant(
         name, TargetMachine("@local", "pgberth"), port, dict.fromkeys(["memory_plugin"], HEAD), image or Image()
     )
-    nothing = TenantState(ready, {}, frozenset(), {}, None, "", {}, None, "")
-    spec = wanted_spec(tenant, nothing, restart_files(tenant))
+    nothing = TenantState(machine_profile, {}, frozenset(), {}, None, "", {}, None, "")
+    spec = desired_spec(tenant, nothing, restart_files(tenant))
     assert isinstance(spec, ContainerSpec)
     etc = {f"{layout.etc(tenant.name)}/{name}": text for name, text in _files(tenant).items()}
     place = layout.directory(tenant.name)

@@ -16,7 +16,7 @@ from tests.bench.figures import START_UP, Figure, middle, s, seconds, take
 from tests.bench.floor import Account, Ended, Floor, floor_for
 from tests.deploy.product import BUILDING, Inventory, Run
 from tests.hosts import server_image
-from tests.hosts.fleet import ACCOUNT, Berth, inventory
+from tests.hosts.fleet import ACCOUNT, TenantContext, inventory
 from tests.hosts.host import Boot, Host
 
 ROUNDS = 3
@@ -30,7 +30,7 @@ class Fleet:
 
     place: Path
     hosts: tuple[Host, Host]
-    berths: list[Berth]
+    berths: list[TenantContext]
 
     def provision(self) -> Run:
         return inventory(self.place, self.berths).provision(seconds=BUILDING, **KEEPS_BYTECODE).went_well()
@@ -40,11 +40,13 @@ class Fleet:
 def bare(module_hosts: Boot, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     hosts = module_hosts("benchone"), module_hosts("benchtwo")
     berths = [
-        Berth(f"team{number:02}", hosts[number % 2], 5501 + number, ring="production" if number > 1 else "canary")
+        TenantContext(
+            f"team{number:02}", hosts[number % 2], 5501 + number, ring="production" if number > 1 else "canary"
+        )
         for number in range(MANY)
     ]
     made = Fleet(tmp_path_factory.mktemp("fleet"), hosts, berths)
-    first = [Berth(f"first{number}", host, 5600) for number, host in enumerate(hosts)]
+    first = [TenantContext(f"first{number}", host, 5600) for number, host in enumerate(hosts)]
     inventory(made.place, first).provision(seconds=BUILDING).went_well()
     return made
 
@@ -113,8 +115,8 @@ def test_after_the_end_of_a_boot_all_tenants_of_a_host_are_green_within_15_s(fle
     mine = [one for one in bare.berths if one.host is bare.hosts[0]]
 
     def green() -> None:
-        for berth in mine:
-            berth.wait_until_running()
+        for context in mine:
+            context.wait_until_running()
         inventory(bare.place, mine).verify().went_well()
 
     judge(f"{len(mine)} tenants green after a boot's end", [seconds(green)], [started], AFTER_BOOT)

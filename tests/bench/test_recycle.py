@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from pgberth.database.write_probe import Beat, Pulse
+from pgberth.database.write_probe import WriteProbe, WriteReport
 from pgberth.model.secret import Secret
 from tests.bench.conftest import Ground
 from tests.bench.figures import Figure, middle, take
@@ -25,13 +25,13 @@ def inventory(ground: Ground) -> Inventory:
 
 def bare(tenant: Tenant) -> int:
     """Milliseconds that a client of the same kind is cut off by the least that could be done: no check, no way back."""
-    pulse = Pulse(Secret(tenant.password("migrator")), ("127.0.0.1", tenant.port))
+    pulse = WriteProbe(Secret(tenant.password("migrator")), ("127.0.0.1", tenant.port))
     pulse.start()
     command = shlex.join(tenant.container()["Config"]["CreateCommand"])
     tenant.superuser("CHECKPOINT")
     tenant.account.run("sh", "-c", f"podman rm --force --time 60 {tenant.name} && {command}")
-    assert pulse.felt()
-    beat: Beat = pulse.stop()
+    assert pulse.wait_for_write()
+    beat: WriteReport = pulse.stop()
     assert beat.lost == 0
     return beat.gap_ms
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pgberth.checks.context import Subject
+from pgberth.checks.context import CheckContext
 from pgberth.container.state import TenantState
 from pgberth.database.access import access_sql
 from pgberth.database.probe import Server as Seen
@@ -91,14 +91,14 @@ class Live:
         ours = {"data_directory": "/var/lib/postgresql/18/data", "settings": settings(LIVE), "config_errors": []}
         return {**told, **ours}
 
-    def subject(self, tenant: Tenant = LIVE, **changes: Any) -> Subject:
+    def context(self, tenant: Tenant = LIVE, **changes: Any) -> CheckContext:
         """The tenant as the suite looks at it now."""
         told = self.server()
         seen = state(LIVE, server=told, marker={**state().marker, "system_identifier": told["system_identifier"]})
         found = Seen.of(TenantState.parse(look(LIVE, seen).splitlines()))
         assert found is not None
         address = ("127.0.0.1", self.cluster.port)
-        made = Subject(tenant, seen, container(LIVE), found, address, password_in("app-v1"), {"pg_hba.conf": HBA})
+        made = CheckContext(tenant, seen, container(LIVE), found, address, password_in("app-v1"), {"pg_hba.conf": HBA})
         return replace(made, **changes)
 
 

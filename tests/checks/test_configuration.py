@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 
 from pgberth.checks import configuration as checks
-from pgberth.checks.context import Subject
+from pgberth.checks.context import CheckContext
 from pgberth.checks.suite import run
 from pgberth.rendering.configuration import reload_files, restart_files
 from tests.checks.conftest import Live
-from tests.checks.test_container import subject
+from tests.checks.test_container import context
 from tests.sample import ACME, files, server, settings, state
 
 FILES = {**reload_files(ACME), **restart_files(ACME)}
 
 
-def asked(seen: Any = None, **told: Any) -> Subject:
+def asked(seen: Any = None, **told: Any) -> CheckContext:
     found = seen or state()
-    return replace(subject(found, server(**told)), files=FILES)
+    return replace(context(found, server(**told)), files=FILES)
 
 
-def problems(of: Subject) -> dict[str, list[str]]:
+def problems(of: CheckContext) -> dict[str, list[str]]:
     """Red check -> its problems; of those that open no session."""
     found = {check.id: list(check.find(of)) for check in checks.CHECKS if check.id != "durable"}
     return {check: lines for check, lines in found.items() if lines}
@@ -35,16 +35,16 @@ def test_a_tenant_in_order_is_green() -> None:
     assert problems(asked(state(modes={**private, "etc/guard.sh": "700"}))) == {}
 
 
-def edited(path: str) -> Subject:
+def edited(path: str) -> CheckContext:
     return asked(state(files={**files(), path: "0" * 64}))
 
 
-def moded(path: str, mode: str) -> Subject:
+def moded(path: str, mode: str) -> CheckContext:
     return asked(state(modes={path: mode}))
 
 
 STRANGER = {"name": "work_mem", "value": "1", "unit": "GB", "context": "user", "source": "postgresql.conf"}
-PLANTED: dict[str, tuple[Subject, dict[str, list[str]]]] = {
+PLANTED: dict[str, tuple[CheckContext, dict[str, list[str]]]] = {
     "another postgresql.conf": (
         edited("etc/postgresql.conf"),
         {"configuration": ["postgresql.conf is not the wanted one"]},
@@ -89,8 +89,8 @@ PLANTED: dict[str, tuple[Subject, dict[str, list[str]]]] = {
 
 @pytest.mark.parametrize("what", PLANTED)
 def test_each_thing_that_is_wrong_turns_its_own_check_red_in_these_words(what: str) -> None:
-    planted, wanted = PLANTED[what]
-    assert problems(planted) == wanted
+    planted, desired = PLANTED[what]
+    assert problems(planted) == desired
 
 
 def test_while_a_change_waits_for_a_new_container_the_running_one_is_not_held_to_it() -> None:
@@ -99,7 +99,7 @@ def test_while_a_change_waits_for_a_new_container_the_running_one_is_not_held_to
 
 
 def durable(live: Live, **told: Any) -> tuple[str, ...]:
-    found = live.subject()
+    found = live.context()
     results = run(replace(found, server=replace(found.server, **told)))
     return next(result.problems for result in results if result.id == "durable")
 

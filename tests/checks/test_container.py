@@ -8,29 +8,29 @@ from typing import Any
 import pytest
 
 from pgberth.checks import container as checks
-from pgberth.checks.context import Subject
+from pgberth.checks.context import CheckContext
 from pgberth.database.probe import Server
 from tests.fake_host import password_in
 from tests.sample import ACME, MARKER, PROCESS, container, server, spec_file, state
 
 
-def subject(seen: Any = None, told: dict[str, Any] | None = None) -> Subject:
+def context(seen: Any = None, told: dict[str, Any] | None = None) -> CheckContext:
     """A tenant in order but for what the test gives."""
     found = seen or state()
     answered = Server.of(replace(found, server=told or server()))
     assert answered is not None
     assert found.container is not None
-    return Subject(ACME, found, found.container, answered, ("127.0.0.1", 1), password_in("app-v1"), {})
+    return CheckContext(ACME, found, found.container, answered, ("127.0.0.1", 1), password_in("app-v1"), {})
 
 
-def problems(of: Subject) -> dict[str, list[str]]:
+def problems(of: CheckContext) -> dict[str, list[str]]:
     """Red check -> its problems. None of these checks opens a session."""
     found = {check.id: list(check.find(of)) for check in checks.CHECKS}
     return {check: lines for check, lines in found.items() if lines}
 
 
 def test_a_container_in_order_is_green() -> None:
-    assert problems(subject()) == {}
+    assert problems(context()) == {}
 
 
 BY_UNIT = {**container().labels, "PODMAN_SYSTEMD_UNIT": "pgberth-acme.service"}
@@ -38,21 +38,21 @@ UNITS = {".config/systemd/user/pgberth-acme.service": "0" * 64}
 
 
 def test_a_container_in_its_unit_is_green() -> None:
-    assert problems(subject(state(container=container(labels=BY_UNIT, supervised=True), units=UNITS))) == {}
+    assert problems(context(state(container=container(labels=BY_UNIT, supervised=True), units=UNITS))) == {}
 
 
-def with_container(**changes: Any) -> Subject:
-    return subject(state(container=container(**changes)))
+def with_container(**changes: Any) -> CheckContext:
+    return context(state(container=container(**changes)))
 
 
-def process(**changes: str) -> Subject:
+def process(**changes: str) -> CheckContext:
     return with_container(process={**PROCESS, **changes})
 
 
 VOLUME, ETC = container().mounts
 OTHER = {"Type": "bind", "Source": "/etc", "Destination": "/mnt", "RW": False}
 
-PLANTED: dict[str, tuple[Subject, dict[str, list[str]]]] = {
+PLANTED: dict[str, tuple[CheckContext, dict[str, list[str]]]] = {
     "another spec": (
         with_container(labels={**container().labels, "pgberth.spec": "0" * 16}),
         {"container-spec": [f"runs spec {'0' * 16}, its spec file says {spec_file()['hash']}"]},
@@ -85,7 +85,7 @@ PLANTED: dict[str, tuple[Subject, dict[str, list[str]]]] = {
     ),
     "privileged": (with_container(privileged=True), {"container-hardened": ["it is privileged"]}),
     "out of its unit": (
-        subject(state(container=container(labels=BY_UNIT), units=UNITS)),
+        context(state(container=container(labels=BY_UNIT), units=UNITS)),
         {
             "container-supervised": [
                 "its server does not run inside pgberth-acme.service, which would not start it anew after a crash"
@@ -93,7 +93,7 @@ PLANTED: dict[str, tuple[Subject, dict[str, list[str]]]] = {
         },
     ),
     "its unit is gone": (
-        subject(state(container=container(labels=BY_UNIT, supervised=True))),
+        context(state(container=container(labels=BY_UNIT, supervised=True))),
         {"container-supervised": ["the file of pgberth-acme.service is gone: nothing would start it after a reboot"]},
     ),
     "another mount": (
@@ -123,7 +123,7 @@ PLANTED: dict[str, tuple[Subject, dict[str, list[str]]]] = {
         },
     ),
     "another generation": (
-        subject(state(spec={**spec_file(), "generation": 2})),
+        context(state(spec={**spec_file(), "generation": 2})),
         {
             "container-mounts": [
                 "acme-data-g1 at /var/lib/postgresql (rw) is mounted, not wanted",
@@ -132,11 +132,11 @@ PLANTED: dict[str, tuple[Subject, dict[str, list[str]]]] = {
         },
     ),
     "another tenant's data": (
-        subject(state(marker={**MARKER, "tenant": "globex"})),
+        context(state(marker={**MARKER, "tenant": "globex"})),
         {"volume-identity": ["the volume's marker names 'globex'"]},
     ),
     "another cluster's data": (
-        subject(told=server(system_identifier="1")),
+        context(told=server(system_identifier="1")),
         {
             "volume-identity": [
                 f"the volume's marker has system identifier {MARKER['system_identifier']}, the server another"
@@ -148,10 +148,10 @@ PLANTED: dict[str, tuple[Subject, dict[str, list[str]]]] = {
 
 @pytest.mark.parametrize("what", PLANTED)
 def test_each_thing_that_is_wrong_turns_its_own_check_red_in_these_words(what: str) -> None:
-    planted, wanted = PLANTED[what]
-    assert problems(planted) == wanted
+    planted, desired = PLANTED[what]
+    assert problems(planted) == desired
 
 
 @pytest.mark.parametrize("seen", [state(spec={}), state(marker={})], ids=["no spec file", "no marker"])
 def test_a_file_that_is_gone_is_a_red_check_not_an_error(seen: Any) -> None:
-    assert problems(subject(seen))
+    assert problems(context(seen))

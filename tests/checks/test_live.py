@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from pgberth.checks import suite
-from pgberth.checks.context import Check, Subject, rolled_back
+from pgberth.checks.context import Check, CheckContext, rolled_back
 from pgberth.checks.suite import run
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
@@ -19,19 +19,19 @@ from tests.checks.conftest import HBA, LIVE, Live
 
 def red(live: Live, tenant: Tenant = LIVE) -> dict[str, str]:
     """Red check -> its problems, one a line."""
-    results = run(live.subject(tenant))
+    results = run(live.context(tenant))
     return {result.id: "\n".join(result.problems) for result in results if not result.passed}
 
 
 def test_a_tenant_in_order_is_green_on_every_check(live: Live) -> None:
-    results = run(live.subject())
+    results = run(live.context())
     assert [result.id for result in results] == [check.id for check in suite.checks_for(LIVE.tabled_components)]
     assert {result.id: result.problems for result in results if not result.passed} == {}
 
 
 def test_the_suite_leaves_nothing_behind(live: Live) -> None:
     before = live.dump()
-    run(live.subject())
+    run(live.context())
     assert live.dump() == before
     assert "pgberth-smoke" not in before
     with live.cluster.connect() as session:
@@ -189,10 +189,10 @@ OPENED = {
 
 @pytest.mark.parametrize("how", OPENED)
 def test_another_pg_hba_turns_its_own_checks_red(live: Live, how: str) -> None:
-    line, wanted = OPENED[how]
+    line, desired = OPENED[how]
     live.let_in(f"local all all trust\n{line}{HBA}")
     found = red(live)
-    for check, says in wanted.items():
+    for check, says in desired.items():
         assert says in found.get(check, "is green"), (check, found)
 
 
@@ -202,14 +202,14 @@ def test_a_check_that_gets_no_answer_gives_up_and_the_next_ones_are_asked(
     """A stopped backend keeps no time limit of the server's, and its socket stays open."""
     stopped: list[int] = []
 
-    def stop(of: Subject) -> Iterator[str]:
+    def stop(of: CheckContext) -> Iterator[str]:
         backend = of.app().info.backend_pid
         os.kill(backend, signal.SIGSTOP)
         stopped.append(backend)
         of.app().execute("SELECT 1")
         yield "the stopped backend answered"
 
-    def ask(of: Subject) -> Iterator[str]:
+    def ask(of: CheckContext) -> Iterator[str]:
         if of.app().info.backend_pid == stopped[0]:
             yield "the session is the one that was given up"
         with rolled_back(of.app()) as cursor:
@@ -219,7 +219,7 @@ def test_a_check_that_gets_no_answer_gives_up_and_the_next_ones_are_asked(
     monkeypatch.setattr(suite, "ALL", checks)
     monkeypatch.setattr(suite, "CHECK_SECONDS", 2.0)
     try:
-        told = {result.id: result.problems for result in run(live.subject())}
+        told = {result.id: result.problems for result in run(live.context())}
     finally:
         for backend in stopped:
             os.kill(backend, signal.SIGCONT)
@@ -229,7 +229,7 @@ def test_a_check_that_gets_no_answer_gives_up_and_the_next_ones_are_asked(
 def test_a_check_that_hangs_in_a_transaction_gives_up_too(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped: list[int] = []
 
-    def stop(of: Subject) -> Iterator[str]:
+    def stop(of: CheckContext) -> Iterator[str]:
         with rolled_back(of.app()) as cursor:
             backend = of.app().info.backend_pid
             os.kill(backend, signal.SIGSTOP)
@@ -240,7 +240,7 @@ def test_a_check_that_hangs_in_a_transaction_gives_up_too(live: Live, monkeypatc
     monkeypatch.setattr(suite, "ALL", (Check("hangs", "it hangs", stop),))
     monkeypatch.setattr(suite, "CHECK_SECONDS", 2.0)
     try:
-        (result,) = run(live.subject())
+        (result,) = run(live.context())
     finally:
         for backend in stopped:
             os.kill(backend, signal.SIGCONT)
@@ -251,21 +251,21 @@ def test_when_the_time_for_all_checks_is_over_each_one_left_says_so(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suite, "SUITE_SECONDS", 0.0)
-    results = run(live.subject())
+    results = run(live.context())
     assert {result.problems for result in results} == {("was not asked: the 0 s for all checks were over",)}
     assert len(results) > 10
 
 
 def test_a_wrong_stored_password_is_told_without_showing_it(live: Live) -> None:
-    results = run(live.subject(password=Secret("hunter2-hunter2")))
+    results = run(live.context(password=Secret("hunter2-hunter2")))
     told = {result.id: result.problems for result in results}
     assert any("password authentication failed" in problem for problem in told["ready"])
     assert "hunter2" not in str(results)
 
 
 def test_a_server_that_is_gone_turns_red_what_needs_it_and_nothing_else(live: Live) -> None:
-    subject = live.subject(address=("127.0.0.1", 1))
-    told = {result.id: result.problems for result in run(subject)}
+    context = live.context(address=("127.0.0.1", 1))
+    told = {result.id: result.problems for result in run(context)}
     assert any("could not be asked: connection failed" in problem for problem in told["ready"])
     assert told["no-password"][0].startswith("memory_app_a with no password in memory was refused for another reason")
     assert told["rights"] == told["container-spec"] == told["ledger"] == ()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pgberth.checks import operations as room
-from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.database.probe import Server
 from pgberth.migrations import baseline
@@ -48,18 +48,20 @@ def smoke(
     **more: Any,
 ) -> list[Sent]:
     host = FakeHost(
-        facts={TenantLook: lambda **_: found}, answers=[SECRETS, (KEEPING, keep)], asked=[] if asked is None else asked
+        facts={TenantObservation: lambda **_: found},
+        answers=[SECRETS, (KEEPING, keep)],
+        asked=[] if asked is None else asked,
     )
     arguments = {"receipt": into, "files": {"pg_hba.conf": HBA}, **more}
-    return sent(room.smoke, host, berth=Berth(tenant, ""), **arguments)
+    return sent(room.smoke, host, context=TenantContext(tenant, ""), **arguments)
 
 
 def alive(live: Live) -> tuple[TenantState, Tenant]:
     """The live tenant under the port at which it really listens."""
-    subject = live.subject()
-    spec = {**subject.state.spec, "port": live.cluster.port}
+    context = live.context()
+    spec = {**context.state.spec, "port": live.cluster.port}
     published = files(replace(LIVE, port=live.cluster.port))
-    return replace(subject.state, spec=spec, files=published), LIVE
+    return replace(context.state, spec=spec, files=published), LIVE
 
 
 def test_a_healthy_tenant_is_no_change_and_its_receipt_says_what_was_proven(live: Live) -> None:
@@ -95,7 +97,7 @@ def test_a_run_whose_checks_are_red_keeps_its_receipt_which_says_so(live: Live) 
     found, tenant = alive(live)
     smoke(found, into, tenant, asked=asked)
     keep = asked[-1]
-    assert keep.locked
+    assert keep.under_command_lock
     assert keep.arguments == [layout.receipts("acme"), "20261121T140506Z-provision.json"]
     told = json.loads(keep.stdin)
     assert told["changed"] is False
@@ -130,14 +132,14 @@ def test_the_suite_shows_no_password(live: Live) -> None:
 
 def test_nothing_is_asked_while_changes_are_detected() -> None:
     host = FakeHost()
-    assert sent(room.smoke, host, executing=False, berth=Berth(ACME, ""), receipt=receipt(), files={}) == []
+    assert sent(room.smoke, host, executing=False, context=TenantContext(ACME, ""), receipt=receipt(), files={}) == []
     assert host.asked == []
 
 
 DOWN = container(status="exited", pid=0, exit_code=75, process={})
 NOT_ANSWERING: list[tuple[TenantState | None, str]] = [
     (None, "acme: its machine is not ready for tenants"),
-    (state(ready=None, **ABSENT), "acme: its machine is not ready for tenants"),
+    (state(machine_profile=None, **ABSENT), "acme: its machine is not ready for tenants"),
     (state(**ABSENT), "acme: it has no container"),
     (
         state(**{**ABSENT, "spec": {"generation": 1, "retired": "2026-01-31"}}),
@@ -203,10 +205,10 @@ def test_the_highest_applied_version_of_each_component_is_told() -> None:
 
 
 def kept(changed: bool, into: Receipt, found: TenantState | None = None) -> list[Sent]:
-    berth = Berth(ACME, "")
-    berth.changed = changed
-    host = FakeHost(facts={TenantLook: lambda **_: found or state()})
-    return sent(room.receipt_kept, host, berth=berth, receipt=into)
+    context = TenantContext(ACME, "")
+    context.changed = changed
+    host = FakeHost(facts={TenantObservation: lambda **_: found or state()})
+    return sent(room.receipt_kept, host, context=context, receipt=into)
 
 
 def test_a_run_that_changed_nothing_leaves_no_receipt() -> None:
@@ -224,7 +226,7 @@ def test_a_run_that_changed_something_leaves_one_beside_the_spec_file() -> None:
     into = receipt()
     into.finished = STARTED + timedelta(seconds=2)
     (keep,) = kept(True, into)
-    assert keep.locked
+    assert keep.under_command_lock
     assert keep.arguments == [layout.receipts("acme"), "20261121T140506Z-provision.json"]
     assert json.loads(keep.stdin) == json.loads(into.to_json())
     assert into.changed is True
@@ -293,13 +295,13 @@ def read(text: str, done: bool = True) -> Any:
     told = Server.of(state())
     found: list[Any] = []
 
-    def ask(berth: Berth) -> Any:
+    def ask(context: TenantContext) -> Any:
         assert told is not None
-        found.append(baseline.read(berth, told))
+        found.append(baseline.read(context, told))
         yield from ()
 
     ask._inner = ask  # type: ignore[attr-defined]
-    sent(ask, host, berth=Berth(ACME, ""))
+    sent(ask, host, context=TenantContext(ACME, ""))
     return found[0]
 
 
@@ -330,18 +332,20 @@ def test_a_baseline_is_of_its_versions_server_and_pgvector() -> None:
     assert key(hba_sha256="x") == key()
 
 
-def make_baseline(live: Live, into: Receipt, *answers: tuple[str, Answer]) -> tuple[list[Sent], FakeHost, Berth]:
+def make_baseline(
+    live: Live, into: Receipt, *answers: tuple[str, Answer]
+) -> tuple[list[Sent], FakeHost, TenantContext]:
     found, tenant = alive(live)
-    host = FakeHost(facts={TenantLook: lambda **_: found}, answers=[*answers, SECRETS])
-    berth = Berth(tenant, "")
-    return sent(baseline.baseline_known, host, berth=berth, actions={}, receipt=into), host, berth
+    host = FakeHost(facts={TenantObservation: lambda **_: found}, answers=[*answers, SECRETS])
+    context = TenantContext(tenant, "")
+    return sent(baseline.baseline_known, host, context=context, actions={}, receipt=into), host, context
 
 
 def test_making_the_baseline_is_no_change_of_the_tenant_even_where_it_fails(live: Live) -> None:
     into = receipt()
     full = Answer(stderr="could not extend file: No space left on device\nHINT: Check free disk space.", done=False)
-    yielded, host, berth = make_baseline(live, into, ("podman exec -i", full))
-    assert (yielded, berth.changed) == ([], False)
+    yielded, host, context = make_baseline(live, into, ("podman exec -i", full))
+    assert (yielded, context.changed) == ([], False)
     assert into.no_baseline == "could not extend file: No space left on device"
     assert "CREATE DATABASE memory_fresh" in host.asked[-1].stdin
     with live.cluster.connect() as session:

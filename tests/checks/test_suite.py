@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from pgberth.checks import suite
-from pgberth.checks.context import Check, Subject
+from pgberth.checks.context import Check, CheckContext
 from pgberth.checks.suite import ALL, checks_for, run
 from pgberth.model.tenant import COMPONENTS, Tenant
-from tests.checks.test_container import subject
+from tests.checks.test_container import context
 from tests.sample import ACME, ledger, server
 
 
@@ -44,7 +44,7 @@ def test_drift_is_asked_only_where_there_is_something_to_compare_with() -> None:
 
 
 def finds(*problems: str, then: Exception | None = None) -> Any:
-    def find(_: Subject) -> Iterator[str]:
+    def find(_: CheckContext) -> Iterator[str]:
         yield from problems
         if then is not None:
             raise then
@@ -54,7 +54,7 @@ def finds(*problems: str, then: Exception | None = None) -> Any:
 
 def results(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> dict[str, tuple[str, ...]]:
     monkeypatch.setattr(suite, "ALL", checks)
-    return {result.id: result.problems for result in run(subject())}
+    return {result.id: result.problems for result in run(context())}
 
 
 def test_no_checks_trouble_keeps_the_others_from_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_no_checks_trouble_keeps_the_others_from_being_asked(monkeypatch: pytest
 
 
 def test_a_failed_checks_row_is_not_shown(monkeypatch: pytest.MonkeyPatch, live: Any) -> None:
-    def violate(of: Subject) -> Iterable[str]:
+    def violate(of: CheckContext) -> Iterable[str]:
         live.sql(
             "CREATE TABLE public.t (a text CONSTRAINT short CHECK (length(a) < 3)); GRANT ALL ON public.t TO PUBLIC"
         )
@@ -81,27 +81,27 @@ def test_a_failed_checks_row_is_not_shown(monkeypatch: pytest.MonkeyPatch, live:
         return ()
 
     monkeypatch.setattr(suite, "ALL", (Check("violates", "", violate),))
-    (result,) = run(live.subject())
+    (result,) = run(live.context())
     assert result.problems == ('could not be asked: new row for relation "t" violates check constraint "short"',)
 
 
 def test_the_suites_sessions_end_with_it(monkeypatch: pytest.MonkeyPatch, live: Any) -> None:
     opened: list[psycopg.Connection[Any]] = []
 
-    def ask(of: Subject) -> Iterable[str]:
+    def ask(of: CheckContext) -> Iterable[str]:
         opened.extend((of.app(), of.app("knowledge"), of.app("knowledge")))
         raise RuntimeError("a mistake of ours")
 
     monkeypatch.setattr(suite, "ALL", (Check("asks", "", ask),))
     with pytest.raises(RuntimeError):
-        run(live.subject())
+        run(live.context())
     assert [session.closed for session in opened] == [True, True, True]
     assert len(set(opened)) == 2  # one a component, kept open for the next check
 
 
 def red(tenant: Tenant = ACME, **told: Any) -> dict[str, list[str]]:
     """Red check of the schema's -> its problems, with this answer of the server."""
-    asked = replace(subject(told=server(**told)), tenant=tenant)
+    asked = replace(context(told=server(**told)), tenant=tenant)
     checks = {
         check.id: check for check in ALL if check.id in ("extension", "public-clean", "ledger", "schema", "rights")
     }

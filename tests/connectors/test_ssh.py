@@ -114,7 +114,7 @@ def connector(way: Any, *, of: type[MachineConnector] = MachineConnector, connec
     inventory.hosts[name].print_prefix_padding = ""  # the command line's
     made = of(state, inventory.hosts[name])
     current_run().part(SshPools).by_login[made.login] = way
-    made.trunk = way if connected else None
+    made.pool = way if connected else None
     return made
 
 

@@ -10,7 +10,7 @@ import pytest
 from paramiko import AuthenticationException, BadHostKeyException, Channel, ChannelException, RSAKey, SSHException
 from paramiko.ssh_exception import NoValidConnectionsError
 
-from pgberth.connectors.ssh_pool import Login, Trunk, Unreachable
+from pgberth.connectors.ssh_pool import Login, SshPool, Unreachable
 
 ADA = Login("db1", "10.0.0.1", 22, "ada")
 
@@ -52,7 +52,7 @@ class Machine:
     def __init__(self, sock: object = None, **sshd: Any):
         self.sock, self.sshd = sock, sshd
         self.transports: list[Transport] = []
-        self.trunk = Trunk(ADA, self.connect)
+        self.pool = SshPool(ADA, self.connect)
 
     def connect(self) -> Any:
         transport = Transport(**self.sshd)
@@ -64,7 +64,7 @@ class Machine:
 def test_commands_one_after_the_other_take_one_connection() -> None:
     machine = Machine()
     for _ in range(50):
-        ended: Any = machine.trunk.session()
+        ended: Any = machine.pool.session()
         ended.closed = True
     assert len(machine.transports) == 1
 
@@ -72,7 +72,7 @@ def test_commands_one_after_the_other_take_one_connection() -> None:
 def test_forty_at_once_take_five_connections_and_never_more_sessions_than_sshd_wants() -> None:
     machine = Machine(allows=10)
     for _ in range(40):
-        machine.trunk.session()
+        machine.pool.session()
     assert [len(transport.open) for transport in machine.transports] == [8] * 5
 
 
@@ -80,31 +80,31 @@ def test_forty_at_once_take_five_connections_and_never_more_sessions_than_sshd_w
 def test_an_sshd_that_wants_fewer_is_obeyed(allows: int) -> None:
     machine = Machine(allows=allows)
     for _ in range(10):
-        machine.trunk.session()
+        machine.pool.session()
     assert [len(transport.open) for transport in machine.transports] == [allows] * (10 // allows)
 
 
 def test_an_sshd_that_wants_none_is_told_of() -> None:
     with pytest.raises(Unreachable, match=r"db1: sshd of ada@10.0.0.1:22 opens no session(.|\n)*HINT: .*MaxSessions"):
-        Machine(allows=0).trunk.session()
+        Machine(allows=0).pool.session()
 
 
 def test_a_connection_that_dies_gives_up_the_machine() -> None:
     machine = Machine(allows=10)
     for _ in range(9):
-        machine.trunk.session()
+        machine.pool.session()
     machine.transports[1].active = False
     with pytest.raises(Unreachable, match=r"db1: lost: ada@10.0.0.1:22 was silent for 30 s, or(.|\n)*try by hand"):
-        machine.trunk.session()
+        machine.pool.session()
     # Its locks may be another's by now: it stays lost, whatever the other connection says.
     with pytest.raises(Unreachable, match="lost: ada@"):
-        machine.trunk.reach()
+        machine.pool.reach()
     assert len(machine.transports) == 2
 
 
 def test_a_machine_is_given_up_after_half_a_minute_of_silence() -> None:
     with socket.socket() as line:
-        Machine(line).trunk.reach()
+        Machine(line).pool.reach()
         assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
@@ -112,7 +112,7 @@ def test_a_machine_is_given_up_after_half_a_minute_of_silence() -> None:
 
 def test_small_packets_do_not_wait_for_one_another() -> None:
     with socket.socket() as line:
-        Machine(line).trunk.reach()
+        Machine(line).pool.reach()
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
@@ -120,31 +120,31 @@ def test_behind_a_jump_host_the_jump_host_s_own_line_is_watched() -> None:
     with socket.socket() as line:
         jump: Any = object.__new__(Channel)
         jump.transport = SimpleNamespace(sock=line)
-        Machine(jump).trunk.reach()
+        Machine(jump).pool.reach()
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 
 
 def test_behind_a_command_of_the_operator_s_own_the_line_is_kept_busy() -> None:
     machine = Machine("a process")
-    machine.trunk.reach()
+    machine.pool.reach()
     assert machine.transports[0].keepalive == 10
 
 
 def test_a_port_is_dialled_over_a_connection_that_is_there() -> None:
     machine = Machine()
-    machine.trunk.reach()
-    assert str(machine.trunk.dial(5501, ("127.0.0.1", 9))) == "direct-tcpip"
+    machine.pool.reach()
+    assert str(machine.pool.dial(5501, ("127.0.0.1", 9))) == "direct-tcpip"
     with pytest.raises(ChannelException):
-        machine.trunk.dial(1, ("127.0.0.1", 9))
-    assert machine.trunk.forwards
+        machine.pool.dial(1, ("127.0.0.1", 9))
+    assert machine.pool.forwards
 
 
 def test_an_sshd_that_forwards_nothing_is_asked_once() -> None:
     machine = Machine(prohibited=True)
-    machine.trunk.reach()
-    assert machine.trunk.dial(5501, ("127.0.0.1", 9)) is None
+    machine.pool.reach()
+    assert machine.pool.dial(5501, ("127.0.0.1", 9)) is None
     machine.transports[0].prohibited = False
-    assert machine.trunk.dial(5501, ("127.0.0.1", 9)) is None
+    assert machine.pool.dial(5501, ("127.0.0.1", 9)) is None
 
 
 KEY = RSAKey.generate(1024)
@@ -166,9 +166,9 @@ def test_what_went_wrong_on_the_way_is_said_in_words_with_what_to_try(fault: Exc
     def connect() -> Any:
         raise fault
 
-    trunk = Trunk(Login("db1", "10.0.0.1", 22, "ada", "/keys/ada", "/known hosts", sudo=True), connect)
+    pool = SshPool(Login("db1", "10.0.0.1", 22, "ada", "/keys/ada", "/known hosts", sudo=True), connect)
     with pytest.raises(Unreachable) as refused:
-        trunk.reach()
+        pool.reach()
     said, advice = str(refused.value).split("\nHINT: ")
     assert said.startswith("db1: not reached: ")
     assert fact in said
@@ -184,8 +184,8 @@ def test_who_could_not_be_reached_is_not_tried_again() -> None:
         tries.append(1)
         raise TimeoutError
 
-    trunk = Trunk(ADA, connect)
+    pool = SshPool(ADA, connect)
     for _ in range(20):
         with pytest.raises(Unreachable, match="no answer"):
-            trunk.reach()
+            pool.reach()
     assert len(tries) == 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pyinfra.context import ctx_host, ctx_state
 
-from pgberth.container.facts import Berth, ServerLook, TenantLook
+from pgberth.container.context import ServerObservation, TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.model import layout
 from tests.fake_host import CANARY, Answer, FakeHost, as_sent, password_in, sent, stored
@@ -31,27 +31,27 @@ class Looks:
 
 
 def during_a_run(
-    work: Callable[[Berth], Any], *states: TenantState | None, also: dict[type, Any] | None = None, **host: Any
+    work: Callable[[TenantContext], Any], *states: TenantState | None, also: dict[type, Any] | None = None, **host: Any
 ) -> tuple[Looks, FakeHost]:
     looks = Looks(*states)
-    here = FakeHost(facts={TenantLook: looks, **(also or {})}, **host)
+    here = FakeHost(facts={TenantObservation: looks, **(also or {})}, **host)
 
-    def operation(berth: Berth) -> Iterator[Any]:
-        work(berth)
+    def operation(context: TenantContext) -> Iterator[Any]:
+        work(context)
         yield from ()
 
     operation._inner = operation  # type: ignore[attr-defined]
-    sent(operation, here, berth=Berth(ACME, "SELECT 1"))
+    sent(operation, here, context=TenantContext(ACME, "SELECT 1"))
     return looks, here
 
 
 def test_a_tenant_is_looked_at_once_however_often_it_is_asked_about() -> None:
-    looks, _ = during_a_run(lambda berth: [berth.look() for _ in range(5)], state())
+    looks, _ = during_a_run(lambda context: [context.observe() for _ in range(5)], state())
     assert len(looks.arguments) == 1
 
 
 def test_a_look_asks_the_servers_probe_on_stdin() -> None:
-    looks, _ = during_a_run(lambda berth: berth.look(), state())
+    looks, _ = during_a_run(lambda context: context.observe(), state())
     (asked,) = looks.arguments
     assert asked["tenant"] == "acme"
     assert asked["_stdin"].read() == "SELECT 1"
@@ -59,14 +59,14 @@ def test_a_look_asks_the_servers_probe_on_stdin() -> None:
 
 
 def test_a_tenant_is_looked_at_again_after_each_change() -> None:
-    def work(berth: Berth) -> None:
-        assert berth.look() == state(**ABSENT)
-        berth.change("true")
-        assert berth.look() == state()
-        berth.superuser("SELECT 1;")
-        berth.look()
-        berth.forget()
-        berth.look()
+    def work(context: TenantContext) -> None:
+        assert context.observe() == state(**ABSENT)
+        context.change("true")
+        assert context.observe() == state()
+        context.superuser("SELECT 1;")
+        context.observe()
+        context.invalidate()
+        context.observe()
 
     looks, _ = during_a_run(work, state(**ABSENT), state())
     assert len(looks.arguments) == 4
@@ -79,15 +79,15 @@ def answered(*lines: str) -> Looks:
 def test_after_a_change_in_the_database_only_the_server_is_asked_again() -> None:
     answers, seen = answered(json.dumps(server(vector="0.8.5"))), []
 
-    def work(berth: Berth) -> None:
-        berth.look()
-        berth.superuser("SELECT 1;")
-        seen.append(berth.look())
-        berth.forget_server()
-        berth.forget_server()
-        seen.append(berth.look())
+    def work(context: TenantContext) -> None:
+        context.observe()
+        context.superuser("SELECT 1;")
+        seen.append(context.observe())
+        context.invalidate_server()
+        context.invalidate_server()
+        seen.append(context.observe())
 
-    looks, _ = during_a_run(work, state(), also={ServerLook: answers})
+    looks, _ = during_a_run(work, state(), also={ServerObservation: answers})
     assert len(looks.arguments) == 1
     assert seen == [state(server=server(vector="0.8.5"))] * 2
     assert [(told["pid"], told["bindir"]) for told in answers.arguments] == [(container().pid, IMAGE.bindir)] * 2
@@ -98,34 +98,34 @@ def test_after_a_change_in_the_database_only_the_server_is_asked_again() -> None
 def test_a_server_that_does_not_answer_again_is_looked_at_whole(said: list[str]) -> None:
     down = state(container=container(status="exited", pid=0), server=None)
 
-    def work(berth: Berth) -> None:
-        berth.look()
-        berth.forget_server()
-        assert berth.look() == down
+    def work(context: TenantContext) -> None:
+        context.observe()
+        context.invalidate_server()
+        assert context.observe() == down
 
-    looks, _ = during_a_run(work, state(), down, also={ServerLook: answered(*said)})
+    looks, _ = during_a_run(work, state(), down, also={ServerObservation: answered(*said)})
     assert len(looks.arguments) == 2
 
 
 def test_any_other_change_makes_the_whole_tenant_looked_at_though_the_database_changed_too() -> None:
-    def work(berth: Berth) -> None:
-        berth.look()
-        berth.superuser("SELECT 1;")
-        berth.change("podman rm acme")
-        berth.look()
+    def work(context: TenantContext) -> None:
+        context.observe()
+        context.superuser("SELECT 1;")
+        context.change("podman rm acme")
+        context.observe()
 
-    looks, _ = during_a_run(work, state(), also={ServerLook: answered(json.dumps(server()))})
+    looks, _ = during_a_run(work, state(), also={ServerObservation: answered(json.dumps(server()))})
     assert len(looks.arguments) == 2
 
 
 def test_what_a_change_certainly_leaves_behind_is_not_looked_at_again() -> None:
-    def work(berth: Berth) -> None:
-        seen = berth.look()
+    def work(context: TenantContext) -> None:
+        seen = context.observe()
         assert seen is not None
-        berth.change("true", after=replace(seen, secrets=frozenset({"app-v1"})))
-        berth.write(layout.spec_file("acme"), json.dumps(spec_file()))
-        berth.write(f"{layout.etc('acme')}/guard.sh", "exit 1\n", "0700")
-        now = berth.look()
+        context.change("true", after=replace(seen, secrets=frozenset({"app-v1"})))
+        context.write(layout.spec_file("acme"), json.dumps(spec_file()))
+        context.write(f"{layout.etc('acme')}/guard.sh", "exit 1\n", "0700")
+        now = context.observe()
         assert now is not None
         assert now.spec == spec_file()
         assert now.secrets == frozenset({"app-v1"})
@@ -133,7 +133,7 @@ def test_what_a_change_certainly_leaves_behind_is_not_looked_at_again() -> None:
         assert now.modes["etc/guard.sh"] == "700"
         same = {name: getattr(seen, name) for name in ("spec", "files", "modes", "secrets")}
         assert replace(now, **same) == seen
-        assert berth.changed
+        assert context.changed
 
     looks, _ = during_a_run(work, state(**ABSENT))
     assert len(looks.arguments) == 1
@@ -141,52 +141,56 @@ def test_what_a_change_certainly_leaves_behind_is_not_looked_at_again() -> None:
 
 def test_a_file_that_a_server_may_read_changes_more_than_itself() -> None:
     looks, _ = during_a_run(
-        lambda berth: (berth.look(), berth.write(f"{layout.etc('acme')}/pg_hba.conf", "host all\n"), berth.look()),
+        lambda context: (
+            context.observe(),
+            context.write(f"{layout.etc('acme')}/pg_hba.conf", "host all\n"),
+            context.observe(),
+        ),
         state(),
     )
     assert len(looks.arguments) == 2
 
 
 def test_a_file_written_before_anything_was_seen_tells_nothing_of_the_rest() -> None:
-    looks, _ = during_a_run(lambda berth: (berth.write(layout.spec_file("acme"), "{}"), berth.look()), state())
+    looks, _ = during_a_run(lambda context: (context.write(layout.spec_file("acme"), "{}"), context.observe()), state())
     assert len(looks.arguments) == 1
 
 
 def test_what_was_seen_while_changes_were_detected_is_not_believed_when_they_are_made() -> None:
     looks = Looks(state(**ABSENT), state())
-    here = FakeHost(facts={TenantLook: looks})
-    berth = Berth(ACME, "")
+    here = FakeHost(facts={TenantObservation: looks})
+    context = TenantContext(ACME, "")
     seen: list[Any] = []
 
-    def look(berth: Berth) -> Iterator[Any]:
-        seen.append(berth.look())
+    def look(context: TenantContext) -> Iterator[Any]:
+        seen.append(context.observe())
         yield from ()
 
     look._inner = look  # type: ignore[attr-defined]
-    sent(look, here, executing=False, berth=berth)
-    sent(look, here, executing=True, berth=berth)
+    sent(look, here, executing=False, context=context)
+    sent(look, here, executing=True, context=context)
     assert seen == [state(**ABSENT), state()]
     assert [asked["_ignore_errors"] for asked in looks.arguments] == [True, False]
 
 
 def test_a_tenant_that_could_not_be_asked_is_asked_again() -> None:
-    looks, _ = during_a_run(lambda berth: (berth.look(), berth.look()), None)
+    looks, _ = during_a_run(lambda context: (context.observe(), context.observe()), None)
     assert len(looks.arguments) == 2
 
 
 def test_only_a_change_makes_a_tenant_changed() -> None:
-    berth = Berth(ACME, "")
-    assert berth.changed is False
-    berth.write("path", "text")
-    assert berth.changed is True
-    assert repr(berth) == "Berth(acme)"  # pyinfra prints the arguments of operations
+    context = TenantContext(ACME, "")
+    assert context.changed is False
+    context.write("path", "text")
+    assert context.changed is True
+    assert repr(context) == "Berth(acme)"  # pyinfra prints the arguments of operations
 
 
 def test_the_port_is_the_one_that_is_listened_at() -> None:
     ports: list[int] = []
-    during_a_run(lambda berth: ports.append(berth.port), state(spec={**spec_file(), "port": 5599}))
-    during_a_run(lambda berth: ports.append(berth.port), state(**ABSENT))
-    during_a_run(lambda berth: ports.append(berth.port), None)
+    during_a_run(lambda context: ports.append(context.port), state(spec={**spec_file(), "port": 5599}))
+    during_a_run(lambda context: ports.append(context.port), state(**ABSENT))
+    during_a_run(lambda context: ports.append(context.port), None)
     assert ports == [5599, 5501, 5501]
 
 
@@ -194,7 +198,7 @@ def test_secrets_are_read_once_and_by_the_name_the_spec_file_gives() -> None:
     names = {**spec_file()["secrets"], "app": "app-v8"}
     found: list[Any] = []
     _, here = during_a_run(
-        lambda berth: found.extend(berth.secret(kind) for kind in names),
+        lambda context: found.extend(context.secret(kind) for kind in names),
         state(spec={**spec_file(), "secrets": names}),
         answers=[stored([*names.values(), "app-v1"])],
     )
@@ -206,24 +210,24 @@ def test_secrets_are_read_once_and_by_the_name_the_spec_file_gives() -> None:
 def test_a_secret_that_is_not_there_is_none() -> None:
     found: list[Any] = []
     during_a_run(
-        lambda berth: found.extend((berth.secret("app"), berth.secret("nosuch"))),
+        lambda context: found.extend((context.secret("app"), context.secret("nosuch"))),
         state(),
         answers=[stored(["migrator-v1"])],
     )
-    during_a_run(lambda berth: found.append(berth.secret("app")), None, answers=[("name in", Answer(done=False))])
+    during_a_run(lambda context: found.append(context.secret("app")), None, answers=[("name in", Answer(done=False))])
     assert found == [None, None, None]
 
 
 def test_the_superusers_script_goes_in_on_stdin_through_the_containers_own_psql() -> None:
     scripts: list[Any] = []
-    during_a_run(lambda berth: scripts.append(as_sent(berth.superuser("SELECT 1;"))), state())
+    during_a_run(lambda context: scripts.append(as_sent(context.superuser("SELECT 1;"))), state())
     (script,) = scripts
-    assert script.locked
+    assert script.under_command_lock
     assert script.stdin == "SELECT 1;"
     assert script.arguments == ["acme", str(container().pid), IMAGE.bindir, "postgres"]
 
 
 def test_no_context_is_left_behind() -> None:
-    during_a_run(lambda berth: berth.look(), state())
+    during_a_run(lambda context: context.observe(), state())
     assert ctx_host.get() is None
     assert ctx_state.get() is None

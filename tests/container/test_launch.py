@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pgberth.container import launch
-from pgberth.container.facts import Berth, TenantLook
-from pgberth.container.launch import Launch
-from pgberth.container.supervisor import Definition, Supervisor
+from pgberth.container.context import TenantContext, TenantObservation
+from pgberth.container.launch import ContainerLaunch
+from pgberth.container.supervisor import Supervisor, SystemdUnit
 from pgberth.model import layout
 from pgberth.model.problems import Problem
 from pgberth.rendering.configuration import restart_files
@@ -27,11 +27,13 @@ def told(name: str, text: str) -> str:
     return f"{name} {base64.b64encode(text.encode()).decode()}"
 
 
-def running(*lines: str, done: bool = True, **changes: Any) -> Launch | Problem:
+def running(*lines: str, done: bool = True, **changes: Any) -> ContainerLaunch | Problem:
     found = state(container=container(arguments=MADE, **changes))
-    host = FakeHost(facts={TenantLook: lambda **_: found}, answers=[("base64", Answer("\n".join(lines), done=done))])
+    host = FakeHost(
+        facts={TenantObservation: lambda **_: found}, answers=[("base64", Answer("\n".join(lines), done=done))]
+    )
     with on(host):
-        return launch.running(Berth(ACME, ""), found, FILES)
+        return launch.running(TenantContext(ACME, ""), found, FILES)
 
 
 WHOLE = (told("etc/guard.sh", "#!/bin/sh\n"), told("etc/postgresql.conf", "port = '1'\n"))
@@ -39,16 +41,16 @@ WHOLE = (told("etc/guard.sh", "#!/bin/sh\n"), told("etc/postgresql.conf", "port 
 
 def test_what_runs_is_kept_as_it_was_made_and_not_as_this_release_would_make_it() -> None:
     found = running(*WHOLE)
-    assert isinstance(found, Launch)
+    assert isinstance(found, ContainerLaunch)
     assert found.arguments == MADE
     assert found.files == {"guard.sh": "#!/bin/sh\n", "postgresql.conf": "port = '1'\n"}
-    assert (found.hash, found.port, found.unit) == (spec_of().hash, ACME.port, Definition("", ""))
+    assert (found.hash, found.port, found.unit) == (spec_of().hash, ACME.port, SystemdUnit("", ""))
 
 
 def test_a_unit_is_kept_with_its_text() -> None:
     found = running(*WHOLE, told(f"{layout.UNITS}/pgberth-acme.service", "[Unit]\n"))
-    assert isinstance(found, Launch)
-    assert found.unit == Definition(f"{layout.UNITS}/pgberth-acme.service", "[Unit]")
+    assert isinstance(found, ContainerLaunch)
+    assert found.unit == SystemdUnit(f"{layout.UNITS}/pgberth-acme.service", "[Unit]")
 
 
 @pytest.mark.parametrize(
@@ -66,30 +68,30 @@ def test_what_could_not_be_brought_back_is_not_interrupted(lines: tuple[str, ...
 
 @pytest.mark.parametrize("supervisor", Supervisor)
 def test_a_launch_survives_being_written_down(supervisor: Supervisor) -> None:
-    wanted = Launch.wanted(replace(spec_of(), supervisor=supervisor))
-    assert Launch.from_body(json.loads(json.dumps(wanted.to_body(), default=dict))) == wanted
+    desired = ContainerLaunch.desired(replace(spec_of(), supervisor=supervisor))
+    assert ContainerLaunch.from_body(json.loads(json.dumps(desired.to_body(), default=dict))) == desired
 
 
 @pytest.mark.parametrize("lost", ["generation", "port"])
 @pytest.mark.parametrize("value", [None, "5501", 1.5, True])
 def test_a_body_without_its_numbers_is_none(lost: str, value: object) -> None:
-    body = json.loads(json.dumps(Launch.wanted(spec_of()).to_body(), default=dict))
+    body = json.loads(json.dumps(ContainerLaunch.desired(spec_of()).to_body(), default=dict))
     del body["spec"][lost]
     if value is not None:
         body["spec"][lost] = value
     with pytest.raises((KeyError, ValueError)):
-        Launch.from_body(body)
+        ContainerLaunch.from_body(body)
 
 
 def test_the_spec_file_keeps_what_is_not_the_containers() -> None:
     found = {**spec_file(), "app_login": "memory_app_b", "image": "sha256:former", "retired": "2026-01-01"}
-    body = Launch.wanted(spec_of()).body(found)
+    body = ContainerLaunch.desired(spec_of()).body(found)
     assert body == {**spec_file(), "app_login": "memory_app_b"}
 
 
 def test_one_command_stops_the_former_and_starts_the_next_so_that_no_killed_operator_is_in_between() -> None:
-    sent = as_sent(Launch.wanted(spec_of()).swap(Berth(ACME, ""), stop_seconds=7))
-    assert sent.locked
+    sent = as_sent(ContainerLaunch.desired(spec_of()).swap(TenantContext(ACME, ""), stop_seconds=7))
+    assert sent.under_command_lock
     assert "set -- acme 7\n" in sent.script
     assert sent.script.index("podman rm --force") < sent.script.index('podman image exists "$image"')
     assert understood(sent.script)
@@ -107,7 +109,7 @@ def test_the_rollout_key_is_that_of_whatever_differs_in_name_port_and_machine_on
         podman="5.4.2",
         supervisor=Supervisor.QUADLET,
     )
-    assert here.rollout == other.rollout
+    assert here.rollout_hash == other.rollout_hash
     assert here.hash != other.hash
 
 
@@ -121,4 +123,4 @@ def test_the_rollout_key_is_that_of_whatever_differs_in_name_port_and_machine_on
     ids=["image", "flags", "profile"],
 )
 def test_the_rollout_key_is_another_with_another(change: dict[str, Any]) -> None:
-    assert replace(spec_of(), **change).rollout != spec_of().rollout
+    assert replace(spec_of(), **change).rollout_hash != spec_of().rollout_hash

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from pgberth.container.facts import TenantLook
+from pgberth.container.context import TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.model import layout
 from tests.fake_host import Sent, as_sent
@@ -23,7 +23,7 @@ PLAIN = f"{layout.UNITS}/pgberth-acme.service"
 
 
 def looked(machine: FakePrograms, sql: str = "SELECT 1") -> TenantState:
-    asked = TenantLook().command(tenant="acme")
+    asked = TenantObservation().command(tenant="acme")
     done = machine.run(Sent(as_sent(asked).text, sql))
     assert done.returncode == 0
     return TenantState.parse(done.stdout.splitlines())
@@ -31,14 +31,14 @@ def looked(machine: FakePrograms, sql: str = "SELECT 1") -> TenantState:
 
 def test_a_look_at_an_empty_machine_finds_nothing_and_changes_nothing(machine: FakePrograms) -> None:
     machine.answer("podman", ("*", 'Error: inspecting object: no such container "acme"', 125))
-    assert looked(machine) == state(ready=None, **ABSENT)
+    assert looked(machine) == state(machine_profile=None, **ABSENT)
     assert {path.name for path in machine.home.iterdir()} == {".tools", ".local"}
 
 
 def test_a_podman_that_nobody_has_configured_is_not_asked(machine: FakePrograms) -> None:
     machine.answer("podman")
     (machine.home / ".local/share/containers").rmdir()
-    assert looked(machine) == state(ready=None, **ABSENT)
+    assert looked(machine) == state(machine_profile=None, **ABSENT)
     assert machine.asked() == []
 
 
@@ -60,7 +60,7 @@ def test_a_look_finds_the_tenants_files(machine: FakePrograms) -> None:
         (machine.home / unit).parent.mkdir(parents=True)
         (machine.home / unit).write_text(unit)
     found = looked(machine)
-    assert (found.ready, found.spec, found.secrets) == (READY, spec_file(), frozenset({"app-v1"}))
+    assert (found.machine_profile, found.spec, found.secrets) == (READY, spec_file(), frozenset({"app-v1"}))
     assert set(found.files) == {"etc/pg_hba.conf", "passfile"}
     assert found.modes == {"etc/pg_hba.conf": "600", "secrets/app-v1": "600", "passfile": "640"}
     assert found.units == {unit: hashlib.sha256(unit.encode()).hexdigest() for unit in (QUADLET, PLAIN)}
@@ -80,9 +80,9 @@ def test_no_volume_is_certain_only_where_podmans_place_for_them_is_known_and_hol
     machine: FakePrograms, kept: str, there: list[str], none: bool
 ) -> None:
     machine.answer("podman", ("*", "Error: no such container acme", 125))
-    ready = replace(READY, volumes=str(machine.home / kept) if kept else "")
+    machine_profile = replace(READY, volumes=str(machine.home / kept) if kept else "")
     (machine.home / layout.MACHINE_FILE).parent.mkdir(parents=True)
-    (machine.home / layout.MACHINE_FILE).write_text(ready.to_json())
+    (machine.home / layout.MACHINE_FILE).write_text(machine_profile.to_json())
     for name in ["volumes", *(f"volumes/{one}" for one in there)]:
         (machine.home / name).mkdir()
     assert looked(machine).no_volume is none
@@ -144,7 +144,7 @@ NOBODY_THERE = 2**22 + 1  # above what any kernel counts processes to
     [(ALIVE, True, True), (NOBODY_THERE, True, False), (ALIVE, False, False), (NOBODY_THERE, False, False)],
 )
 def test_a_container_whose_monitor_or_published_port_is_gone_runs_for_nobody(
-    machine: FakePrograms, monitor: int, listening: bool, attended: bool
+    machine: FakePrograms, monitor: int, listening: bool, reachable: bool
 ) -> None:
     machine.answer("nsenter", ("*", json.dumps(server()), 0))
     with socket.create_server(("127.0.0.1", 0)) as published:
@@ -154,4 +154,4 @@ def test_a_container_whose_monitor_or_published_port_is_gone_runs_for_nobody(
         machine.answer("podman", ("*", inspected(tenant, pid=os.getpid(), monitor=monitor), 0))
         found = looked(machine).container
     assert found is not None
-    assert (found.running, found.attended) == (True, attended)
+    assert (found.running, found.reachable) == (True, reachable)

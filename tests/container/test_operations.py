@@ -11,10 +11,10 @@ import pytest
 
 from pgberth import commands
 from pgberth.container import operations
-from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import Supervisor
-from pgberth.container.units import definition, plain, quadlet
+from pgberth.container.units import plain, quadlet, systemd_unit
 from pgberth.model import layout
 from pgberth.model.tenant import Tenant
 from pgberth.rendering.configuration import restart_files
@@ -37,13 +37,13 @@ ROOMS: dict[str, tuple[Operation, dict[str, Any]]] = {
 
 
 def host(found: TenantState | None, volumes: Answer | None = None) -> FakeHost:
-    return FakeHost(facts={TenantLook: lambda **_: found}, answers=[("podman volume ls", volumes or Answer())])
+    return FakeHost(facts={TenantObservation: lambda **_: found}, answers=[("podman volume ls", volumes or Answer())])
 
 
 def do(room: str, at: FakeHost | TenantState | None, tenant: Tenant = ACME) -> list[Sent]:
     operation, arguments = ROOMS[room]
     here = at if isinstance(at, FakeHost) else host(at)
-    return sent(operation, here, berth=Berth(tenant, "SELECT 1"), **arguments)
+    return sent(operation, here, context=TenantContext(tenant, "SELECT 1"), **arguments)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -53,7 +53,9 @@ def test_a_tenant_in_order_is_left_alone(room: str) -> None:
     assert at.asked == []
 
 
-@pytest.mark.parametrize("found", [None, state(ready=None, **ABSENT)], ids=["could not be asked", "not ready"])
+@pytest.mark.parametrize(
+    "found", [None, state(machine_profile=None, **ABSENT)], ids=["could not be asked", "not ready"]
+)
 def test_on_a_machine_that_is_not_ready_the_first_room_refuses_and_the_others_do_nothing(found: TenantState) -> None:
     (refused,) = do("passwords", found)
     assert refused.refusal.startswith("acme: ")
@@ -63,7 +65,7 @@ def test_on_a_machine_that_is_not_ready_the_first_room_refuses_and_the_others_do
 
 def test_missing_passwords_are_made_on_the_machine_and_travel_nowhere() -> None:
     (make,) = do("passwords", NEW)
-    assert make.locked
+    assert make.under_command_lock
     assert make.stdin == ""
     assert make.arguments == [layout.directory("acme"), "superuser-v1", "migrator-v1", "app-v1", "monitor-v1"]
 
@@ -93,7 +95,7 @@ def written(command: Sent) -> dict[str, Any]:
 
 def test_a_new_tenants_volume_is_initialised_and_then_named_by_the_spec_file() -> None:
     init, spec = do("volume", STORED)
-    assert init.locked
+    assert init.under_command_lock
     assert init.stdin == commands.script("container/init.sh")
     assert init.arguments[:4] == ["acme-init", "acme-data-g1", "acme", "1"]
     later = ("hash", "rollout", "supervisor")  # of the container
@@ -102,8 +104,8 @@ def test_a_new_tenants_volume_is_initialised_and_then_named_by_the_spec_file() -
 
 def test_the_container_that_initialises_is_thrown_away_hardened_and_without_a_network() -> None:
     arguments = do("volume", STORED)[0].arguments[4:]
-    wanted = {"--rm", "--interactive", "--name=acme-init", "--pull=never", "--network=none", "--cap-drop=all"}
-    assert wanted | {"--read-only", "--security-opt=no-new-privileges", "--user=101:101"} <= set(arguments)
+    desired = {"--rm", "--interactive", "--name=acme-init", "--pull=never", "--network=none", "--cap-drop=all"}
+    assert desired | {"--read-only", "--security-opt=no-new-privileges", "--user=101:101"} <= set(arguments)
     after_image = arguments[arguments.index(IMAGE.id) + 1 :]
     marker = "/var/lib/postgresql/pgberth.initialised"
     assert after_image == ["-s", IMAGE.bindir, "/var/lib/postgresql/18/data", marker, "acme", "1"]
@@ -175,21 +177,21 @@ OLD = replace(READY, images={TAG: replace(IMAGE, pgvector="0.8.3")})
     ],
 )
 def test_a_tenant_without_a_usable_image_is_refused(room: str, ready: Any, says: str) -> None:
-    found = replace(STORED if room == "volume" else INITIALISED, ready=ready)
+    found = replace(STORED if room == "volume" else INITIALISED, machine_profile=ready)
     (refused,) = do(room, found)
     assert refused.refusal.startswith(f"acme: {says}\nHINT: ")
 
 
 def test_an_old_pgvector_is_taken_where_the_tenant_says_so() -> None:
     knowing = replace(ACME, allow_old_pgvector=True)
-    init, _ = do("volume", replace(STORED, ready=OLD), knowing)
+    init, _ = do("volume", replace(STORED, machine_profile=OLD), knowing)
     assert init.arguments[1] == "acme-data-g1"
 
 
 def started(commands_sent: list[Sent]) -> list[str]:
     """The arguments of podman run that the last command starts the container with."""
     *files, start = commands_sent
-    assert all(command.locked for command in commands_sent)
+    assert all(command.under_command_lock for command in commands_sent)
     assert start.script == commands.script("container/start.sh")
     (write,) = files
     assert [path for path in write.files if "/etc/" in path] == [f"{layout.etc('acme')}/{name}" for name in FILES]
@@ -228,30 +230,33 @@ def test_a_lost_spec_file_is_written_again_and_the_running_container_left_alone(
     ],
 )
 def test_a_machine_with_units_gets_one(podman: str, supervisor: Supervisor, file: str, rendered: Any) -> None:
-    *_, start = do("container", replace(INITIALISED, ready=replace(READY, podman=podman, units=True)))
+    *_, start = do("container", replace(INITIALISED, machine_profile=replace(READY, podman=podman, units=True)))
     assert start.arguments[6] == file
     assert start.stdin == rendered(replace(spec_of(), podman=podman, supervisor=supervisor))
 
 
 @pytest.mark.parametrize("podman", ["4.3.1", "5.4.2"])
 def test_a_machine_without_units_gets_none(podman: str) -> None:
-    *_, start = do("container", replace(INITIALISED, ready=replace(READY, podman=podman)))
+    *_, start = do("container", replace(INITIALISED, machine_profile=replace(READY, podman=podman)))
     assert (start.arguments[6], start.stdin) == ("", "")
 
 
 WITH_UNITS = replace(READY, podman="4.3.1", units=True)
 UNDER = replace(spec_of(), supervisor=Supervisor.UNIT)
 SUPERVISED = state(
-    ready=WITH_UNITS,
+    machine_profile=WITH_UNITS,
     container=container(labels={**container().labels, "pgberth.spec": UNDER.hash}, supervised=True),
     spec={**spec_file(), "hash": UNDER.hash, "supervisor": Supervisor.UNIT},
-    units=definition(UNDER).digests,
+    units=systemd_unit(UNDER).digests,
 )
 LOST: dict[str, dict[str, str]] = {
     "no file at all": {},
-    "no link": {definition(UNDER).file: definition(UNDER).digests[definition(UNDER).file]},
-    "another text": dict.fromkeys(definition(UNDER).digests, "0" * 64),
-    "one of another supervisor besides": {**definition(UNDER).digests, f"{layout.QUADLETS}/pgberth-acme.container": ""},
+    "no link": {systemd_unit(UNDER).file: systemd_unit(UNDER).digests[systemd_unit(UNDER).file]},
+    "another text": dict.fromkeys(systemd_unit(UNDER).digests, "0" * 64),
+    "one of another supervisor besides": {
+        **systemd_unit(UNDER).digests,
+        f"{layout.QUADLETS}/pgberth-acme.container": "",
+    },
 }
 
 
@@ -262,8 +267,8 @@ def test_a_running_tenant_with_its_unit_is_left_alone() -> None:
 @pytest.mark.parametrize("units", LOST.values(), ids=LOST)
 def test_a_lost_or_edited_unit_is_written_again_while_the_tenant_runs_on(units: dict[str, str]) -> None:
     (write,) = do("container", replace(SUPERVISED, units=units))
-    unit = definition(UNDER)
-    assert write.locked
+    unit = systemd_unit(UNDER)
+    assert write.under_command_lock
     assert (write.arguments[:2], write.stdin) == ([unit.file, unit.link], unit.text)
     assert write.arguments[2:] == sorted(set(units) - set(unit.digests))
     assert "start" not in write.script.split()
@@ -274,7 +279,7 @@ def test_a_running_tenant_of_another_spec_keeps_the_unit_that_carries_it() -> No
 
 
 def test_a_container_that_runs_for_nobody_is_made_anew() -> None:
-    commands_sent = do("container", state(container=container(attended=False)))
+    commands_sent = do("container", state(container=container(reachable=False)))
     assert started(commands_sent)[7:] == spec_of().arguments()
 
 
@@ -341,7 +346,11 @@ def test_a_container_that_podman_cannot_tell_about_is_refused_not_made_again() -
 
 
 def test_every_refusal_names_the_tenant_and_sends_nothing_else() -> None:
-    for found in (state(container=None, unknown="x"), state(container=container(labels={})), replace(NEW, ready=None)):
+    for found in (
+        state(container=None, unknown="x"),
+        state(container=container(labels={})),
+        replace(NEW, machine_profile=None),
+    ):
         for room in ROOMS:
             for command in do(room, found):
                 if command.refusal:
@@ -351,7 +360,7 @@ def test_every_refusal_names_the_tenant_and_sends_nothing_else() -> None:
 
 def test_every_change_of_a_tenant_is_made_under_its_command_lock() -> None:
     for room, found in (("passwords", NEW), ("volume", STORED), ("container", INITIALISED)):
-        assert all(command.locked for command in do(room, found))
+        assert all(command.under_command_lock for command in do(room, found))
 
 
 @pytest.mark.parametrize(

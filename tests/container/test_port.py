@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pgberth import commands
-from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.port import in_the_way, port_free, taken
 from pgberth.container.state import TenantState
 from pgberth.model import layout
@@ -81,8 +81,8 @@ def test_a_taken_port_is_told_with_the_next_that_nobody_has() -> None:
 
 
 def looked(found: TenantState | None, answer: Answer) -> tuple[list[Any], FakeHost]:
-    host = FakeHost(facts={TenantLook: lambda **_: found}, otherwise=answer)
-    return sent(port_free, host, berth=Berth(ACME, ""), asked={5501}), host
+    host = FakeHost(facts={TenantObservation: lambda **_: found}, otherwise=answer)
+    return sent(port_free, host, context=TenantContext(ACME, ""), asked={5501}), host
 
 
 TAKEN = Answer("by pid 7 (nginx)\ntaken 5501")
@@ -132,7 +132,7 @@ def test_a_tenant_that_does_not_run_is_refused_where_its_port_is_taken(found: Te
     assert looked(found, Answer("taken 5502"))[0] == []
 
 
-@pytest.mark.parametrize("found", [state(ACME), replace(state(ACME), ready=None), None])
+@pytest.mark.parametrize("found", [state(ACME), replace(state(ACME), machine_profile=None), None])
 def test_a_tenant_that_runs_or_that_nothing_is_known_of_is_not_asked_about(found: TenantState | None) -> None:
     commands_sent, host = looked(found, TAKEN)
     assert commands_sent == host.asked == []

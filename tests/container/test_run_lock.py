@@ -18,7 +18,7 @@ from pgberth import commands
 from pgberth.connectors.lease import STALE
 from pgberth.connectors.ssh_pool import SILENT
 from pgberth.container import run_lock as lock
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.model import layout
 from pgberth.run import current_run
 from tests.fake_host import FakeHost, Sent, as_sent, sent
@@ -129,7 +129,7 @@ def test_the_lock_waits_for_the_very_lock_that_commands_take(machine: FakeProgra
     with Operator(machine, "ada"):
         assert (machine.home / "locks/acme").exists()
     assert path.name == "acme"
-    assert str(path.parent) == as_sent(commands.locked("acme", "true")).words[4]
+    assert str(path.parent) == as_sent(commands.under_command_lock("acme", "true")).words[4]
 
 
 def test_the_locks_are_closed_to_others(machine: FakePrograms) -> None:
@@ -148,7 +148,9 @@ def take(said: str, *, executing: bool = True) -> tuple[list[Sent], list[Sent]]:
         return object(), said
 
     host = FakeHost(connector=SimpleNamespace(hold=hold))
-    return sent(lock.ours, host, executing=executing, berth=Berth(ACME, ""), verb="provision"), held
+    return sent(
+        lock.acquire_run_lock, host, executing=executing, context=TenantContext(ACME, ""), verb="provision"
+    ), held
 
 
 def test_a_lock_that_is_taken_is_no_change_and_stays_taken_until_the_run_ends() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.model import layout
 from pgberth.model.roles import SECRETS
 from tests.container.test_operations import NEW, STORED, do, host
@@ -60,7 +60,7 @@ def test_a_password_that_others_may_read_is_closed_and_kept(machine: FakeProgram
     before = (place / "app-v1").read_text()
     (place / "app-v1").chmod(0o644)
     (command,) = do("passwords", state(modes={"secrets/app-v1": "644", "secrets/monitor-v1": "600"}))
-    assert command.locked
+    assert command.under_command_lock
     assert machine.run(command).returncode == 0
     assert stat.S_IMODE((place / "app-v1").stat().st_mode) == 0o600
     assert (place / "app-v1").read_text() == before
@@ -72,12 +72,12 @@ def test_the_passwords_are_read_back_as_they_were_made(machine: FakePrograms) ->
     here.run_shell_command = lambda command, **_: _really(machine, as_sent(command))  # type: ignore[method-assign]
     found: dict[str, str] = {}
 
-    def read(berth: Berth) -> Any:
-        found.update({kind: secret.reveal() for kind in SECRETS if (secret := berth.secret(kind)) is not None})
+    def read(context: TenantContext) -> Any:
+        found.update({kind: secret.reveal() for kind in SECRETS if (secret := context.secret(kind)) is not None})
         yield from ()
 
     read._inner = read  # type: ignore[attr-defined]
-    sent(read, here, berth=Berth(ACME, ""))
+    sent(read, here, context=TenantContext(ACME, ""))
     assert found == {kind: (place / f"{kind}-v1").read_text().strip() for kind in SECRETS}
 
 

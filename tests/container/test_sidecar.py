@@ -11,9 +11,9 @@ import pytest
 from pyinfra.api import operation
 
 from pgberth.container import plugin
-from pgberth.container.facts import Berth, TenantLook
-from pgberth.container.plugin import PluginLook, PluginState
-from pgberth.container.sidecar import PluginImage, SidecarSpec, definition
+from pgberth.container.context import TenantContext, TenantObservation
+from pgberth.container.plugin import PluginObservation, PluginState
+from pgberth.container.sidecar import PluginImage, SidecarSpec, systemd_unit
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import Supervisor
 from pgberth.model import layout
@@ -30,10 +30,10 @@ REQUIRED = replace(ACME, sidecar=replace(SIDECAR, required=True))
 
 
 def spec(podman: str = "4.3.1", **changes: Any) -> SidecarSpec:
-    wanted = SidecarSpec(
+    desired = SidecarSpec(
         PLUGGED, SIDECAR, IMAGE, 5501, "memory_app_a", password_in("app-v1"), HOME, podman, False, Supervisor.PODMAN
     )  # fmt: skip
-    return replace(wanted, **changes)
+    return replace(desired, **changes)
 
 
 HEALTHY = PluginState(IMAGE, True, spec().hash, "acme", "HTTP/1.0 200 OK")
@@ -49,19 +49,21 @@ class Record:
 def do(
     found: PluginState | None, tenant: Any = PLUGGED, seen: TenantState | None = None, **arguments: Any
 ) -> tuple[list[Sent], Record]:
-    facts: dict[type, Any] = {TenantLook: lambda **_: seen or state(), PluginLook: lambda **_: found}
+    facts: dict[type, Any] = {TenantObservation: lambda **_: seen or state(), PluginObservation: lambda **_: found}
     host, record = FakeHost(facts=facts, answers=[stored(state().secrets)]), Record()
-    return sent(plugin.plugin_running, host, berth=Berth(tenant, "SELECT 1"), record=record, **arguments), record
+    return sent(
+        plugin.plugin_running, host, context=TenantContext(tenant, "SELECT 1"), record=record, **arguments
+    ), record
 
 
 # --- What it should be.
 
 
 def test_no_password_is_among_podmans_arguments_or_in_the_unit() -> None:
-    for wanted in (spec(), spec(supervisor=Supervisor.UNIT)):
-        unit = definition(wanted)
-        told = json.dumps(wanted.arguments()) + (unit.text if unit else "")
-        assert wanted.password.reveal() not in told
+    for desired in (spec(), spec(supervisor=Supervisor.UNIT)):
+        unit = systemd_unit(desired)
+        told = json.dumps(desired.arguments()) + (unit.text if unit else "")
+        assert desired.password.reveal() not in told
         assert "DATABASE_URL=" not in told
 
 
@@ -109,9 +111,9 @@ def test_whatever_needs_a_new_container_changes_the_fingerprint(changes: dict[st
 
 
 def test_the_unit_brings_it_back_whenever_it_ends() -> None:
-    assert definition(spec()) is None
+    assert systemd_unit(spec()) is None
     for supervisor in (Supervisor.UNIT, Supervisor.QUADLET):
-        unit = definition(spec(supervisor=supervisor))
+        unit = systemd_unit(spec(supervisor=supervisor))
         assert unit is not None
         assert unit.file == ".config/systemd/user/pgberth-acme_memory-plugin.service"
         assert {"Restart=always", "StartLimitIntervalSec=0"} <= set(unit.text.splitlines())
@@ -122,11 +124,16 @@ def test_the_unit_brings_it_back_whenever_it_ends() -> None:
 
 
 def test_a_tenant_without_a_plugin_costs_no_look() -> None:
-    facts: dict[type, Any] = {TenantLook: lambda **_: state()}
-    assert sent(plugin.plugin_running, FakeHost(facts=facts), berth=Berth(ACME, "SELECT 1"), record=Record()) == []
+    facts: dict[type, Any] = {TenantObservation: lambda **_: state()}
+    assert (
+        sent(plugin.plugin_running, FakeHost(facts=facts), context=TenantContext(ACME, "SELECT 1"), record=Record())
+        == []
+    )
 
 
-@pytest.mark.parametrize("seen", [state(ready=None, **ABSENT), state(**ABSENT)], ids=["not ready", "no server"])
+@pytest.mark.parametrize(
+    "seen", [state(machine_profile=None, **ABSENT), state(**ABSENT)], ids=["not ready", "no server"]
+)
 def test_without_a_server_there_is_no_plugin(seen: TenantState) -> None:
     assert do(NONE, seen=seen)[0] == []
 
@@ -165,7 +172,7 @@ def test_a_plugin_that_is_absent_or_ill_is_made_with_its_secret_on_stdin(found: 
     assert json.loads(told.files[layout.spec_file("acme")][0]) == {
         **spec_file(), "sidecar": {"hash": spec().hash, "image": IMAGE.id, "port": 5601}
     }  # fmt: skip
-    assert start.locked
+    assert start.under_command_lock
     assert start.stdin == spec().url.reveal() + "\n"
     assert start.arguments[:9] == [
         *("acme", "acme_memory-plugin", spec().secret, "pgberth_acme_", "5601", "30", "no"),
@@ -175,21 +182,21 @@ def test_a_plugin_that_is_absent_or_ill_is_made_with_its_secret_on_stdin(found: 
 
 
 def test_a_port_that_somebody_has_is_found_before_anything_is_made() -> None:
-    facts: dict[type, Any] = {TenantLook: lambda **_: state(), PluginLook: lambda **_: NONE}
+    facts: dict[type, Any] = {TenantObservation: lambda **_: state(), PluginObservation: lambda **_: NONE}
     answers = [stored(state().secrets), ("taken", Answer("by pid 4711 (python3)\ntaken 5601"))]
     (refused,) = sent(
-        plugin.plugin_running, FakeHost(facts, answers), berth=Berth(PLUGGED, "SELECT 1"), record=Record()
+        plugin.plugin_running, FakeHost(facts, answers), context=TenantContext(PLUGGED, "SELECT 1"), record=Record()
     )  # fmt: skip
     assert "acme: port 127.0.0.1:5601 is taken by pid 4711 (python3)" in refused.refusal
 
 
 def test_where_systemd_is_the_units_text_follows_the_secret() -> None:
-    ready = replace(READY, units=True)
-    (*_, start), _ = do(NONE, seen=state(ready=ready))
-    wanted = spec(supervisor=Supervisor.UNIT)
-    unit = definition(wanted)
+    machine_profile = replace(READY, units=True)
+    (*_, start), _ = do(NONE, seen=state(machine_profile=machine_profile))
+    desired = spec(supervisor=Supervisor.UNIT)
+    unit = systemd_unit(desired)
     assert unit is not None
-    assert start.stdin == wanted.url.reveal() + "\n" + unit.text
+    assert start.stdin == desired.url.reveal() + "\n" + unit.text
     assert start.arguments[8] == unit.file
 
 
@@ -203,13 +210,13 @@ def test_what_is_degraded_is_noted() -> None:
 
 def test_after_a_rotation_it_is_made_anew_though_it_is_healthy() -> None:
     @operation()
-    def rotated(berth: Berth) -> Any:
-        yield from plugin.remade(berth)
+    def rotated(context: TenantContext) -> Any:
+        yield from plugin.remade(context)
 
-    facts: dict[type, Any] = {TenantLook: lambda **_: state(), PluginLook: lambda **_: HEALTHY}
+    facts: dict[type, Any] = {TenantObservation: lambda **_: state(), PluginObservation: lambda **_: HEALTHY}
     host = FakeHost(facts, [stored(state().secrets)])
-    assert len(sent(rotated, host, berth=Berth(PLUGGED, "SELECT 1"))) == 3
-    assert sent(rotated, host, berth=Berth(ACME, "SELECT 1")) == []
+    assert len(sent(rotated, host, context=TenantContext(PLUGGED, "SELECT 1"))) == 3
+    assert sent(rotated, host, context=TenantContext(ACME, "SELECT 1")) == []
 
 
 REFUSALS: list[tuple[PluginState | None, str]] = [
@@ -239,8 +246,8 @@ def test_a_plugin_that_the_inventory_has_no_longer_is_taken_away() -> None:
 
 
 def verified(found: PluginState | None, tenant: Any) -> tuple[list[Sent], Record]:
-    host, record = FakeHost(facts={PluginLook: lambda **_: found}), Record()
-    return sent(plugin.plugin_answers, host, berth=Berth(tenant, "SELECT 1"), record=record), record
+    host, record = FakeHost(facts={PluginObservation: lambda **_: found}), Record()
+    return sent(plugin.plugin_answers, host, context=TenantContext(tenant, "SELECT 1"), record=record), record
 
 
 def test_verifying_fails_for_a_required_plugin_alone() -> None:
@@ -273,6 +280,6 @@ def test_a_look_is_read() -> None:
 
 
 def test_the_look_asks_for_the_health_alone_and_takes_no_word_from_outside() -> None:
-    text = PluginLook().command("acme_memory-plugin", "x'y", 5601).get_raw_value()
+    text = PluginObservation().command("acme_memory-plugin", "x'y", 5601).get_raw_value()
     assert "GET /v1/health" in text
     assert re.search(r"acme_memory-plugin 'x'\"'\"'y' 5601$", text)

@@ -270,11 +270,11 @@ def test_nothing_is_taken_away_where_the_image_is_gone(machine: FakePrograms, fr
 
 @pytest.mark.parametrize(("recorded", "wanted"), [("runc", ["--runtime", "runc"]), ("", []), ("r; id", [])])
 def test_the_container_runs_by_the_runtime_that_was_found_to_work(
-    machine: FakePrograms, free_port: int, recorded: str, wanted: list[str]
+    machine: FakePrograms, free_port: int, recorded: str, desired: list[str]
 ) -> None:
     containers(machine)
     machine.answer("nsenter", ("*", "1", 0))
     (machine.home / DIRECTORY).mkdir(parents=True)
     (machine.home / layout.MACHINE_FILE).write_text(replace(READY, runtime=recorded).to_json())
     assert start(machine, free_port).returncode == 0
-    assert [*wanted, "run", "--detach", IMAGE.id] in machine.asked()
+    assert [*desired, "run", "--detach", IMAGE.id] in machine.asked()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyinfra.api.exceptions import FactProcessError
 
-from pgberth.container.facts import TenantLook
+from pgberth.container.context import TenantObservation
 from pgberth.container.state import TenantState
 from tests.sample import ABSENT, ACME, READY, SYSTEM, container, look, server, spec_file, state
 
@@ -53,8 +53,8 @@ def test_a_tenant_that_is_not_there_is_absent_not_unknown() -> None:
 
 
 def test_a_machine_that_was_never_made_ready_is_told_apart() -> None:
-    assert parsed(look(found=state(ready=None, **ABSENT))).ready is None
-    assert parsed(spoilt("machine", READY.to_json()[:50])).ready is None
+    assert parsed(look(found=state(machine_profile=None, **ABSENT))).machine_profile is None
+    assert parsed(spoilt("machine", READY.to_json()[:50])).machine_profile is None
 
 
 @pytest.mark.parametrize("status", ["exited", "created", "stopped", "paused", "removing", "dead"])
@@ -173,20 +173,20 @@ WRONG = {
 @pytest.mark.parametrize("how", WRONG)
 def test_other_output_than_the_scripts_own_fails_this_tenant_only(how: str) -> None:
     with pytest.raises(FactProcessError, match=r"unexpected answer from look\.sh"):
-        TenantLook().process(WRONG[how].splitlines())
+        TenantObservation().process(WRONG[how].splitlines())
 
 
 @given(st.lists(st.text() | st.sampled_from(look().splitlines())))
 def test_output_of_any_kind_fails_this_tenant_at_most(lines: list[str]) -> None:
     # Any other exception would end the run for every tenant.
     try:
-        TenantLook().process(lines)
+        TenantObservation().process(lines)
     except FactProcessError as refused:
         assert "unexpected answer" in str(refused)
 
 
 def test_a_tenant_that_could_not_be_asked_is_not_taken_for_an_absent_one() -> None:
-    assert TenantLook.default() is None
+    assert TenantObservation.default() is None
 
 
 def test_the_sample_is_what_the_product_would_have_made() -> None:

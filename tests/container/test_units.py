@@ -10,7 +10,7 @@ import pytest
 
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.supervisor import Supervisor, supervisor_of
-from pgberth.container.units import definition, plain, quadlet
+from pgberth.container.units import plain, quadlet, systemd_unit
 from pgberth.model import layout
 from pgberth.model.listen import Listen
 from tests.sample import IMAGE, spec_of
@@ -61,9 +61,9 @@ def common(supervisor: Supervisor) -> list[str]:
 
 
 def test_all_three_carry_the_same_arguments_in_the_same_order() -> None:
-    wanted = common(Supervisor.PODMAN)
-    assert len(wanted) > 20
-    assert common(Supervisor.UNIT) == common(Supervisor.QUADLET) == wanted
+    desired = common(Supervisor.PODMAN)
+    assert len(desired) > 20
+    assert common(Supervisor.UNIT) == common(Supervisor.QUADLET) == desired
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_server_that_is_busy_recovering_has_started(supervisor: Supervisor) ->
 
 
 def test_a_unit_lies_where_its_reader_looks_and_no_tenant_can_take_a_unit_that_is_not_its_own() -> None:
-    told = {supervisor: definition(under(supervisor)) for supervisor in Supervisor}
+    told = {supervisor: systemd_unit(under(supervisor)) for supervisor in Supervisor}
     assert {supervisor: (one.file, one.link) for supervisor, one in told.items()} == {
         Supervisor.PODMAN: ("", ""),
         Supervisor.UNIT: (
@@ -175,5 +175,5 @@ def test_a_unit_lies_where_its_reader_looks_and_no_tenant_can_take_a_unit_that_i
         ("4.3.1", False, Supervisor.PODMAN),
     ],
 )
-def test_a_machine_gets_the_supervisor_that_it_can_carry(podman: str, systemd: bool, wanted: Supervisor) -> None:
-    assert supervisor_of(podman, systemd) is wanted
+def test_a_machine_gets_the_supervisor_that_it_can_carry(podman: str, systemd: bool, desired: Supervisor) -> None:
+    assert supervisor_of(podman, systemd) is desired

@@ -52,13 +52,13 @@ SELECT t.typname, array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
 def contract(component: str) -> Schema:
     """`parameters` the component is to be applied with, `enums`, and `tables` with all that is in them."""
     text = Path(__file__).with_name(f"{component}.yaml").read_text("utf-8")
-    wanted: Schema = yaml.safe_load(text)
-    for table in wanted["tables"].values():
+    desired: Schema = yaml.safe_load(text)
+    for table in desired["tables"].values():
         for column in table["columns"].values():
             column.setdefault("nullable", False)
         for kind in ("constraints", "indexes", "triggers"):
             table[kind] = {name: _words(text) for name, text in table.get(kind, {}).items()}
-    return wanted
+    return desired
 
 
 def live(session: Session, schema: str) -> Schema:

@@ -43,9 +43,9 @@ def tenant(postgres18: Server) -> Iterator[Tenant]:
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_the_catalogue_is_the_contract(tenant: Tenant, component: str) -> None:
-    wanted, there = contract(component), live(tenant.superuser, component)
-    assert there == {"enums": wanted["enums"], "tables": wanted["tables"]}
-    assert orders(there) == orders(wanted)
+    desired, there = contract(component), live(tenant.superuser, component)
+    assert there == {"enums": desired["enums"], "tables": desired["tables"]}
+    assert orders(there) == orders(desired)
 
 
 @pytest.mark.parametrize("component", COMPONENTS)

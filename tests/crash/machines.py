@@ -16,7 +16,7 @@ from tests.deploy.account import throwaway
 from tests.deploy.product import Inventory
 from tests.deploy.site import Site
 from tests.deploy.tenant import Tenant
-from tests.hosts.fleet import ACCOUNT, Berth, inventory
+from tests.hosts.fleet import ACCOUNT, TenantContext, inventory
 from tests.hosts.room import Room
 
 _NAME = "first"
@@ -101,29 +101,29 @@ class RemoteMachines:
     def faults(self) -> tuple[Fault, ...]:
         return (self.fault,)
 
-    def new(self) -> Berth:
+    def new(self) -> TenantContext:
         """A host that was booted a moment ago."""
         with _ONE_BY_ONE:
-            return Berth(_NAME, self.room.boot(f"{word(self.fault)}{next(self._numbers)}"), 5501)
+            return TenantContext(_NAME, self.room.boot(f"{word(self.fault)}{next(self._numbers)}"), 5501)
 
-    def inventory(self, subjects: Sequence[Berth]) -> Inventory:
+    def inventory(self, subjects: Sequence[TenantContext]) -> Inventory:
         return inventory(self.places, subjects)
 
-    def role(self, step: Step, subject: Berth) -> bool:
+    def role(self, step: Step, subject: TenantContext) -> bool:
         """Whether the step is one of these cases'."""
         return step.host == subject.host.name
 
-    def strike(self, subject: Berth, case: Case) -> None:
+    def strike(self, subject: TenantContext, case: Case) -> None:
         strike(subject.host, subject, case, self.inventory([subject]), subject.host.name)
 
-    def picture(self, subject: Berth) -> set[str]:
+    def picture(self, subject: TenantContext) -> set[str]:
         def look(command: str, stdin: str) -> str:
             return subject.host.run(command, ACCOUNT, stdin=stdin).out
 
         return picture(look, subject.name, subject.port) | machine_picture(look, ACCOUNT, subject.name)
 
-    def leftovers(self, subject: Berth) -> list[str]:
+    def leftovers(self, subject: TenantContext) -> list[str]:
         return leftovers(subject.host)
 
-    def remove(self, subject: Berth) -> None:
+    def remove(self, subject: TenantContext) -> None:
         subject.host.destroy()

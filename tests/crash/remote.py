@@ -16,7 +16,7 @@ from tests.deploy.processes import Process
 from tests.deploy.product import Inventory
 from tests.deploy.site import still_found, stray
 from tests.hosts.commands import call, wait_for
-from tests.hosts.fleet import ACCOUNT, Berth, inventory
+from tests.hosts.fleet import ACCOUNT, TenantContext, inventory
 from tests.hosts.host import Host
 
 _FIRST_PORT = {CUT: 5600, OFF: 5700}
@@ -69,31 +69,31 @@ class RemoteTenants:
 
     together = at_once
 
-    def new(self) -> Berth:
+    def new(self) -> TenantContext:
         """A tenant that is nowhere yet."""
         number = next(self._numbers)
-        return Berth(f"{word(self.fault)}{number}", self.host, _FIRST_PORT[self.fault] + number)
+        return TenantContext(f"{word(self.fault)}{number}", self.host, _FIRST_PORT[self.fault] + number)
 
-    def inventory(self, subjects: Sequence[Berth]) -> Inventory:
+    def inventory(self, subjects: Sequence[TenantContext]) -> Inventory:
         return inventory(self.places, subjects)
 
-    def role(self, step: Step, subject: Berth) -> bool:
+    def role(self, step: Step, subject: TenantContext) -> bool:
         """Whether the step is one of these cases'."""
         return step.host == subject.name
 
-    def strike(self, subject: Berth, case: Case) -> None:
+    def strike(self, subject: TenantContext, case: Case) -> None:
         strike(self.host, subject, case, self.inventory([subject]), subject.name)
 
-    def picture(self, subject: Berth) -> set[str]:
+    def picture(self, subject: TenantContext) -> set[str]:
         def look(command: str, stdin: str) -> str:
             return self.host.run(command, ACCOUNT, stdin=stdin).out
 
         return picture(look, subject.name, subject.port)
 
-    def leftovers(self, _: Berth) -> list[str]:
+    def leftovers(self, _: TenantContext) -> list[str]:
         return leftovers(self.host)
 
-    def remove(self, subject: Berth) -> None:
+    def remove(self, subject: TenantContext) -> None:
         if self.fault == CUT:
             call(*_on_its_network(self.host, _RESTORE, subject.name))
         self.host.run(f"set -- {subject.name}\n{_REMOVE}", ACCOUNT)
@@ -104,7 +104,7 @@ def word(fault: Fault) -> str:
     return "cut" if fault == CUT else "off"
 
 
-def strike(host: Host, subject: Berth, case: Case, over: Inventory, whose: str) -> None:
+def strike(host: Host, subject: TenantContext, case: Case, over: Inventory, whose: str) -> None:
     """
     The fault comes over a deploy. One that loses its line says so in its own words, and in time.
 

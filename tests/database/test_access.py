@@ -222,11 +222,11 @@ DRIFT: dict[str, tuple[str, list[str]]] = {
 
 @pytest.mark.parametrize("what", sorted(set(DRIFT) - {"alter system"}))
 def test_what_somebody_did_by_hand_is_named(cluster: Server, what: str) -> None:
-    statement, wanted = DRIFT[what]
+    statement, desired = DRIFT[what]
     with cluster.connect(dbname="memory") as session, session.transaction(force_rollback=True):
         session.execute(statement.encode())
         found = findings_in(session)
-    for line in wanted:
+    for line in desired:
         assert any(line in finding for finding in found), found
     assert all(finding.split()[0] in REPAIRABLE for finding in found)
 
@@ -301,12 +301,12 @@ KEPT: dict[str, tuple[str, list[str], str]] = {
 
 @pytest.mark.parametrize("what", KEPT)
 def test_what_may_be_somebodys_is_named_and_kept_and_no_deploy_claims_to_repair_it(cluster: Server, what: str) -> None:
-    statement, wanted, undo = KEPT[what]
+    statement, desired, undo = KEPT[what]
     with cluster.connect(dbname="memory") as session:
         session.execute(statement.encode())
         try:
             before = findings(cluster)
-            for line in wanted:
+            for line in desired:
                 assert any(finding.startswith(line) for finding in before), before
             assert not {finding.split()[0] for finding in before} & REPAIRABLE
             run(cluster, access_sql(ACME, {}))

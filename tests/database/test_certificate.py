@@ -74,7 +74,7 @@ def test_a_wildcard_stands_for_one_name() -> None:
     assert certificate.fault(made, Listen("10.0.0.5", "x.db1.example"), NOW, days=0) == "is not for x.db1.example"
 
 
-def locked() -> str:
+def under_command_lock() -> str:
     form = serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"open sesame")
     made = ec.generate_private_key(ec.SECP256R1()).private_bytes(serialization.Encoding.PEM, *form)
     return made.decode()
@@ -85,7 +85,7 @@ def locked() -> str:
     [
         (lambda: "", "is no private key in PEM"),
         (lambda: certificate.first(authority()), "is no private key in PEM"),
-        (locked, "has a passphrase, which nobody is there to give"),
+        (under_command_lock, "has a passphrase, which nobody is there to give"),
         (lambda: key(issued()), "is another certificate's"),
     ],
 )

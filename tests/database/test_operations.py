@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.database import operations
 from pgberth.database.operations import connection_files
@@ -38,13 +38,13 @@ ROOMS: dict[str, tuple[Operation, dict[str, Any]]] = {
 
 
 def host(found: TenantState | None, secrets: tuple[str, Answer] = SECRETS) -> FakeHost:
-    return FakeHost(facts={TenantLook: lambda **_: found}, answers=[secrets])
+    return FakeHost(facts={TenantObservation: lambda **_: found}, answers=[secrets])
 
 
 def do(room: str, at: FakeHost | TenantState | None, tenant: Tenant = ACME) -> list[Sent]:
     operation, arguments = ROOMS[room]
     here = at if isinstance(at, FakeHost) else host(at)
-    return sent(operation, here, berth=Berth(tenant, "SELECT 1"), **arguments)
+    return sent(operation, here, context=TenantContext(tenant, "SELECT 1"), **arguments)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -56,7 +56,7 @@ def test_a_tenant_in_order_is_left_alone(room: str) -> None:
 
 NOT_UP = {
     "could not be asked": None,
-    "on a machine that is not ready": state(ready=None, **ABSENT),
+    "on a machine that is not ready": state(machine_profile=None, **ABSENT),
 }
 
 
@@ -85,8 +85,8 @@ def test_a_file_that_is_missing_or_another_is_written_and_the_server_reloads() -
         write, reload = do("configuration", found)
         assert write.files == {f"{layout.etc('acme')}/pg_hba.conf": (FILES["pg_hba.conf"], "0600")}
         assert "pg_reload_conf" in reload.stdin
-        assert write.locked
-        assert reload.locked
+        assert write.under_command_lock
+        assert reload.under_command_lock
 
 
 def test_the_server_is_asked_whether_it_understands_the_file_before_it_is_told_to_reload() -> None:
@@ -141,7 +141,9 @@ def test_what_a_reload_cannot_change_is_not_tried_again_with_each_deploy() -> No
 def test_letting_the_superuser_in_over_tcp_is_a_reload_not_a_new_container() -> None:
     opened = replace(ACME, superuser_tcp=True)
     operation = operations.configuration_current
-    write, _ = sent(operation, host(state()), berth=Berth(opened, ""), files=reload_files(opened), restart=RESTART)
+    write, _ = sent(
+        operation, host(state()), context=TenantContext(opened, ""), files=reload_files(opened), restart=RESTART
+    )
     assert "host all postgres all scram-sha-256" in write.stdin
 
 
@@ -156,7 +158,7 @@ def test_where_every_verifier_is_the_stored_passwords_nothing_is_sent() -> None:
 
 def test_the_script_goes_in_over_the_socket_as_the_superuser_on_stdin() -> None:
     (script,) = do("access", state(server=None, server_said='FATAL:  database "memory" does not exist'))
-    assert script.locked
+    assert script.under_command_lock
     assert script.arguments == ["acme", str(container().pid), IMAGE.bindir, "postgres"]
     assert "podman exec -i" in script.script
     assert "-h /run/postgresql -U postgres" in script.script

@@ -70,9 +70,9 @@ def test_the_server_takes_the_script_and_the_password_logs_in_until_it_is_taken_
     ],
 )
 def test_the_spec_file_tells_who_the_app_is(
-    spec: dict[str, object], login: str, former: str | None, version: int
+    spec: dict[str, object], login: str, previous: str | None, version: int
 ) -> None:
-    assert (layout.app_login(spec), layout.former_login(spec)) == (login, former)
+    assert (layout.app_login(spec), layout.previous_login(spec)) == (login, previous)
     assert layout.secret_version(spec, "app") == version
     assert layout.secret_roles(spec)["app"] == login
 

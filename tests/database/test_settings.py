@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from psycopg.rows import class_row
 
-from pgberth.database.settings import Setting, unlike, wanted_settings
+from pgberth.database.settings import Setting, desired_settings, setting_drift
 from pgberth.model.profile import COMMON, PROFILES, SINCE, Profile, for_major
 from pgberth.rendering.configuration import postgresql_conf
 from tests.postgres import Server, running_server
@@ -19,12 +19,12 @@ SETTING = Setting("shared_buffers", "8192", "8kB", "postmaster", "postgresql.con
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_is_read_back_as_it_was_rendered(profile: str) -> None:
     lines = PROFILES[profile].lines()
-    assert wanted_settings(postgresql_conf(lines)) == lines
+    assert desired_settings(postgresql_conf(lines)) == lines
 
 
 def test_quotes_and_backslashes_are_read_back() -> None:
     lines = {"log_line_prefix": r"it's %m \ %q"}
-    assert wanted_settings(postgresql_conf(lines)) == lines
+    assert desired_settings(postgresql_conf(lines)) == lines
 
 
 SAME = [
@@ -42,27 +42,27 @@ OTHER = [("64MB", "8193", "8kB"), ("15min", "15", "s"), ("on", "off", ""), ("lz4
 
 
 @pytest.mark.parametrize(("wanted", "value", "unit"), SAME)
-def test_the_same_amount_is_the_same_whatever_its_unit(wanted: str, value: str, unit: str) -> None:
-    assert list(unlike({"x": wanted}, [Setting("x", value, unit, "sighup", "postgresql.conf")])) == []
+def test_the_same_amount_is_the_same_whatever_its_unit(desired: str, value: str, unit: str) -> None:
+    assert list(setting_drift({"x": desired}, [Setting("x", value, unit, "sighup", "postgresql.conf")])) == []
 
 
 @pytest.mark.parametrize(("wanted", "value", "unit"), OTHER)
-def test_another_value_is_told(wanted: str, value: str, unit: str) -> None:
-    assert [found.name for found in unlike({"x": wanted}, [Setting("x", value, unit, "sighup", "x")])] == ["x"]
+def test_another_value_is_told(desired: str, value: str, unit: str) -> None:
+    assert [found.name for found in setting_drift({"x": desired}, [Setting("x", value, unit, "sighup", "x")])] == ["x"]
 
 
 def test_what_differs_is_told_with_what_mends_it() -> None:
-    (found,) = unlike({"shared_buffers": "32MB"}, [SETTING])
+    (found,) = setting_drift({"shared_buffers": "32MB"}, [SETTING])
     assert str(found) == "shared_buffers is 8192 x 8kB, wanted 32MB; only a new container takes that up"
-    (found,) = unlike({}, [replace(SETTING, context="sighup", source="command line")])
+    (found,) = setting_drift({}, [replace(SETTING, context="sighup", source="command line")])
     assert str(found) == "shared_buffers is 8192 x 8kB, not wanted, and comes from command line"
-    (found,) = unlike({"fsync": "on"}, [])
+    (found,) = setting_drift({"fsync": "on"}, [])
     assert str(found) == "fsync is not set, wanted on"
 
 
 def test_what_the_guard_says_is_no_stranger() -> None:
     names = ("config_file", "data_directory", "hba_file", "ident_file")
-    assert list(unlike({}, [Setting(name, "/x", "", "postmaster", "command line") for name in names])) == []
+    assert list(setting_drift({}, [Setting(name, "/x", "", "postmaster", "command line") for name in names])) == []
 
 
 # Of a container, or not in the tests' build of the server.
@@ -73,17 +73,17 @@ _ELSEWHERE = {"listen_addresses", "unix_socket_directories", "dynamic_shared_mem
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_server_that_runs_with_a_profile_is_like_it_in_every_setting(profile: str, major: int) -> None:
     text = for_major(postgresql_conf(PROFILES[profile].lines()), major)
-    lines = {name: value for name, value in wanted_settings(text).items() if name not in _ELSEWHERE}
+    lines = {name: value for name, value in desired_settings(text).items() if name not in _ELSEWHERE}
     with running_server(major, {**lines, "wal_level": "replica"}) as cluster:
         told = _told(cluster)
-        assert list(unlike(lines, [setting for setting in told if setting.name in lines])) == []
+        assert list(setting_drift(lines, [setting for setting in told if setting.name in lines])) == []
         assert {setting.name for setting in told} >= set(lines) > set(COMMON) - _ELSEWHERE
 
 
 def test_a_setting_is_left_out_below_the_major_that_brought_it_and_only_there() -> None:
     text = postgresql_conf(PROFILES["large"].lines())
     assert for_major(text, 18) == text
-    assert set(wanted_settings(text)) - set(wanted_settings(for_major(text, 17))) == set(SINCE)
+    assert set(desired_settings(text)) - set(desired_settings(for_major(text, 17))) == set(SINCE)
 
 
 @pytest.mark.parametrize(("name", "major"), SINCE.items())

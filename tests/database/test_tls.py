@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.database import certificate, tls
 from pgberth.database.operations import digest
@@ -53,8 +53,8 @@ def do(
         (f"{PLACE}/{CA}", Answer(files.get(CA, ""))),
         ("BEGIN CERT", Answer(server.partition("-----BEGIN PRIVATE")[0])),
     ]
-    at = FakeHost(facts={TenantLook: lambda **_: seen or found(files)}, answers=answers)
-    return sent(tls.certificate_current, at, berth=Berth(replace(ACME, listen=listen), ""), given=given), at
+    at = FakeHost(facts={TenantObservation: lambda **_: seen or found(files)}, answers=answers)
+    return sent(tls.certificate_current, at, context=TenantContext(replace(ACME, listen=listen), ""), given=given), at
 
 
 def test_a_certificate_that_does_is_left_alone() -> None:
@@ -64,8 +64,8 @@ def test_a_certificate_that_does_is_left_alone() -> None:
 
 
 def test_a_tenant_on_loopback_alone_is_asked_for_none() -> None:
-    at = FakeHost(facts={TenantLook: lambda **_: state()}, answers=[])
-    assert sent(tls.certificate_current, at, berth=Berth(ACME, ""), given=None) == []
+    at = FakeHost(facts={TenantObservation: lambda **_: state()}, answers=[])
+    assert sent(tls.certificate_current, at, context=TenantContext(ACME, ""), given=None) == []
 
 
 def test_a_new_tenant_gets_an_authority_and_a_certificate_of_it_in_that_order() -> None:

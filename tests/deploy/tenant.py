@@ -25,8 +25,8 @@ class Tenant:
 
     def line(self) -> str:
         """Its line in an inventory."""
-        wanted = ", ".join(repr(component) for component in self.components)
-        return f"tenant({self.name!r}, on=_here, port={self.port}, components={{{wanted}}}, image=_image)"
+        desired = ", ".join(repr(component) for component in self.components)
+        return f"tenant({self.name!r}, on=_here, port={self.port}, components={{{desired}}}, image=_image)"
 
     @property
     def directory(self) -> Path:

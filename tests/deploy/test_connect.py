@@ -90,9 +90,11 @@ def test_asked_for_the_url_is_whole_and_logs_in(deployed: Deployed) -> None:
 def test_the_connection_file_holds_a_url_for_each_component(deployed: Deployed) -> None:
     lines = (deployed.two.directory / "connection.env").read_text().splitlines()
     urls = dict(line.split("=", 1) for line in lines)
-    wanted = {"DATABASE_URL": "control_plane"} | {f"{one.upper()}_DATABASE_URL": one for one in deployed.two.components}
-    assert set(urls) == set(wanted)
-    for name, schema in wanted.items():
+    desired = {"DATABASE_URL": "control_plane"} | {
+        f"{one.upper()}_DATABASE_URL": one for one in deployed.two.components
+    }
+    assert set(urls) == set(desired)
+    for name, schema in desired.items():
         with psycopg.connect(urls[name]) as session:
             assert session.execute("SELECT current_schema()").fetchone() == (schema,)
 

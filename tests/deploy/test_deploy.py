@@ -57,7 +57,7 @@ def test_a_memory_that_was_written_is_found_by_text_and_by_vector(deployed: Depl
 WAITING = {"memory_procedure_embedding": None, "knowledge_nodes": ("embedding", "idx_knowledge_nodes_embedding_hnsw")}
 
 
-def settled(schema: dict[str, Any]) -> dict[str, Any]:
+def finish_interrupted_recycle(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema's tables, less what waits for a model."""
     tables = {name: table for name, table in schema["tables"].items() if WAITING.get(name, ()) is not None}
     return {
@@ -73,10 +73,10 @@ def settled(schema: dict[str, Any]) -> dict[str, Any]:
 def test_the_tables_of_a_deployed_tenant_are_the_contracts(deployed: Deployed, component: str) -> None:
     """Column by column and in their order, with constraints, indexes, triggers and the values of enums."""
     with deployed.two.connect() as app:
-        there, wanted = live(app, component), contract(component)
-    assert there["enums"] == wanted["enums"]
-    assert settled(there) == settled(wanted)
-    order = orders(wanted)
+        there, desired = live(app, component), contract(component)
+    assert there["enums"] == desired["enums"]
+    assert finish_interrupted_recycle(there) == finish_interrupted_recycle(desired)
+    order = orders(desired)
     assert all(columns == order[table] for table, columns in orders(there).items())
 
 
@@ -89,9 +89,9 @@ def containers(deployed: Deployed) -> Iterator[Containers]:
         try:
             assert eventually(Path(socket).is_socket), "podman's API does not answer"
             with PodmanClient(base_url=f"unix://{socket}", timeout=30) as client:
-                wanted = client.images.get("localhost/pgberth:18-forky").id.removeprefix("sha256:")
+                desired = client.images.get("localhost/pgberth:18-forky").id.removeprefix("sha256:")
                 told = {tenant.name: client.containers.get(tenant.name).attrs for tenant in deployed.tenants}
-            yield {name: {**attributes, "wanted image": wanted} for name, attributes in told.items()}
+            yield {name: {**attributes, "wanted image": desired} for name, attributes in told.items()}
         finally:
             service.terminate()
 

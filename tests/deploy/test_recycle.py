@@ -161,14 +161,14 @@ def clean(fleet: Fleet, tenant: Tenant) -> None:
 
 
 def test_a_change_goes_to_the_canary_first_and_loses_nothing_under_load(fleet: Fleet) -> None:
-    wanted = fleet.inventory(canary="twin", production="twin")
+    desired = fleet.inventory(canary="twin", production="twin")
     before = identity(fleet.one), fleet.two.container()["Id"]
-    refused = wanted.verb("recycle", "--limit", "production").failed()
+    refused = desired.verb("recycle", "--limit", "production").failed()
     assert refused.line(fleet.two.name, "no canary tenant runs what this one would get"), refused.said
     assert fleet.two.container()["Id"] == before[1]
 
     with Writers(fleet.one, "team:load") as writers:
-        run = wanted.verb("recycle", "--limit", "canary", "--data", "reason=1e5 tries").went_well()
+        run = desired.verb("recycle", "--limit", "canary", "--data", "reason=1e5 tries").went_well()
     assert run.line(fleet.one.name, "recycled: gap", " ms, 0 lost of "), run.err
     assert writers.lost() == set()
     assert runs(fleet.one) == fleet.images["twin"]["id"]
@@ -180,28 +180,28 @@ def test_a_change_goes_to_the_canary_first_and_loses_nothing_under_load(fleet: F
     assert did["rows_after"]["memory_plugin.memory_records"] >= did["rows_before"]["memory_plugin.memory_records"] > 0
     clean(fleet, fleet.one)
 
-    wanted.verb("recycle", "--limit", "production", "--data", "pending=true").went_well()
+    desired.verb("recycle", "--limit", "production", "--data", "pending=true").went_well()
     assert runs(fleet.two) == fleet.images["twin"]["id"]
-    assert wanted.verb("recycle", "--data", "pending=true").went_well().line(fleet.one.name, "nothing is pending")
-    wanted.provision("--limit", fleet.one.name).changed_nothing()
+    assert desired.verb("recycle", "--data", "pending=true").went_well().line(fleet.one.name, "nothing is pending")
+    desired.provision("--limit", fleet.one.name).changed_nothing()
 
 
 @pytest.mark.parametrize("poison", ["dies", "hangs"])
 def test_a_poisoned_image_is_rolled_back_within_the_gate(fleet: Fleet, poison: str) -> None:
-    wanted, former = fleet.inventory(canary=poison, production=poison), runs(fleet.one)
+    desired, previous = fleet.inventory(canary=poison, production=poison), runs(fleet.one)
     cluster = identity(fleet.one)
     with Writers(fleet.one, f"team:{poison}") as writers:
-        run = wanted.verb("recycle", "--limit", "canary").failed()
+        run = desired.verb("recycle", "--limit", "canary").failed()
         assert eventually(lambda: not writers.lost())
     says = "the server ended with exit code 3" if poison == "dies" else "the server did not answer within 30 s"
     assert run.line(fleet.one.name, says), run.err
     assert run.line(fleet.one.name, "went back to the former spec", "which is green"), run.err
     assert run.line("went back: gap", "0 lost of"), run.err
-    assert (runs(fleet.one), identity(fleet.one), writers.lost()) == (former, cluster, set())
+    assert (runs(fleet.one), identity(fleet.one), writers.lost()) == (previous, cluster, set())
     clean(fleet, fleet.one)
-    wanted.verify("--limit", fleet.one.name).went_well()
+    desired.verify("--limit", fleet.one.name).went_well()
     assert newest_receipt(fleet.one)["did"]["outcome"] == "went back"
-    refused = wanted.verb("recycle", "--limit", "production").failed()
+    refused = desired.verb("recycle", "--limit", "production").failed()
     why = f"canary {fleet.one.name} is not green: its last recycle went back"
     assert refused.line(fleet.two.name, why), refused.err
 
@@ -288,11 +288,11 @@ def test_a_former_container_without_its_volume_is_not_gone_back_to(fleet: Fleet)
 
 def test_a_port_that_is_taken_is_told_before_the_server_is_stopped(fleet: Fleet) -> None:
     before = fleet.one.container()["Id"]
-    wanted = fleet.inventory()
+    desired = fleet.inventory()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        wanted.path.write_text(wanted.path.read_text().replace(f"port={fleet.one.port}", f"port={port}"))
-        run = wanted.verb("recycle", "--limit", "canary").failed()
+        desired.path.write_text(desired.path.read_text().replace(f"port={fleet.one.port}", f"port={port}"))
+        run = desired.verb("recycle", "--limit", "canary").failed()
     assert run.line(f"{fleet.one.name}: port 127.0.0.1:{port} is taken by "), run.said
     assert fleet.one.container()["Id"] == before
     clean(fleet, fleet.one)
@@ -317,21 +317,21 @@ STEPS = ["recorded", "written", "swapped", "proven"]
     ("step", "to"), [*((step, "twin") for step in STEPS), ("swapped", "forky"), ("back.written", "dies")]
 )
 def test_a_recycle_killed_at(fleet: Fleet, step: str, to: str) -> None:
-    wanted, cluster = fleet.inventory(canary=to), identity(fleet.one)
-    dead = wanted.verb("recycle", "--limit", "canary", PGBERTH_KILL_AT=f"recycle.{step}")
+    desired, cluster = fleet.inventory(canary=to), identity(fleet.one)
+    dead = desired.verb("recycle", "--limit", "canary", PGBERTH_KILL_AT=f"recycle.{step}")
     assert dead.code == -signal.SIGKILL, dead.said
-    ends_well(fleet, wanted, cluster, to)
+    ends_well(fleet, desired, cluster, to)
 
 
-def ends_well(fleet: Fleet, wanted: Inventory, cluster: str, to: str) -> None:
+def ends_well(fleet: Fleet, desired: Inventory, cluster: str, to: str) -> None:
     """The next deploy ends with the former container or the wanted one, on the same volume, and nothing left over."""
-    next_run = wanted.provision("--limit", fleet.one.name).went_well()
+    next_run = desired.provision("--limit", fleet.one.name).went_well()
     assert next_run.line(fleet.one.name, "passed"), next_run.err
     allowed = {image["id"] for suite, image in fleet.images.items() if suite in ("twin", to)} | {usual(fleet)}
     assert runs(fleet.one) in allowed - {fleet.images["dies"]["id"]}
     assert identity(fleet.one) == cluster
     clean(fleet, fleet.one)
-    wanted.provision("--limit", fleet.one.name).changed_nothing()
+    desired.provision("--limit", fleet.one.name).changed_nothing()
 
 
 def usual(fleet: Fleet) -> str:
@@ -341,8 +341,8 @@ def usual(fleet: Fleet) -> str:
 
 @pytest.mark.parametrize("orphan", ["runs on", "dies too"])
 def test_a_recycle_killed_while_no_server_runs_and_its_command(fleet: Fleet, orphan: str) -> None:
-    wanted, cluster = fleet.inventory(canary="twin"), identity(fleet.one)
-    with wanted.start("recycle", "--limit", "canary") as recycle:
+    desired, cluster = fleet.inventory(canary="twin"), identity(fleet.one)
+    with desired.start("recycle", "--limit", "canary") as recycle:
 
         def stopping() -> bool:
             words = [process.argv.split() for process in processes(fleet.site.account.uid)]
@@ -352,4 +352,4 @@ def test_a_recycle_killed_while_no_server_runs_and_its_command(fleet: Fleet, orp
         recycle.kill()
         if orphan == "dies too":
             fleet.site.kill_commands()
-    ends_well(fleet, wanted, cluster, "twin")
+    ends_well(fleet, desired, cluster, "twin")

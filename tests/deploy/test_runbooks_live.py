@@ -42,9 +42,9 @@ def test_a_pending_change_is_applied_as_its_page_says(deployed: Deployed) -> Non
     before, port = site.tenant("pending"), site.tenant("unused").port
     site.inventory(before).provision().went_well()
     after = replace(before, port=port)
-    wanted = site.inventory(after)
-    wanted.provision().went_well()
-    follow("apply-a-settings-change", (1, 2, 3, 5, 6), after, wanted)
-    assert not wanted.verify().went_well().line("pending: recycle")
+    desired = site.inventory(after)
+    desired.provision().went_well()
+    follow("apply-a-settings-change", (1, 2, 3, 5, 6), after, desired)
+    assert not desired.verify().went_well().line("pending: recycle")
     with after.connect() as app:
         assert app.execute("SELECT 1").fetchone() == (1,)

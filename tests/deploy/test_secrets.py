@@ -71,8 +71,8 @@ class Canary:
         """Which of the secrets the text tells."""
         content = text.encode() if isinstance(text, str) else text
         passwords = {**self.planted, **{f"{kind}, rotated": one for kind, one in self.rotated.items()}}
-        wanted = {**passwords, **({f"verifier {one}": one for one in self.verifiers} if verifiers else {})}
-        return [name for name, secret in wanted.items() if secret.encode() in content]
+        desired = {**passwords, **({f"verifier {one}": one for one in self.verifiers} if verifiers else {})}
+        return [name for name, secret in desired.items() if secret.encode() in content]
 
 
 def plant(tenant: Tenant) -> dict[str, str]:

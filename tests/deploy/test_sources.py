@@ -95,7 +95,7 @@ def test_while_the_sources_give_what_is_in_use_there_is_nothing_to_rotate_to(els
 
 
 def test_a_password_changed_at_its_source_is_told_by_a_deploy_and_taken_up_by_rotate(elsewhere: Elsewhere) -> None:
-    former = dict(elsewhere.passwords)
+    previous = dict(elsewhere.passwords)
     elsewhere.keep("app", "migrator")
     run = elsewhere.verb("provision").changed_nothing()
     for kind in ("app", "migrator"):
@@ -105,11 +105,11 @@ def test_a_password_changed_at_its_source_is_told_by_a_deploy_and_taken_up_by_ro
         run = elsewhere.verb("rotate", "-vvv", "--data", "drain=1").went_well()
     assert published(elsewhere.tenant) == ("memory_app_b", elsewhere.passwords["app"])
     assert logs_in(elsewhere.tenant, "memory_migrator", elsewhere.passwords["migrator"])
-    assert not logs_in(elsewhere.tenant, "memory_migrator", former["migrator"])
-    assert not logs_in(elsewhere.tenant, "memory_app_a", former["app"])
+    assert not logs_in(elsewhere.tenant, "memory_migrator", previous["migrator"])
+    assert not logs_in(elsewhere.tenant, "memory_app_a", previous["app"])
     seen = b"\n".join(sampler.seen) + run.said.encode()
     for kind in ("app", "migrator"):
-        assert former[kind].encode() not in seen
+        assert previous[kind].encode() not in seen
         assert elsewhere.passwords[kind].encode() not in seen
     elsewhere.verb("provision").changed_nothing()
 

@@ -24,7 +24,7 @@ _HEADING = "from pgberth.inventory import ALL, Image, Listen, Sidecar, machine, 
 
 
 @dataclass(frozen=True)
-class Berth:
+class TenantContext:
     """
     A tenant as an inventory line says it.
 
@@ -70,7 +70,7 @@ def machine_line(host: Host, **fields: Any) -> str:
     return f"machine({host.name!r}, {', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
 
-def inventory(place: Path, berths: Iterable[Berth], image: str = "", **machine_fields: Any) -> Inventory:
+def inventory(place: Path, berths: Iterable[TenantContext], image: str = "", **machine_fields: Any) -> Inventory:
     """
     These tenants on their hosts, each in its ring.
 

@@ -143,7 +143,7 @@ class Host:
         """Nothing of it is left."""
         self.podman("rm", "--force", "--ignore", "--time=0", self.container)
         self.podman("volume", "rm", "--force", *self.volumes)
-        self.keys.forget(self.address)
+        self.keys.invalidate(self.address)
 
     def ready(self) -> None:
         """systemd has started everything, and the sshd that answers is this host's. Raises Failed with what is not."""

@@ -88,9 +88,9 @@ def recipe(suite: str) -> str:
 def provide(suite: str = TRIXIE) -> str:
     """The image's tag; the image is there afterwards and of the present recipe."""
     with held("image"):
-        wanted = recipe(suite)
-        if _found(suite) != wanted:
-            _build(suite, wanted)
+        desired = recipe(suite)
+        if _found(suite) != desired:
+            _build(suite, desired)
     return tag(suite)
 
 
@@ -113,12 +113,12 @@ def _found(suite: str) -> str:
     return call("podman", "image", "inspect", "--format", asked, tag(suite), check=False).out.strip()
 
 
-def _build(suite: str, wanted: str) -> None:
+def _build(suite: str, desired: str) -> None:
     with tempfile.TemporaryDirectory(prefix="pgberth-host-image.") as directory:
         work = Path(directory)
         _place_files(work / "files")
         call(*_mmdebstrap(suite, work), timeout=_BUILD_SECONDS)
-        change = ("--change", f"LABEL {RECIPE}={wanted}", "--change", 'CMD ["/sbin/init"]')
+        change = ("--change", f"LABEL {RECIPE}={desired}", "--change", 'CMD ["/sbin/init"]')
         call("podman", "import", "--quiet", *change, str(work / "root.tar"), tag(suite), timeout=120, unbroken=True)
     call("podman", "image", "prune", "--force", f"--filter=label={RECIPE}", unbroken=True)
 
@@ -152,8 +152,8 @@ def _policy() -> list[str]:
 
 def mirror() -> list[str]:
     """The Debian mirror this machine uses; nothing where it has none, which leaves the choice to mmdebstrap."""
-    wanted = "$(ORIGIN) $(COMPONENT) $(REPO_URI)"
-    listed = call("apt-get", "indextargets", "--format", wanted, "Created-By: Packages", check=False).out
+    desired = "$(ORIGIN) $(COMPONENT) $(REPO_URI)"
+    listed = call("apt-get", "indextargets", "--format", desired, "Created-By: Packages", check=False).out
     for line in listed.splitlines():
         origin, component, uri = [*line.split(), "", "", ""][:3]
         if (origin, component) == ("Debian", "main") and "security" not in uri:

@@ -34,7 +34,7 @@ class Keys:
         kind, key = host_key.split()[:2]
         self._write([*self._others(address), f"{address} {kind} {key}"])
 
-    def forget(self, address: str) -> None:
+    def invalidate(self, address: str) -> None:
         self._write(self._others(address))
 
     def _others(self, address: str) -> list[str]:

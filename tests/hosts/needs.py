@@ -37,10 +37,10 @@ class Unfit(RuntimeError):
 
 def missing() -> list[str]:
     """Packages, by Debian's names."""
-    wanted = {package for program, package in _PROGRAMS.items() if shutil.which(program) is None}
-    wanted |= {package for package, any_of in _ANY_PROGRAM.items() if not any(map(shutil.which, any_of))}
-    wanted |= {package for package, any_of in _ANY_FILE.items() if not any(Path(path).exists() for path in any_of)}
-    return sorted(wanted)
+    desired = {package for program, package in _PROGRAMS.items() if shutil.which(program) is None}
+    desired |= {package for package, any_of in _ANY_PROGRAM.items() if not any(map(shutil.which, any_of))}
+    desired |= {package for package, any_of in _ANY_FILE.items() if not any(Path(path).exists() for path in any_of)}
+    return sorted(desired)
 
 
 def provide() -> None:

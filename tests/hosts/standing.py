@@ -9,7 +9,7 @@ import pytest
 
 from tests.deploy.product import Inventory
 from tests.hosts.fixtures import factory
-from tests.hosts.fleet import ACCOUNT, BUILT_THERE, Berth, inventory, provisioned
+from tests.hosts.fleet import ACCOUNT, BUILT_THERE, TenantContext, inventory, provisioned
 from tests.hosts.image import BOOKWORM, TRIXIE
 from tests.hosts.room import Room
 
@@ -21,7 +21,7 @@ class Place:
     """A host with two tenants after its first deploy; every test leaves both running."""
 
     suite: str
-    berths: tuple[Berth, Berth]
+    berths: tuple[TenantContext, TenantContext]
     fleet: Inventory
 
     def units(self, name: str) -> list[str]:
@@ -44,8 +44,8 @@ def place(
     suite = request.param
     for boot in factory(room):
         host = boot(f"first{suite}", suite)
-        one = Berth("one", host, 5501, fields="components=ALL")
-        two = Berth("two", host, 5502, ring="production")
+        one = TenantContext("one", host, 5501, fields="components=ALL")
+        two = TenantContext("two", host, 5502, ring="production")
         # One of them builds its image as the product does by default; once is enough.
         fleet = inventory(tmp_path_factory.mktemp("fleet"), (one, two), image=BUILT_THERE if suite == TRIXIE else "")
         how = "the image's build included" if suite == TRIXIE else "the image from an archive"

@@ -46,8 +46,8 @@ def stranger(place: Place) -> str:
 
 def test_the_app_s_own_password_is_let_in_so_that_what_follows_proves_something(place: Place) -> None:
     one, two = place.berths
-    for berth in (one, two):
-        assert login(berth.host, berth.port, "memory_app_a", password(place, berth.name, "app")).out == "in\n"
+    for context in (one, two):
+        assert login(context.host, context.port, "memory_app_a", password(place, context.name, "app")).out == "in\n"
 
 
 @pytest.mark.parametrize("kind", ["app", "migrator", "monitor", "superuser"])

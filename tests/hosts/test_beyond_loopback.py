@@ -16,7 +16,7 @@ from pgberth.database import certificate, tls
 from pgberth.model.listen import Listen
 from tests.deploy.product import Inventory, Run
 from tests.hosts.fixtures import factory
-from tests.hosts.fleet import ACCOUNT, Berth, inventory, provisioned
+from tests.hosts.fleet import ACCOUNT, TenantContext, inventory, provisioned
 from tests.hosts.room import Room
 from tests.hosts.standing import PODMAN
 
@@ -27,18 +27,18 @@ TENANT = ".local/share/pgberth/tenants/open"
 class Open:
     """A host with one tenant, made before it was to listen anywhere; `fleet` is the inventory in which it does."""
 
-    berth: Berth
+    context: TenantContext
     place: Path
     fleet: Inventory
 
     def read(self, path: str) -> str:
-        return self.berth.host.run(f"cat {TENANT}/{path}", ACCOUNT).out
+        return self.context.host.run(f"cat {TENANT}/{path}", ACCOUNT).out
 
     def listening(self, **more: str) -> Inventory:
         told = ", ".join(f"{name}={value!r}" for name, value in more.items())
-        listen = f"listen=Listen({self.berth.host.address!r}{', ' if told else ''}{told})"
-        berth = replace(self.berth, fields=f"{self.berth.fields}, {listen}")
-        return inventory(self.place, [berth])
+        listen = f"listen=Listen({self.context.host.address!r}{', ' if told else ''}{told})"
+        context = replace(self.context, fields=f"{self.context.fields}, {listen}")
+        return inventory(self.place, [context])
 
     def url(self, trusted: str = "tls/ca.crt") -> str:
         """As it is published, for a client elsewhere that has been given the authority's certificate."""
@@ -49,20 +49,20 @@ class Open:
         return re.sub(r"sslrootcert=[^&]*", f"sslrootcert={given}", found[1])
 
     def shown(self) -> str:
-        return tls.shown((self.berth.host.address, self.berth.port))
+        return tls.shown((self.context.host.address, self.context.port))
 
     @property
     def file(self) -> str:
-        return f"etc/{Listen(self.berth.host.address).file}"
+        return f"etc/{Listen(self.context.host.address).file}"
 
 
 @pytest.fixture(scope="module", params=list(PODMAN), ids=list(PODMAN.values()))
 def opened(request: pytest.FixtureRequest, room: Room, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
     for boot in factory(room):
-        berth = Berth("open", boot(f"open{request.param}", request.param), 5501)
+        context = TenantContext("open", boot(f"open{request.param}", request.param), 5501)
         place = tmp_path_factory.mktemp("fleet")
-        provisioned(inventory(place, [berth]))
-        made = Open(berth, place, Inventory(Path()))
+        provisioned(inventory(place, [context]))
+        made = Open(context, place, Inventory(Path()))
         yield replace(made, fleet=made.listening())
 
 
@@ -85,16 +85,16 @@ def plain(opened: Open, host: str) -> str:
 
 def test_a_running_tenant_goes_on_as_it_was_until_it_is_recycled(opened: Open) -> None:
     run = opened.fleet.provision().went_well()
-    assert run.line("open", f"pending: recycle (listen None -> {opened.berth.host.address} at "), run.said
-    opened.berth.superuser("SELECT 1")
+    assert run.line("open", f"pending: recycle (listen None -> {opened.context.host.address} at "), run.said
+    opened.context.superuser("SELECT 1")
     opened.fleet.verify().went_well()
-    assert f"{opened.berth.host.address}:{opened.berth.port} " not in opened.berth.host.run("ss -Hltn").out
+    assert f"{opened.context.host.address}:{opened.context.port} " not in opened.context.host.run("ss -Hltn").out
 
 
 def test_recycled_it_lets_clients_in_that_check_its_certificate(opened: Open) -> None:
     opened.fleet.verb("recycle", seconds=300).went_well()
     url = opened.url()
-    assert f"@{opened.berth.host.address}:{opened.berth.port}/memory" in url
+    assert f"@{opened.context.host.address}:{opened.context.port}/memory" in url
     assert "sslmode=verify-full" in url
     assert answered(url) == "true"
     opened.fleet.provision().changed_nothing()
@@ -102,7 +102,7 @@ def test_recycled_it_lets_clients_in_that_check_its_certificate(opened: Open) ->
 
 
 def test_nobody_comes_in_without_tls_from_anywhere(opened: Open) -> None:
-    assert "no encryption" in refused(plain(opened, opened.berth.host.address))
+    assert "no encryption" in refused(plain(opened, opened.context.host.address))
     assert "no encryption" in inside(opened, "disable")
     assert inside(opened, "require") == "1\n"
 
@@ -112,7 +112,7 @@ def inside(opened: Open, sslmode: str) -> str:
     password = opened.read("secrets/app-v1").strip()
     told = f"-e PGSSLMODE={sslmode} -e PGPASSWORD={password}"
     command = f"podman exec {told} open psql -XAtq -h 127.0.0.1 -U memory_app_a -d memory -w -c 'SELECT 1'"
-    return opened.berth.host.run(command, ACCOUNT, check=False).said
+    return opened.context.host.run(command, ACCOUNT, check=False).said
 
 
 def test_a_client_that_trusts_another_authority_hangs_up(opened: Open) -> None:
@@ -123,17 +123,17 @@ def test_a_client_that_trusts_another_authority_hangs_up(opened: Open) -> None:
 
 
 def test_the_authority_s_key_and_the_server_s_are_their_owner_s_alone(opened: Open) -> None:
-    modes = opened.berth.host.run(f"stat -c '%a %n' {TENANT}/tls/* {TENANT}/{opened.file} {TENANT}", ACCOUNT).out
+    modes = opened.context.host.run(f"stat -c '%a %n' {TENANT}/tls/* {TENANT}/{opened.file} {TENANT}", ACCOUNT).out
     assert {line.split()[0] for line in modes.splitlines()} <= {"600", "700"}
-    inside = opened.berth.podman("exec", "open", "sh", "-c", "'cat /etc/pgberth/*.pem | grep -c BEGIN.PRIVATE'")
+    inside = opened.context.podman("exec", "open", "sh", "-c", "'cat /etc/pgberth/*.pem | grep -c BEGIN.PRIVATE'")
     assert inside.strip() == "1"  # its own; the authority's lies elsewhere
 
 
 def test_a_certificate_that_runs_out_is_renewed_under_a_session_that_stays(opened: Open) -> None:
-    listen = Listen(opened.berth.host.address)
+    listen = Listen(opened.context.host.address)
     almost = certificate.issued(listen, opened.read("tls/ca.pem"), datetime.now(UTC) - timedelta(days=390))
-    opened.berth.host.run(f"cat > {TENANT}/{opened.file}", ACCOUNT, stdin=almost)
-    opened.berth.superuser("SELECT pg_reload_conf()")
+    opened.context.host.run(f"cat > {TENANT}/{opened.file}", ACCOUNT, stdin=almost)
+    opened.context.superuser("SELECT pg_reload_conf()")
     with psycopg.connect(opened.url()) as session:
         red = opened.fleet.verify().failed()
         assert red.line("open: tls-certificate: the certificate it shows runs out on "), red.said
@@ -150,37 +150,37 @@ def test_a_certificate_that_runs_out_is_renewed_under_a_session_that_stays(opene
 
 
 def test_what_a_killed_run_wrote_is_taken_up_by_the_next(opened: Open) -> None:
-    listen = Listen(opened.berth.host.address)
+    listen = Listen(opened.context.host.address)
     written = certificate.issued(listen, opened.read("tls/ca.pem"), datetime.now(UTC))
-    opened.berth.host.run(f"cat > {TENANT}/{opened.file}", ACCOUNT, stdin=written)
+    opened.context.host.run(f"cat > {TENANT}/{opened.file}", ACCOUNT, stdin=written)
     hba = f"{TENANT}/etc/pg_hba_tls.conf"
-    right = opened.berth.host.run(f"cat {hba}; sed -i s/^hostssl/host/ {hba}", ACCOUNT).out
-    opened.berth.superuser("SELECT pg_reload_conf()")
+    right = opened.context.host.run(f"cat {hba}; sed -i s/^hostssl/host/ {hba}", ACCOUNT).out
+    opened.context.superuser("SELECT pg_reload_conf()")
     time.sleep(1.1)  # the server tells a file's time in whole seconds
-    opened.berth.host.run(f"cat > {hba}", ACCOUNT, stdin=right)
+    opened.context.host.run(f"cat > {hba}", ACCOUNT, stdin=right)
     red = opened.fleet.verify().failed()
     assert red.line("open: hba: pg_hba.conf was written after the server read it"), red.said
     opened.fleet.provision().went_well()
     assert opened.shown() == certificate.first(written)
-    assert "no encryption" in refused(plain(opened, opened.berth.host.address))
+    assert "no encryption" in refused(plain(opened, opened.context.host.address))
     opened.fleet.provision().changed_nothing()
 
 
 def test_a_line_that_lets_plain_sessions_in_turns_its_check_red_and_a_deploy_closes_it(opened: Open) -> None:
     hba = f"{TENANT}/etc/pg_hba_tls.conf"
-    opened.berth.host.run(f"sed -i s/^hostssl/host/ {hba}", ACCOUNT)
-    opened.berth.superuser("SELECT pg_reload_conf()")
+    opened.context.host.run(f"sed -i s/^hostssl/host/ {hba}", ACCOUNT)
+    opened.context.superuser("SELECT pg_reload_conf()")
     red = opened.fleet.verify().failed()
     assert red.line("open: tls-only: memory_app_a was let in without TLS"), red.said
     opened.fleet.provision().went_well()
-    assert "no encryption" in refused(plain(opened, opened.berth.host.address))
+    assert "no encryption" in refused(plain(opened, opened.context.host.address))
 
 
 def test_a_certificate_from_elsewhere_is_taken_and_the_wrong_ones_are_refused_together(opened: Open) -> None:
     now, name = datetime.now(UTC), "db.example.test"
     theirs = certificate.authority("somebody", now)
     files = {kind: opened.place / f"{kind}.pem" for kind in ("certificate", "key", "ca")}
-    whole = certificate.issued(Listen(opened.berth.host.address, name), theirs, now)
+    whole = certificate.issued(Listen(opened.context.host.address, name), theirs, now)
     files["certificate"].write_text(certificate.first(whole))
     files["key"].write_text(whole[whole.index("-----BEGIN PRIVATE") :])
     files["ca"].write_text(certificate.first(theirs))
@@ -189,38 +189,38 @@ def test_a_certificate_from_elsewhere_is_taken_and_the_wrong_ones_are_refused_to
     wrong = opened.listening(name="other.example.test", **told).provision().failed()
     assert wrong.line(f"open: certificate {files['certificate']} is not for other.example.test"), wrong.said
     assert opened.shown() == before
-    wanted = opened.listening(name=name, **told)
-    assert wanted.provision().went_well().line("open", f"-> {name} at "), "it is not said to be pending"
+    desired = opened.listening(name=name, **told)
+    assert desired.provision().went_well().line("open", f"-> {name} at "), "it is not said to be pending"
     assert opened.shown() == before  # clients have been told of it, and of no other
-    wanted.verb("recycle", seconds=300).went_well()
+    desired.verb("recycle", seconds=300).went_well()
     assert opened.shown() == certificate.first(whole)
     url = opened.url("tls/given.crt")
     assert f"@{name}:" in url
-    assert answered(f"{url}&hostaddr={opened.berth.host.address}") == "true"
-    wanted.provision().changed_nothing()
+    assert answered(f"{url}&hostaddr={opened.context.host.address}") == "true"
+    desired.provision().changed_nothing()
 
 
 def test_a_tenant_goes_back_to_loopback_alone(opened: Open) -> None:
-    usual = inventory(opened.place, [opened.berth])
+    usual = inventory(opened.place, [opened.context])
     assert usual.provision().went_well().line("open", "-> None)"), "it is not said to be pending"
     usual.verb("recycle", seconds=300).went_well()
-    bound = opened.berth.host.run("ss -Hltn").out
-    assert f"{opened.berth.host.address}:{opened.berth.port} " not in bound
-    assert f"127.0.0.1:{opened.berth.port} " in bound
+    bound = opened.context.host.run("ss -Hltn").out
+    assert f"{opened.context.host.address}:{opened.context.port} " not in bound
+    assert f"127.0.0.1:{opened.context.port} " in bound
     assert "verify-full" not in opened.read("connection.env")
     usual.provision().changed_nothing()
 
 
 def test_a_recycle_without_its_certificate_is_refused_before_the_server_is_stopped(opened: Open) -> None:
-    before = opened.berth.container()["Id"]
+    before = opened.context.container()["Id"]
     refused = opened.listening(name="new.example.test").verb("recycle", seconds=300).failed()
     assert refused.line("open: it has no certificate yet for new.example.test"), refused.said
-    assert opened.berth.container()["Id"] == before
+    assert opened.context.container()["Id"] == before
 
 
 def test_an_address_that_is_none_of_the_machine_s_is_refused_before_anything_is_made(opened: Open) -> None:
-    stray = replace(opened.berth, name="stray", port=5502)
+    stray = replace(opened.context, name="stray", port=5502)
     stray = replace(stray, fields=f'{stray.fields}, listen=Listen("192.0.2.7")')
     run: Run = inventory(opened.place, [stray]).provision().failed()
     assert run.line("stray: it is to listen on 192.0.2.7, which is no address of "), run.said
-    assert opened.berth.host.run("ls .local/share/pgberth/tenants", ACCOUNT).out.split() == ["open"]
+    assert opened.context.host.run("ls .local/share/pgberth/tenants", ACCOUNT).out.split() == ["open"]

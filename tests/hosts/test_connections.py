@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.product import Inventory, Run
-from tests.hosts.fleet import ACCOUNT, Berth, inventory, provisioned
+from tests.hosts.fleet import ACCOUNT, TenantContext, inventory, provisioned
 from tests.hosts.host import Boot, Host
 from tests.hosts.keys import Keys
 
@@ -41,8 +41,8 @@ def sshd(host: Host, lines: str) -> Iterator[None]:
         host.ready()
 
 
-def tenants(host: Host, number: int = 2) -> list[Berth]:
-    return [Berth(f"t{count}", host, 5500 + count) for count in range(number)]
+def tenants(host: Host, number: int = 2) -> list[TenantContext]:
+    return [TenantContext(f"t{count}", host, 5500 + count) for count in range(number)]
 
 
 def logins(host: Host) -> int:

@@ -17,7 +17,7 @@ from tests.crash.matrix import explored, side_by_side
 from tests.crash.remote import RemoteTenants
 from tests.crash.steps import CUT, OFF
 from tests.crash.table import judge
-from tests.hosts.fleet import Berth, inventory
+from tests.hosts.fleet import TenantContext, inventory
 from tests.hosts.host import Boot, Host
 from tests.hosts.image import BOOKWORM, TRIXIE
 from tests.hosts.room import Room
@@ -25,7 +25,7 @@ from tests.hosts.room import Room
 
 def used(host: Host, place: Path) -> Host:
     """With a tenant on it: the first one's deploy asks what no later one does, and is the fresh host's to try."""
-    inventory(place, [Berth("before", host, 5600)]).provision().went_well()
+    inventory(place, [TenantContext("before", host, 5600)]).provision().went_well()
     return host
 
 

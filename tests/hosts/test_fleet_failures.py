@@ -15,7 +15,7 @@ from pgberth.connectors.lease import LAPSE
 from pgberth.model import layout
 from tests.deploy.product import Inventory
 from tests.hosts.commands import wait_for
-from tests.hosts.fleet import ACCOUNT, Berth, inventory, started
+from tests.hosts.fleet import ACCOUNT, TenantContext, inventory, started
 from tests.hosts.host import Boot, Host
 
 GIVEN_UP = 60  # seconds after which a silent machine has been given up
@@ -27,18 +27,18 @@ class Place:
 
     left: Host
     right: Host
-    berths: tuple[Berth, ...]
+    berths: tuple[TenantContext, ...]
     fleet: Inventory
 
-    def on(self, host: Host) -> list[Berth]:
-        return [berth for berth in self.berths if berth.host is host]
+    def on(self, host: Host) -> list[TenantContext]:
+        return [context for context in self.berths if context.host is host]
 
 
 @pytest.fixture(scope="module")
 def place(module_hosts: Boot, tmp_path_factory: pytest.TempPathFactory) -> Place:
     left, right = module_hosts("left"), module_hosts("right")
     berths = tuple(
-        Berth(f"{host.name}-{number}", host, 5500 + number, ring)
+        TenantContext(f"{host.name}-{number}", host, 5500 + number, ring)
         for host in (left, right)
         for number, ring in enumerate(("canary", "canary", "production"))
     )
@@ -57,54 +57,54 @@ def test_a_machine_powered_off_in_the_middle_stops_its_own_tenants_only_and_the_
         wait_for("the first volume on the right", lambda: initialising(place.right), 300)
         place.right.power_off()
         ended = run.ended(300).failed()
-    for berth in place.on(place.left):
-        assert ended.line(f"{berth.name} ", "passed"), ended.err
-    for berth in place.on(place.right):
-        assert ended.line(f"{berth.name} ", "FAILED"), ended.err
-        assert ended.line(f"{berth.name}: not finished: ", "right: lost: "), ended.err
+    for context in place.on(place.left):
+        assert ended.line(f"{context.name} ", "passed"), ended.err
+    for context in place.on(place.right):
+        assert ended.line(f"{context.name} ", "FAILED"), ended.err
+        assert ended.line(f"{context.name}: not finished: ", "right: lost: "), ended.err
     assert ended.line("HINT: try by hand: ssh", f"root@{place.right.address} true"), ended.err
     # Still off, it is named again, and everything else goes on.
     off = place.fleet.provision().failed()
-    for berth in place.on(place.right):
-        assert off.line(f"{berth.name} ", "NOT REACHED"), off.err
-        assert off.line(f"{berth.name}: right: not reached: "), off.err
+    for context in place.on(place.right):
+        assert off.line(f"{context.name} ", "NOT REACHED"), off.err
+        assert off.line(f"{context.name}: right: not reached: "), off.err
     place.right.power_on()
     finished = place.fleet.provision().went_well()
-    assert finished.hosts_changed() <= {"right", *(berth.name for berth in place.on(place.right))}
-    for berth in place.berths:
-        assert finished.line(f"{berth.name} ", "passed"), finished.err
+    assert finished.hosts_changed() <= {"right", *(context.name for context in place.on(place.right))}
+    for context in place.berths:
+        assert finished.line(f"{context.name} ", "passed"), finished.err
     place.fleet.provision().changed_nothing()
 
 
 @contextmanager
-def busy(berth: Berth) -> Iterator[Callable[[], object]]:
+def busy(context: TenantContext) -> Iterator[Callable[[], object]]:
     """A command of a killed run still works on the tenant, until it is let end."""
-    lock = f"/home/{ACCOUNT}/{layout.lock_file(berth.name)}"
-    command = berth.host.podman.command("exec", "--interactive", "--user", ACCOUNT, berth.host.container)
+    lock = f"/home/{ACCOUNT}/{layout.lock_file(context.name)}"
+    command = context.host.podman.command("exec", "--interactive", "--user", ACCOUNT, context.host.container)
     with subprocess.Popen([*command, "flock", lock, "cat"], stdin=subprocess.PIPE) as orphan:
         assert orphan.stdin is not None
         try:
-            wait_for("its lock", lambda: "" if held(berth, layout.lock_file(berth.name)) else "free", 20)
+            wait_for("its lock", lambda: "" if held(context, layout.lock_file(context.name)) else "free", 20)
             yield orphan.stdin.close
         finally:
             orphan.stdin.close()
 
 
-def held(berth: Berth, lock: str) -> bool:
-    return berth.host.run(f"flock --nonblock {lock} true", ACCOUNT, check=False).code != 0
+def held(context: TenantContext, lock: str) -> bool:
+    return context.host.run(f"flock --nonblock {lock} true", ACCOUNT, check=False).code != 0
 
 
-def operated(berth: Berth) -> bool:
+def operated(context: TenantContext) -> bool:
     """Whether an operator holds the tenant."""
-    return held(berth, f"{layout.lock_file(berth.name)}.run")
+    return held(context, f"{layout.lock_file(context.name)}.run")
 
 
-def working(berth: Berth) -> str:
-    return "" if operated(berth) else "nobody works on it"
+def working(context: TenantContext) -> str:
+    return "" if operated(context) else "nobody works on it"
 
 
-def free(berth: Berth) -> str:
-    return "somebody works on it" if operated(berth) else ""
+def free(context: TenantContext) -> str:
+    return "somebody works on it" if operated(context) else ""
 
 
 def test_two_operators_one_tenant_the_second_is_told_who_and_another_tenant_is_in_nobody_s_way(
@@ -143,8 +143,8 @@ def test_a_machine_that_falls_silent_is_given_up_within_a_minute_and_its_locks_w
             wait_for("its locks", lambda: next(filter(None, map(free, there)), ""), LAPSE + 30)
         finally:
             place.right.restore_network()
-    for berth in place.on(place.left):
-        assert ended.line(f"{berth.name} ", "passed"), ended.err
-    for berth in there:
-        assert ended.line(f"{berth.name}: not finished: ", why), ended.err
+    for context in place.on(place.left):
+        assert ended.line(f"{context.name} ", "passed"), ended.err
+    for context in there:
+        assert ended.line(f"{context.name}: not finished: ", why), ended.err
     place.fleet.provision().changed_nothing()

@@ -12,7 +12,7 @@ from pgberth.machine.archive import Archive
 from pgberth.model.image import Image
 from tests.deploy.product import Inventory
 from tests.hosts.commands import wait_for
-from tests.hosts.fleet import ACCOUNT, BUILT_THERE, Berth, inventory, provisioned
+from tests.hosts.fleet import ACCOUNT, BUILT_THERE, TenantContext, inventory, provisioned
 from tests.hosts.host import Boot, Host
 from tests.hosts.image import BOOKWORM, TRIXIE
 
@@ -21,7 +21,7 @@ from tests.hosts.image import BOOKWORM, TRIXIE
 class Place:
     """Podman 5 and podman 4 with a tenant each, after a deploy that was killed and one that ended."""
 
-    berths: tuple[Berth, Berth]
+    berths: tuple[TenantContext, TenantContext]
     fleet: Inventory
     image: Image
 
@@ -34,7 +34,10 @@ class Place:
 def place(
     module_hosts: Boot, tmp_path_factory: pytest.TempPathFactory, server_archive: Path, measured: dict[str, float]
 ) -> Iterator[Place]:
-    berths = Berth("one", module_hosts("five", TRIXIE), 5501), Berth("two", module_hosts("four", BOOKWORM), 5501)
+    berths = (
+        TenantContext("one", module_hosts("five", TRIXIE), 5501),
+        TenantContext("two", module_hosts("four", BOOKWORM), 5501),
+    )
     fleet = inventory(tmp_path_factory.mktemp("fleet"), berths)
     with fleet.start() as killed:
         wait_for("an archive on its way", lambda: "" if any(shipped(it.host) for it in berths) else "none", 60)
@@ -50,15 +53,15 @@ def shipped(host: Host) -> list[str]:
 
 
 def test_every_machine_runs_the_image_of_the_archive(place: Place) -> None:
-    for berth in place.berths:
-        assert f"sha256:{berth.container()['Image']}" == place.image_id
-        assert berth.podman("image", "ls", "--quiet", "--no-trunc").split() == [place.image_id]
+    for context in place.berths:
+        assert f"sha256:{context.container()['Image']}" == place.image_id
+        assert context.podman("image", "ls", "--quiet", "--no-trunc").split() == [place.image_id]
 
 
 def test_nothing_of_the_way_there_is_left(place: Place) -> None:
-    for berth in place.berths:
-        assert shipped(berth.host) == []
-        assert "tar" not in berth.host.run("ls /tmp /var/tmp").out
+    for context in place.berths:
+        assert shipped(context.host) == []
+        assert "tar" not in context.host.run("ls /tmp /var/tmp").out
 
 
 def test_what_is_there_is_not_shipped_again(place: Place) -> None:
@@ -66,11 +69,11 @@ def test_what_is_there_is_not_shipped_again(place: Place) -> None:
 
 
 def test_an_image_that_lost_its_name_is_named_again_and_not_shipped(place: Place) -> None:
-    berth = place.berths[0]
-    berth.podman("untag", place.image_id)
-    assert place.fleet.provision().went_well().changes == [f"image is present: {berth.host.name}"]
-    assert berth.podman("image", "ls", "--quiet", "--no-trunc").split() == [place.image_id]
-    assert berth.host.run(f"podman image exists {place.image.tag}", ACCOUNT, check=False).code == 0
+    context = place.berths[0]
+    context.podman("untag", place.image_id)
+    assert place.fleet.provision().went_well().changes == [f"image is present: {context.host.name}"]
+    assert context.podman("image", "ls", "--quiet", "--no-trunc").split() == [place.image_id]
+    assert context.host.run(f"podman image exists {place.image.tag}", ACCOUNT, check=False).code == 0
 
 
 def test_a_machine_that_joins_gets_the_build_of_the_first_and_builds_none(
@@ -78,7 +81,7 @@ def test_a_machine_that_joins_gets_the_build_of_the_first_and_builds_none(
 ) -> None:
     first = place.berths[0]
     first.podman("tag", place.image_id, Image().tag)  # as if it had been built there
-    late = Berth("late", module_hosts("joining", BOOKWORM), 5501)
+    late = TenantContext("late", module_hosts("joining", BOOKWORM), 5501)
     fleet = inventory(tmp_path, (first, late), image=BUILT_THERE)
     measured["a machine that joins, the image brought from another"] = (
         fleet.provision(XDG_CACHE_HOME=str(tmp_path)).went_well().seconds

@@ -18,10 +18,10 @@ def test_every_check_is_green_over_ssh(place: Place) -> None:
 
 
 def test_the_supervisor_is_the_one_that_the_machine_s_facts_call_for(place: Place) -> None:
-    wanted = {place.unit_file("one")}
+    desired = {place.unit_file("one")}
     if place.suite != TRIXIE:
-        wanted |= {".config/systemd/user/default.target.wants/pgberth-one.service"}
-    assert set(place.units("one")) == wanted
+        desired |= {".config/systemd/user/default.target.wants/pgberth-one.service"}
+    assert set(place.units("one")) == desired
     assert place.systemctl("is-active", "pgberth-one.service", "pgberth-two.service").split() == ["active", "active"]
     # Nothing of it waits for a network, or the first start would take 90 s where nobody announces one.
     assert "network-online" not in place.systemctl("show", "--property=After,Wants,Requires", "pgberth-one.service")
@@ -39,8 +39,8 @@ def test_tenants_come_back_by_themselves_after_a_reboot(place: Place, measured: 
     host = place.berths[0].host
     identity = place.berths[0].superuser("SELECT system_identifier FROM pg_control_system()")
     measured[f"{place.suite}: reboot"] = host.reboot()
-    for berth in place.berths:
-        berth.wait_until_running()
+    for context in place.berths:
+        context.wait_until_running()
     verified = place.fleet.verify().went_well()
     measured[f"{place.suite}: from the end of the boot to a green verify of all"] = verified.seconds
     assert place.berths[0].superuser("SELECT system_identifier FROM pg_control_system()") == identity

@@ -7,41 +7,41 @@ from dataclasses import replace
 from pathlib import Path
 
 from pgberth.model import layout
-from tests.hosts.fleet import ACCOUNT, BUILT_THERE, Berth, inventory
+from tests.hosts.fleet import ACCOUNT, BUILT_THERE, TenantContext, inventory
 from tests.hosts.image import TRIXIE
 from tests.hosts.standing import Place
 
 DIES = "localhost/pgberth:18-dies"
 
 
-def also(berth: Berth, words: str) -> Berth:
-    return replace(berth, fields=f"{berth.fields}, {words}")
+def also(context: TenantContext, words: str) -> TenantContext:
+    return replace(context, fields=f"{context.fields}, {words}")
 
 
-def container(berth: Berth) -> str:
-    return str(berth.container()["Id"])
+def container(context: TenantContext) -> str:
+    return str(context.container()["Id"])
 
 
 def test_a_setting_goes_to_the_canary_first_and_to_the_others_once_it_is_proven(place: Place, tmp_path: Path) -> None:
     one, two = place.berths
     image = BUILT_THERE if place.suite == TRIXIE else ""
-    wanted = inventory(tmp_path, [also(berth, 'profile="medium"') for berth in place.berths], image=image)
+    desired = inventory(tmp_path, [also(context, 'profile="medium"') for context in place.berths], image=image)
     before, units = container(two), place.units("two")
     system = "SELECT system_identifier FROM pg_control_system()"
     identity = two.superuser(system)
     # What no container is made anew for goes first; for the rest it says what waits.
-    deployed = wanted.provision().went_well()
+    deployed = desired.provision().went_well()
     assert deployed.line("two: pending: recycle (profile "), deployed.err
-    refused = wanted.verb("recycle", "--limit", "production").failed()
+    refused = desired.verb("recycle", "--limit", "production").failed()
     assert refused.line("two", "no canary tenant runs what this one would get"), refused.said
     assert container(two) == before
-    for fleet, connections in ((wanted, "43"), (place.fleet, "23")):
+    for fleet, connections in ((desired, "43"), (place.fleet, "23")):
         fleet.provision().went_well()
         run = fleet.verb("recycle", "--data", "reason=more of them").went_well()
-        for berth in (one, two):
-            assert run.line(berth.name, "recycled: gap", " ms, 0 lost of "), run.err
-            assert berth.superuser("SHOW max_connections") == connections
-        first, second = (berth.container()["Created"] for berth in (one, two))
+        for context in (one, two):
+            assert run.line(context.name, "recycled: gap", " ms, 0 lost of "), run.err
+            assert context.superuser("SHOW max_connections") == connections
+        first, second = (context.container()["Created"] for context in (one, two))
         assert first < second
         assert (place.units("two"), place.systemctl("is-active", "pgberth-two.service")) == (units, "active")
         fleet.provision().changed_nothing()
@@ -59,9 +59,9 @@ def test_an_image_whose_server_dies_goes_back_to_the_former_one(place: Place, tm
     built = one.host.run(build, ACCOUNT, stdin=dies).out.split()[-1]
     told["images"][DIES] = {**usual, "id": f"sha256:{built}"}
     one.host.run(f"cat > {layout.MACHINE_FILE}", ACCOUNT, stdin=json.dumps(told))
-    wanted = inventory(tmp_path, [also(one, 'image=Image("dies")')])
+    desired = inventory(tmp_path, [also(one, 'image=Image("dies")')])
     try:
-        run = wanted.verb("recycle").failed()
+        run = desired.verb("recycle").failed()
     finally:
         one.host.run(f"mv machine.kept {layout.MACHINE_FILE}", ACCOUNT)
     assert run.line("one", "went back to the former spec", "which is green"), run.err

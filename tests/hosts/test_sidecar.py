@@ -9,7 +9,7 @@ import pytest
 
 from tests.deploy.product import Inventory
 from tests.hosts.commands import wait_for
-from tests.hosts.fleet import ACCOUNT, Berth, inventory, provisioned
+from tests.hosts.fleet import ACCOUNT, TenantContext, inventory, provisioned
 from tests.hosts.host import Boot
 from tests.hosts.image import BOOKWORM, TRIXIE
 
@@ -29,12 +29,12 @@ cd /; rm -rf "$work"
 class Place:
     """A host with a tenant whose plugin is required and runs."""
 
-    berth: Berth
+    context: TenantContext
     fleet: Inventory
 
     def plugin(self) -> str:
         """The id of the running plugin's container; "" where none runs."""
-        return self.berth.podman("ps", "--quiet", "--no-trunc", f"--filter=name=^{PLUGIN}$").strip()
+        return self.context.podman("ps", "--quiet", "--no-trunc", f"--filter=name=^{PLUGIN}$").strip()
 
 
 @pytest.fixture(scope="module", params=[TRIXIE, BOOKWORM], ids=["podman 5", "podman 4"])
@@ -43,14 +43,14 @@ def place(
 ) -> Iterator[Place]:
     host = module_hosts(f"plugin{request.param}", request.param)
     directory = tmp_path_factory.mktemp("fleet")
-    bare = Berth("one", host, 5501)
+    bare = TenantContext("one", host, 5501)
     provisioned(inventory(directory, [bare]))
     host.run(_IMAGE, ACCOUNT)
     sidecar = 'Sidecar(image="localhost/plugin:1", port=5601, required=True)'
-    berth = replace(bare, fields=f"{bare.fields}, sidecar={sidecar}")
-    fleet = inventory(directory, [berth])
+    context = replace(bare, fields=f"{bare.fields}, sidecar={sidecar}")
+    fleet = inventory(directory, [context])
     fleet.provision().went_well()
-    yield Place(berth, fleet)
+    yield Place(context, fleet)
 
 
 def test_a_healthy_plugin_is_left_alone(place: Place) -> None:
@@ -62,22 +62,22 @@ def test_a_healthy_plugin_is_left_alone(place: Place) -> None:
 
 def test_a_plugin_that_ends_comes_back_by_itself(place: Place) -> None:
     before = place.plugin()
-    place.berth.podman("kill", "--signal=KILL", PLUGIN)
+    place.context.podman("kill", "--signal=KILL", PLUGIN)
     wait_for("another plugin", lambda: "" if place.plugin() not in ("", before) else "it does not run", 60)
     wait_for("a green verify", lambda: place.fleet.verify().line("not healthy"), 60)
 
 
 def test_it_comes_back_with_its_server_after_a_reboot(place: Place) -> None:
-    place.berth.host.reboot()
-    place.berth.wait_until_running()
+    place.context.host.reboot()
+    place.context.wait_until_running()
     wait_for("the plugin", lambda: "" if place.plugin() else "it does not run", 60)
     wait_for("a green verify", lambda: place.fleet.verify().line("not healthy"), 60)
     place.fleet.verify().went_well()
 
 
 def test_without_it_in_the_inventory_no_unit_is_left(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
-    bare = replace(place.berth, fields='components={"memory_plugin"}')
+    bare = replace(place.context, fields='components={"memory_plugin"}')
     inventory(tmp_path_factory.mktemp("fleet"), [bare]).provision().went_well()
     assert place.plugin() == ""
-    units = place.berth.host.run("ls -R .config/systemd/user 2>/dev/null", ACCOUNT, check=False).out
+    units = place.context.host.run("ls -R .config/systemd/user 2>/dev/null", ACCOUNT, check=False).out
     assert PLUGIN not in units

@@ -10,14 +10,14 @@ import pytest
 from pgberth.model import layout
 from tests.deploy.product import Run
 from tests.hosts.commands import wait_for
-from tests.hosts.fleet import ACCOUNT, Berth
+from tests.hosts.fleet import ACCOUNT, TenantContext
 from tests.hosts.standing import Place
 
 VOLUME = "$(podman volume inspect --format {{.Mountpoint}} two-data-g1)"
 
 
 @pytest.fixture
-def two(place: Place) -> Berth:
+def two(place: Place) -> TenantContext:
     """The tenant that is knocked about."""
     return place.berths[1]
 
@@ -30,16 +30,16 @@ def active(place: Place) -> str:
     return place.systemctl("is-active", "pgberth-two.service", check=False)
 
 
-def state(two: Berth, name: str) -> str:
+def state(two: TenantContext, name: str) -> str:
     return two.podman("container", "inspect", "--format", f"{{{{.State.{name}}}}}", two.name, check=False).strip()
 
 
-def identity(two: Berth) -> str:
+def identity(two: TenantContext) -> str:
     """The container's, "" while there is none."""
     return two.podman("container", "inspect", "--format={{.Id}}", two.name, check=False).strip()
 
 
-def as_account(two: Berth, command: str) -> str:
+def as_account(two: TenantContext, command: str) -> str:
     return two.host.run(command, ACCOUNT).out
 
 
@@ -99,7 +99,7 @@ def hardened(inspected: dict[str, object]) -> dict[str, object]:
     }
 
 
-def test_podman_tells_the_same_closures_under_every_supervisor(two: Berth) -> None:
+def test_podman_tells_the_same_closures_under_every_supervisor(two: TenantContext) -> None:
     assert hardened(two.container()) == HARDENED
     kernel = two.podman("exec", two.name, "cat", "/proc/1/status")
     told = dict(line.split(":\t", 1) for line in kernel.splitlines())
@@ -114,14 +114,14 @@ def test_podman_tells_the_same_closures_under_every_supervisor(two: Berth) -> No
         assert {"rw", "nosuid", "nodev", "noexec"} <= set(mounts[place]), (place, mounts[place])
 
 
-def test_health_is_a_query_that_leaves_no_line_in_the_log(two: Berth) -> None:
+def test_health_is_a_query_that_leaves_no_line_in_the_log(two: TenantContext) -> None:
     before = two.podman("logs", two.name, "2>&1")
     two.podman("healthcheck", "run", two.name)
     assert state(two, "Health.Status") == "healthy"
     assert two.podman("logs", two.name, "2>&1") == before
 
 
-def test_a_server_that_crashes_is_started_again_with_all_that_was_committed(place: Place, two: Berth) -> None:
+def test_a_server_that_crashes_is_started_again_with_all_that_was_committed(place: Place, two: TenantContext) -> None:
     two.superuser("CREATE TABLE IF NOT EXISTS public.kept (at text); INSERT INTO public.kept VALUES ('before')")
     before = state(two, "Pid")
     as_account(two, f"kill -9 {before}")
@@ -135,7 +135,7 @@ def test_a_server_that_crashes_is_started_again_with_all_that_was_committed(plac
     place.fleet.verify().went_well()
 
 
-def test_a_monitor_that_is_killed_takes_nothing_down_for_long(place: Place, two: Berth) -> None:
+def test_a_monitor_that_is_killed_takes_nothing_down_for_long(place: Place, two: TenantContext) -> None:
     before = state(two, "Pid")
     as_account(two, f"kill -9 {state(two, 'ConmonPid')}")
     wait_for("a new server", lambda: "" if state(two, "Pid") not in (before, "", "0") else "none", 30)
@@ -146,7 +146,7 @@ def test_a_monitor_that_is_killed_takes_nothing_down_for_long(place: Place, two:
 
 
 @pytest.mark.parametrize("how", ["systemctl --user restart pgberth-two.service", "podman restart two"])
-def test_a_person_may_restart_it(place: Place, two: Berth, how: str) -> None:
+def test_a_person_may_restart_it(place: Place, two: TenantContext, how: str) -> None:
     before = identity(two)
     as_account(two, how)
     # podman's own restart runs outside of the unit, which takes the tenant in again.
@@ -156,7 +156,7 @@ def test_a_person_may_restart_it(place: Place, two: Berth, how: str) -> None:
     place.fleet.verify("--limit", "two").went_well()
 
 
-def test_a_person_may_stop_it_and_the_next_deploy_starts_it(place: Place, two: Berth) -> None:
+def test_a_person_may_stop_it_and_the_next_deploy_starts_it(place: Place, two: TenantContext) -> None:
     for stop in ("podman stop two", "systemctl --user stop pgberth-two.service"):
         as_account(two, stop)
         wait_for("the end", lambda: "" if active(place) == "inactive" else active(place), 30)
@@ -167,7 +167,7 @@ def test_a_person_may_stop_it_and_the_next_deploy_starts_it(place: Place, two: B
     deployed(place).changed_nothing()
 
 
-def test_the_guards_refusal_is_final_and_the_deploy_says_it(place: Place, two: Berth) -> None:
+def test_the_guards_refusal_is_final_and_the_deploy_says_it(place: Place, two: TenantContext) -> None:
     place.systemctl("stop", "pgberth-two.service")
     marker = f"{VOLUME}/{layout.MARKER}"
     as_account(two, f'sed -i s/\\"two\\"/\\"globex\\"/ {marker}')
@@ -185,7 +185,7 @@ def test_the_guards_refusal_is_final_and_the_deploy_says_it(place: Place, two: B
     assert changed(deployed(place))
 
 
-def test_a_lost_unit_is_red_and_written_again_while_the_tenant_runs_on(place: Place, two: Berth) -> None:
+def test_a_lost_unit_is_red_and_written_again_while_the_tenant_runs_on(place: Place, two: TenantContext) -> None:
     before, files = state(two, "Pid"), place.units("two")
     as_account(two, f"rm {' '.join(files)}; systemctl --user daemon-reload")
     run = place.fleet.verify("--limit", "two").failed()
@@ -195,7 +195,7 @@ def test_a_lost_unit_is_red_and_written_again_while_the_tenant_runs_on(place: Pl
     place.fleet.verify("--limit", "two").went_well()
 
 
-def test_a_half_made_unit_and_container_are_made_whole(place: Place, two: Berth) -> None:
+def test_a_half_made_unit_and_container_are_made_whole(place: Place, two: TenantContext) -> None:
     place.systemctl("stop", "pgberth-two.service")
     as_account(two, f"printf '[Unit]\\n[Contai' > {place.unit_file('two')}; touch {place.unit_file('two')}.new")
     image = as_account(two, "podman images --quiet").split()[0]
@@ -206,7 +206,7 @@ def test_a_half_made_unit_and_container_are_made_whole(place: Place, two: Berth)
     deployed(place).changed_nothing()
 
 
-def test_it_goes_to_another_supervisor_and_back_with_its_data(place: Place, two: Berth) -> None:
+def test_it_goes_to_another_supervisor_and_back_with_its_data(place: Place, two: TenantContext) -> None:
     system, files = two.superuser("SELECT system_identifier FROM pg_control_system()"), place.units("two")
     machine = layout.MACHINE_FILE
     for without in (True, False):
@@ -223,7 +223,7 @@ def test_it_goes_to_another_supervisor_and_back_with_its_data(place: Place, two:
     assert place.systemctl("--failed", "--no-legend", "--plain") == ""
 
 
-def test_a_volume_that_is_gone_is_never_replaced_by_an_empty_one(place: Place, two: Berth) -> None:
+def test_a_volume_that_is_gone_is_never_replaced_by_an_empty_one(place: Place, two: TenantContext) -> None:
     place.systemctl("stop", "pgberth-two.service")
     as_account(two, "podman volume rm two-data-g1")
     began = time.monotonic()

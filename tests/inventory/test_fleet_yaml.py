@@ -193,10 +193,10 @@ WHOLE: dict[str, tuple[str, list[str]]] = {
 
 @pytest.mark.parametrize("what", WHOLE)
 def test_a_file_of_another_form_is_refused_with_the_line(what: str) -> None:
-    text, wanted = WHOLE[what]
+    text, desired = WHOLE[what]
     facts = problems(text)
     assert facts
-    for part in wanted:
+    for part in desired:
         assert any(part in fact for fact in facts), facts
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgberth.inventory.load import Fleet, Line, load, next_free
+from pgberth.inventory.load import Fleet, InventoryLine, load, next_free
 from pgberth.model.image import Image
 from pgberth.model.listen import Listen
 from pgberth.model.problems import Problem, Refused
@@ -16,29 +16,29 @@ from pgberth.model.profile import PROFILES
 from pgberth.model.sidecar import Sidecar
 from pgberth.model.tenant import COMPONENTS, HEAD
 
-MACHINE = Line("machine", "@local", "inventories/prod.py:3", {"account": "pgberth"})
+MACHINE = InventoryLine("machine", "@local", "inventories/prod.py:3", {"account": "pgberth"})
 
 
 def tenant(
     name: Any = "acme", *, line: int = 8, defaults: Any = (), rings: tuple[str, ...] = (), **fields: Any
-) -> Line:
+) -> InventoryLine:
     """A tenant's line that is well but for what the test writes into it; None takes a field away."""
     body = {"on": "@local", "port": 5500 + line, "components": {"memory_plugin"}, **fields}
     kept = {field: value for field, value in body.items() if value is not None}
-    return Line("tenant", name, f"inventories/prod.py:{line}", kept, rings, defaults)
+    return InventoryLine("tenant", name, f"inventories/prod.py:{line}", kept, rings, defaults)
 
 
-def problems(*lines: Line) -> list[Problem]:
+def problems(*lines: InventoryLine) -> list[Problem]:
     with pytest.raises(Refused) as refused:
         load([MACHINE, *lines])
     return list(refused.value.problems)
 
 
-def facts(*lines: Line) -> list[str]:
+def facts(*lines: InventoryLine) -> list[str]:
     return [problem.fact for problem in problems(*lines)]
 
 
-def loaded(*lines: Line) -> Fleet:
+def loaded(*lines: InventoryLine) -> Fleet:
     return load([MACHINE, *lines])
 
 
@@ -67,10 +67,12 @@ GOOD_COMPONENTS: list[tuple[Any, dict[str, int | str]]] = [
 
 
 @pytest.mark.parametrize(("written", "wanted"), GOOD_COMPONENTS)
-def test_components_come_out_in_the_order_in_which_they_are_applied(written: Any, wanted: dict[str, int | str]) -> None:
+def test_components_come_out_in_the_order_in_which_they_are_applied(
+    written: Any, desired: dict[str, int | str]
+) -> None:
     acme = loaded(tenant(components=written)).tenants["acme"]
-    assert acme.components == wanted
-    assert acme.ordered_components == tuple(wanted)
+    assert acme.components == desired
+    assert acme.ordered_components == tuple(desired)
 
 
 def test_a_list_says_which_component_comes_first_and_a_set_leaves_it_to_us() -> None:
@@ -207,19 +209,22 @@ def test_a_bad_name_is_refused_naming_its_line(name: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (Line("machine", "-oProxyCommand=id", "x.py:1", {"account": "pgberth"}), "a host name or address"),
-        (Line("machine", "db1", "x.py:1", {"account": "pgberth", "ssh_port": "22"}), "a whole number from 1 to 65535"),
-        (Line("machine", "db1", "x.py:1", {"account": "pgberth", "ssh_user": "-l"}), "not starting with -"),
-        (Line("machine", "db1", "x.py:1", {"account": "pgberth", "sudo": "yes"}), "True or False"),
-        (Line("machine", ["@local"], "x.py:1", {"account": "pgberth"}), "name must be '@local'"),
-        (Line("machine", "@local", "x.py:1", {"account": "root"}), "account 'root'"),
-        (Line("machine", "@local", "x.py:1", {"account": "a;id"}), "account 'a;id' must be"),
-        (Line("machine", "@local", "x.py:1", {"account": None}), "account None must be"),
-        (Line("machine", "@local", "x.py:1", {}), "account is missing"),
-        (Line("machine", "@local", "x.py:1", {"account": "a", "acount": "b"}), "did you mean 'account'?"),
+        (InventoryLine("machine", "-oProxyCommand=id", "x.py:1", {"account": "pgberth"}), "a host name or address"),
+        (
+            InventoryLine("machine", "db1", "x.py:1", {"account": "pgberth", "ssh_port": "22"}),
+            "a whole number from 1 to 65535",
+        ),
+        (InventoryLine("machine", "db1", "x.py:1", {"account": "pgberth", "ssh_user": "-l"}), "not starting with -"),
+        (InventoryLine("machine", "db1", "x.py:1", {"account": "pgberth", "sudo": "yes"}), "True or False"),
+        (InventoryLine("machine", ["@local"], "x.py:1", {"account": "pgberth"}), "name must be '@local'"),
+        (InventoryLine("machine", "@local", "x.py:1", {"account": "root"}), "account 'root'"),
+        (InventoryLine("machine", "@local", "x.py:1", {"account": "a;id"}), "account 'a;id' must be"),
+        (InventoryLine("machine", "@local", "x.py:1", {"account": None}), "account None must be"),
+        (InventoryLine("machine", "@local", "x.py:1", {}), "account is missing"),
+        (InventoryLine("machine", "@local", "x.py:1", {"account": "a", "acount": "b"}), "did you mean 'account'?"),
     ],
 )
-def test_a_bad_machine_is_refused_naming_its_line(line: Line, says: str) -> None:
+def test_a_bad_machine_is_refused_naming_its_line(line: InventoryLine, says: str) -> None:
     with pytest.raises(Refused) as refused:
         load([line])
     (problem,) = refused.value.problems
@@ -247,18 +252,18 @@ def test_a_tenant_that_stands_twice_is_refused_naming_both_lines() -> None:
 
 
 def test_a_machine_that_stands_twice_is_refused_naming_both_lines() -> None:
-    again = Line("machine", "@local", "inventories/prod.py:4", {"account": "other"})
+    again = InventoryLine("machine", "@local", "inventories/prod.py:4", {"account": "other"})
     assert facts(again) == ["machine '@local' stands twice: inventories/prod.py:3 and inventories/prod.py:4"]
 
 
 def test_a_tenant_with_a_machines_name_is_refused_since_one_would_replace_the_other() -> None:
-    db1 = Line("machine", "db1", "inventories/prod.py:4", {"account": "pgberth"})
+    db1 = InventoryLine("machine", "db1", "inventories/prod.py:4", {"account": "pgberth"})
     (told,) = facts(db1, tenant("db1", on="db1"))
     assert told.startswith("inventories/prod.py:8: tenant 'db1': name must be another: a machine")
 
 
 def test_tenants_of_two_machines_may_have_one_port() -> None:
-    db1 = Line("machine", "db1", "inventories/prod.py:4", {"account": "pgberth"})
+    db1 = InventoryLine("machine", "db1", "inventories/prod.py:4", {"account": "pgberth"})
     found = loaded(db1, tenant(port=5500), tenant("globex", line=9, on="db1", port=5500))
     assert {name: found.tenants[name].machine.name for name in found.tenants} == {"acme": "@local", "globex": "db1"}
 
@@ -280,17 +285,17 @@ MACHINE_FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
 def test_each_way_to_a_machine_is_taken_or_refused_by_its_rule(field: str) -> None:
     good, bad = MACHINE_FIELDS[field]
     for value in good:
-        assert load([Line("machine", "db1", "x.py:1", {"account": "pgberth", field: value})]).machines
+        assert load([InventoryLine("machine", "db1", "x.py:1", {"account": "pgberth", field: value})]).machines
     for value in bad:
         with pytest.raises(Refused) as refused:
-            load([Line("machine", "db1", "x.py:1", {"account": "pgberth", field: value})])
+            load([InventoryLine("machine", "db1", "x.py:1", {"account": "pgberth", field: value})])
         (problem,) = refused.value.problems
         assert problem.fact.startswith(f"x.py:1: machine 'db1': {field} {value!r} must be ")
 
 
 @pytest.mark.parametrize("name", ["db1", "db1.example.net", "192.0.2.7", "2001:db8::7", "DB1"])
 def test_a_host_name_or_address_is_a_machine(name: str) -> None:
-    assert load([Line("machine", name, "x.py:1", {"account": "pgberth"})]).machines[name].name == name
+    assert load([InventoryLine("machine", name, "x.py:1", {"account": "pgberth"})]).machines[name].name == name
 
 
 @pytest.mark.parametrize(
@@ -298,7 +303,7 @@ def test_a_host_name_or_address_is_a_machine(name: str) -> None:
 )
 def test_anything_else_is_none(name: Any) -> None:
     with pytest.raises(Refused, match="name must be '@local', or a host name or address"):
-        load([Line("machine", name, "x.py:1", {"account": "pgberth"})])
+        load([InventoryLine("machine", name, "x.py:1", {"account": "pgberth"})])
 
 
 def test_a_port_that_two_tenants_ask_for_is_refused_naming_both() -> None:
@@ -351,7 +356,7 @@ def test_the_next_free_port_is_the_first_after_it_and_from_1024_on_after_the_hig
 def test_a_field_with_a_line_of_its_own_is_refused_there() -> None:
     fields = {"on": "@local", "port": 80, "components": {"knowledge"}, "colour": "red"}
     places = {"port": "prod.yaml:9", "colour": "prod.yaml:11"}
-    told = facts(Line("tenant", "acme", "prod.yaml:7", fields, places=places))
+    told = facts(InventoryLine("tenant", "acme", "prod.yaml:7", fields, places=places))
     assert [fact.partition(": ")[0] for fact in told] == ["prod.yaml:11", "prod.yaml:9"]
 
 
@@ -408,7 +413,7 @@ ANYTHING = st.recursive(
 @given(ANYTHING, st.dictionaries(st.sampled_from(["on", "port", "components", "profile", "image", "colour"]), ANYTHING))
 def test_no_value_of_any_kind_ends_in_anything_but_a_fleet_or_a_refusal(name: Any, fields: dict[str, Any]) -> None:
     try:
-        fleet = load([MACHINE, Line("tenant", name, "x.py:1", fields)])
+        fleet = load([MACHINE, InventoryLine("tenant", name, "x.py:1", fields)])
     except Refused as refused:
         assert refused.problems
     else:

@@ -17,10 +17,10 @@ SCRIPT = (TEMPLATES / "machine/accounts-unlocked.sh").read_text()
 NOBODY = str(2**22 + 1)  # above what any kernel counts processes to
 
 
-def run(etc: Path, patience: str = "1") -> subprocess.CompletedProcess[str]:
+def run(etc: Path, retry: str = "1") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["/bin/sh", "-c", SCRIPT, "pgberth", "echo", "ran"],
-        env={**os.environ, "PGBERTH_ETC": str(etc), "PGBERTH_PATIENCE": patience},
+        env={**os.environ, "PGBERTH_ETC": str(etc), "PGBERTH_PATIENCE": retry},
         capture_output=True,
         text=True,
         check=False,

@@ -20,7 +20,15 @@ from pyinfra.api.exceptions import FactProcessError, PyinfraError
 
 from pgberth.container import units
 from pgberth.machine import facts
-from pgberth.machine.facts import AccountFacts, AccountState, Carried, MachineState, Ready, Survey, as_account
+from pgberth.machine.facts import (
+    AccountFacts,
+    AccountState,
+    Carried,
+    MachineContext,
+    MachineProfile,
+    MachineState,
+    as_account,
+)
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
 from pgberth.model.image import REGISTRY_TAG
@@ -68,7 +76,7 @@ def test_a_plain_user_changes_no_identity() -> None:
 
 
 def test_what_was_found_out_comes_back_from_its_file_as_it_was() -> None:
-    assert Ready.from_json(READY.to_json()) == READY
+    assert MachineProfile.from_json(READY.to_json()) == READY
     assert READY.to_json().endswith("}\n")
 
 
@@ -91,7 +99,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_file_of_another_version_or_half_a_file_counts_as_none(how: str) -> None:
-    assert Ready.from_json(SPOILT[how]) is None
+    assert MachineProfile.from_json(SPOILT[how]) is None
 
 
 LABELS = {
@@ -135,8 +143,8 @@ def test_an_image_that_was_built_has_no_digest_to_count_on() -> None:
 
 
 def test_a_recorded_digest_outlives_its_image() -> None:
-    ready = replace(READY, images={REMOTE: replace(IMAGE, digest="sha256:0a")})
-    found = AccountState().process([ready.to_json().replace("\n", " ")])
+    machine_profile = replace(READY, images={REMOTE: replace(IMAGE, digest="sha256:0a")})
+    found = AccountState().process([machine_profile.to_json().replace("\n", " ")])
     assert (found.id_of(REMOTE), found.digest_of(REMOTE), found.digest_of(TAG)) == ("", "sha256:0a", "")
 
 
@@ -242,7 +250,7 @@ def test_the_last_machine_of_a_run_that_cannot_be_asked_is_no_stack_trace(monkey
         raise PyinfraError("No hosts remaining!")
 
     monkeypatch.setattr(facts, "host", SimpleNamespace(get_fact=get_fact))
-    survey = Survey(Machine("db1"))
-    assert survey.facts() is None
-    survey._facts = READY_AS_ROOT
-    assert survey.account() == AccountState.default()
+    context = MachineContext(Machine("db1"))
+    assert context.facts() is None
+    context._facts = READY_AS_ROOT
+    assert context.account() == AccountState.default()

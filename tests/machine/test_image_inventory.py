@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from pgberth.machine.image_inventory import Held, Stock
+from pgberth.machine.image_inventory import ImageInventory, ImageState
 from pgberth.model.image import Image
 
 BUILT = Image()
 NAMED = Image(name="registry.example/x/postgres:18")
-A, B = Held("sha256:aa", "sha256:0a"), Held("sha256:bb", "sha256:0b")
-NOTHING = Held()
+A, B = ImageState("sha256:aa", "sha256:0a"), ImageState("sha256:bb", "sha256:0b")
+NOTHING = ImageState()
 
 
-def stock(*held: Held | None, image: Image = BUILT, failed: str = "") -> Stock:
+def image_inventory(*held: ImageState | None, image: Image = BUILT, failed: str = "") -> ImageInventory:
     """Machines db1, db2, ... that want the image, with what each told; None told nothing."""
     names = [f"db{number}" for number in range(1, len(held) + 1)]
-    made = Stock({name: [image] for name in names}, lambda name: name == failed)
+    made = ImageInventory({name: [image] for name in names}, lambda name: name == failed)
     for name, has in zip(names, held, strict=True):
         if has is not None:
             made.tell(name, image, has)
@@ -31,47 +31,47 @@ def stock(*held: Held | None, image: Image = BUILT, failed: str = "") -> Stock:
 @pytest.mark.parametrize(
     ("found", "source", "maker", "lacking"),
     [
-        (stock(NOTHING, NOTHING), "", "db1", []),
-        (stock(NOTHING, A), "db2", "", ["db1"]),
-        (stock(A, A), "db1", "", []),
-        (stock(A, B, NOTHING), "db1", "", ["db2", "db3"]),
-        (stock(A, B, failed="db1"), "db2", "", []),
-        (stock(NOTHING, NOTHING, failed="db1"), "", "db2", []),
-        (stock(None, NOTHING), "", "db2", []),
-        (stock(None, A, NOTHING), "db2", "", ["db3"]),
-        (stock(NOTHING, failed="db1"), "", "", []),
-        (stock(), "", "", []),
+        (image_inventory(NOTHING, NOTHING), "", "db1", []),
+        (image_inventory(NOTHING, A), "db2", "", ["db1"]),
+        (image_inventory(A, A), "db1", "", []),
+        (image_inventory(A, B, NOTHING), "db1", "", ["db2", "db3"]),
+        (image_inventory(A, B, failed="db1"), "db2", "", []),
+        (image_inventory(NOTHING, NOTHING, failed="db1"), "", "db2", []),
+        (image_inventory(None, NOTHING), "", "db2", []),
+        (image_inventory(None, A, NOTHING), "db2", "", ["db3"]),
+        (image_inventory(NOTHING, failed="db1"), "", "", []),
+        (image_inventory(), "", "", []),
     ],
 )
 def test_the_first_that_holds_an_image_gives_it_and_the_first_of_all_makes_it(
-    found: Stock, source: str, maker: str, lacking: list[str]
+    found: ImageInventory, source: str, maker: str, lacking: list[str]
 ) -> None:
     assert (found.source(BUILT), found.maker(BUILT), found.lacking(BUILT)) == (source, maker, lacking)
 
 
 def test_a_machine_that_does_not_want_an_image_neither_makes_nor_gives_it() -> None:
-    found = stock(NOTHING, NOTHING)
-    found.wanted = {"db1": [NAMED], "db2": [BUILT]}
+    found = image_inventory(NOTHING, NOTHING)
+    found.desired = {"db1": [NAMED], "db2": [BUILT]}
     assert found.maker(BUILT) == "db2"
 
 
 @pytest.mark.parametrize(
     ("found", "recorder", "digest"),
     [
-        (stock(NOTHING, B, image=NAMED), "db2", B.digest),
-        (stock(A, B, image=NAMED), "db1", A.digest),
+        (image_inventory(NOTHING, B, image=NAMED), "db2", B.digest),
+        (image_inventory(A, B, image=NAMED), "db1", A.digest),
         # What a machine recorded counts, whatever became of the machine since it was asked.
-        (stock(A, B, image=NAMED, failed="db1"), "db1", A.digest),
-        (stock(NOTHING, None, image=NAMED), "", ""),
+        (image_inventory(A, B, image=NAMED, failed="db1"), "db1", A.digest),
+        (image_inventory(NOTHING, None, image=NAMED), "", ""),
     ],
 )
-def test_the_first_record_of_a_digest_counts(found: Stock, recorder: str, digest: str) -> None:
+def test_the_first_record_of_a_digest_counts(found: ImageInventory, recorder: str, digest: str) -> None:
     assert (found.recorder(NAMED), found.digest(NAMED)) == (recorder, digest)
 
 
 def test_a_digest_of_the_inventory_counts_before_any_record() -> None:
     image = Image(name=NAMED.name, digest="sha256:" + "0c" * 32)
-    assert stock(A, image=image).digest(image) == image.digest
+    assert image_inventory(A, image=image).digest(image) == image.digest
 
 
 _PARCELS = (

@@ -13,8 +13,8 @@ from pyinfra.api import FileDownloadCommand, FileUploadCommand, operation
 from pgberth import commands
 from pgberth.machine import images, operations
 from pgberth.machine.archive import Archive
-from pgberth.machine.facts import AccountFacts, AccountState, MachineState, Survey
-from pgberth.machine.image_inventory import Held, Stock, parcel
+from pgberth.machine.facts import AccountFacts, AccountState, MachineContext, MachineState
+from pgberth.machine.image_inventory import ImageInventory, ImageState, staged_archive
 from pgberth.machine.images import mirror
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model.image import BuiltImage, Image
@@ -31,35 +31,35 @@ CONFIGURED = ("storage.conf", Answer())
 THERE = ("podman image exists", Answer("amd64\nthere"))
 
 
-class Told(Stock):
+class Told(ImageInventory):
     """
     What the machines of a run have told, the one under test among them.
 
     + others: the other machines, in front of it in the inventory -> what they hold
     """
 
-    def __init__(self, image: Image, own: Held, name: str = "@local", failed: str = "", **others: Held):
+    def __init__(self, image: Image, own: ImageState, name: str = "@local", failed: str = "", **others: ImageState):
         super().__init__({machine: [image] for machine in (*others, name)}, lambda machine: machine == failed)
         for machine, held in {**others, name: own}.items():
             self.tell(machine, image, held)
 
 
-def alone(image: Image, own: Held | None = None, name: str = "@local") -> Stock:
-    return Told(image, own or Held(), name)
+def alone(image: Image, own: ImageState | None = None, name: str = "@local") -> ImageInventory:
+    return Told(image, own or ImageState(), name)
 
 
-def made(host: FakeHost, survey: Survey, stock: Stock | None = None) -> list[Any]:
-    stock = stock or alone(survey.images[0], name=survey.machine.name)
-    return sent(images.images_made, host, survey=survey, stock=stock)
+def made(host: FakeHost, context: MachineContext, image_inventory: ImageInventory | None = None) -> list[Any]:
+    image_inventory = image_inventory or alone(context.images[0], name=context.machine.name)
+    return sent(images.images_made, host, context=context, image_inventory=image_inventory)
 
 
-def present(host: FakeHost, survey: Survey, stock: Stock | None = None) -> list[Any]:
-    stock = stock or alone(survey.images[0], name=survey.machine.name)
-    return sent(images.images_present, host, survey=survey, stock=stock)
+def present(host: FakeHost, context: MachineContext, image_inventory: ImageInventory | None = None) -> list[Any]:
+    image_inventory = image_inventory or alone(context.images[0], name=context.machine.name)
+    return sent(images.images_present, host, context=context, image_inventory=image_inventory)
 
 
-def survey(image: Image | None = None, name: str = "@local") -> Survey:
-    return Survey(Machine(name), [image or Image()])
+def context(image: Image | None = None, name: str = "@local") -> MachineContext:
+    return MachineContext(Machine(name), [image or Image()])
 
 
 def machine(facts: MachineFacts | None, account: AccountFacts | None = None, **more: Any) -> FakeHost:
@@ -69,30 +69,30 @@ def machine(facts: MachineFacts | None, account: AccountFacts | None = None, **m
 @pytest.mark.parametrize("facts", [None, FRESH])
 def test_no_image_is_made_where_there_is_no_account(facts: MachineFacts | None) -> None:
     host = machine(facts)
-    assert made(host, survey()) == present(host, survey()) == []
+    assert made(host, context()) == present(host, context()) == []
     assert host.asked == []
 
 
 def test_an_image_that_is_there_by_its_present_recipe_is_left_alone() -> None:
-    host, stock = machine(READY_AS_ROOT, account=HAS_ALL), alone(Image(), Held(IMAGE.id))
-    assert made(host, survey(), stock) == present(host, survey(), stock) == []
+    host, image_inventory = machine(READY_AS_ROOT, account=HAS_ALL), alone(Image(), ImageState(IMAGE.id))
+    assert made(host, context(), image_inventory) == present(host, context(), image_inventory) == []
 
 
 @pytest.mark.parametrize("have", [{}, {TAG: replace(IMAGE, recipe="another")}], ids=["missing", "of another recipe"])
 def test_any_other_image_is_built_from_what_the_inventory_names(have: dict[str, Any]) -> None:
     listed = Answer("Debian main http://deb.example.org/debian\nDebian contrib http://deb.example.org/debian")
     host = machine(READY_AS_ROOT, account=AccountFacts(have, None), answers=[("indextargets", listed)])
-    (build,) = made(host, survey())
+    (build,) = made(host, context())
     assert build.script == commands.script("machine/build-image.sh")
     packages = "postgresql-18,postgresql-18-pgvector"
     assert build.arguments == ["forky", TAG, Image().recipe, "18", "http://deb.example.org/debian", packages]
 
 
 def test_each_image_of_an_inventory_is_built_once() -> None:
-    wanted, stock = Survey(Machine("@local"), [Image(), Image("sid", 17)]), alone(Image())
-    stock.wanted = {"@local": wanted.images}
-    stock.tell("@local", Image("sid", 17), Held())
-    built = made(machine(READY_AS_ROOT), wanted, stock)
+    desired, image_inventory = MachineContext(Machine("@local"), [Image(), Image("sid", 17)]), alone(Image())
+    image_inventory.desired = {"@local": desired.images}
+    image_inventory.tell("@local", Image("sid", 17), ImageState())
+    built = made(machine(READY_AS_ROOT), desired, image_inventory)
     assert [command.arguments[1] for command in built] == [TAG, "localhost/pgberth:17-sid"]
 
 
@@ -114,7 +114,7 @@ MIRRORS: list[tuple[str, Answer, str]] = [
 
 
 @pytest.mark.parametrize(("distribution", "listed", "wanted"), MIRRORS)
-def test_the_machines_own_debian_mirror_is_used_and_no_other(distribution: str, listed: Answer, wanted: str) -> None:
+def test_the_machines_own_debian_mirror_is_used_and_no_other(distribution: str, listed: Answer, desired: str) -> None:
     host = FakeHost(answers=[("indextargets", listed)])
     found: list[str] = []
 
@@ -124,7 +124,7 @@ def test_the_machines_own_debian_mirror_is_used_and_no_other(distribution: str, 
 
     ask._inner = ask  # type: ignore[attr-defined]  # so that it runs as an operation does, on that host
     sent(ask, host)
-    assert found == [wanted]
+    assert found == [desired]
 
 
 @pytest.fixture
@@ -142,12 +142,12 @@ def test_an_archive_whose_image_is_there_is_not_loaded_again(archived: Image, kn
     if not known:
         account = AccountFacts({}, None, {archived.tag: id_of(archived)})
     host = machine(READY_AS_ROOT, account)
-    assert present(host, survey(archived)) == []
+    assert present(host, context(archived)) == []
     assert host.asked == []
 
 
 def test_an_archive_on_the_same_machine_is_read_where_it_is(archived: Image) -> None:
-    (load,) = present(machine(READY_AS_ROOT), survey(archived))
+    (load,) = present(machine(READY_AS_ROOT), context(archived))
     assert load.script == commands.script("machine/load-image.sh")
     assert load.arguments[:3] == [id_of(archived), archived.tag, archived.archive]
     assert load.text.startswith("( cd")
@@ -160,7 +160,7 @@ def test_an_archive_on_the_same_machine_is_read_where_it_is(archived: Image) -> 
 def test_an_archive_goes_over_to_another_machine_and_is_removed_there(
     archived: Image, facts: MachineFacts, place: str
 ) -> None:
-    prepare, upload, load = present(machine(facts), survey(archived, "db1"))
+    prepare, upload, load = present(machine(facts), context(archived, "db1"))
     there = f"{place}/{id_of(archived).removeprefix('sha256:')}.tar"
     assert f"mkdir -p {place}" in prepare.text
     assert isinstance(upload, FileUploadCommand)
@@ -171,56 +171,56 @@ def test_an_archive_goes_over_to_another_machine_and_is_removed_there(
 @pytest.mark.parametrize("name", ["@local", "db1"])
 def test_an_image_that_is_there_under_another_name_is_not_shipped(archived: Image, name: str) -> None:
     host = machine(READY_AS_ROOT, answers=[THERE])
-    (load,) = present(host, survey(archived, name))
+    (load,) = present(host, context(archived, name))
     assert load.words[-2:] == ["<", "/dev/null"]
 
 
 def test_a_machine_that_builds_nothing_needs_no_builder(archived: Image) -> None:
     bare = replace(READY_AS_ROOT, programs=READY_AS_ROOT.programs - {"mmdebstrap"})
-    assert sent(operations.prepared, machine(bare, answers=[CONFIGURED]), survey=survey(archived)) == []
-    (install,) = sent(operations.prepared, machine(bare, answers=[CONFIGURED]), survey=survey())
+    assert sent(operations.prepared, machine(bare, answers=[CONFIGURED]), context=context(archived)) == []
+    (install,) = sent(operations.prepared, machine(bare, answers=[CONFIGURED]), context=context())
     assert install.words[-1] == "mmdebstrap"
 
 
 @pytest.mark.parametrize("name", ["@local", "db1"])
 def test_an_archive_for_another_architecture_is_refused_before_it_is_sent(archived: Image, name: str) -> None:
     host = machine(READY_AS_ROOT, answers=[("podman image exists", Answer("arm64"))])
-    (refused,) = present(host, survey(archived, name))
+    (refused,) = present(host, context(archived, name))
     assert refused.refusal.startswith(f"{name}: {archived.archive} is for amd64, this machine is arm64\nHINT: ")
 
 
-A, B = Held("sha256:aa"), Held("sha256:bb")
+A, B = ImageState("sha256:aa"), ImageState("sha256:bb")
 
 
 def test_what_is_held_somewhere_is_not_built_again_but_brought_from_there() -> None:
-    stock = Told(Image(), Held(), "db2", db1=A)
+    image_inventory = Told(Image(), ImageState(), "db2", db1=A)
     host = machine(READY_AS_ROOT)
-    assert made(host, survey(name="db2"), stock) == []
-    parcel(A.id).write_bytes(b"saved")
-    *_, load = present(host, survey(name="db2"), stock)
+    assert made(host, context(name="db2"), image_inventory) == []
+    staged_archive(A.id).write_bytes(b"saved")
+    *_, load = present(host, context(name="db2"), image_inventory)
     assert load.script == commands.script("machine/load-image.sh")
     assert load.arguments[:2] == [A.id, TAG]
 
 
 def test_the_first_machine_builds_and_the_others_wait_for_it() -> None:
     for name, builds in (("db1", 1), ("db2", 0)):
-        stock = Told(Image(), Held(), "db2", db1=Held())
-        assert len(made(machine(READY_AS_ROOT), survey(name=name), stock)) == builds
+        image_inventory = Told(Image(), ImageState(), "db2", db1=ImageState())
+        assert len(made(machine(READY_AS_ROOT), context(name=name), image_inventory)) == builds
 
 
 def test_where_the_first_failed_the_next_builds_and_the_third_says_so() -> None:
-    stock = Told(Image(), Held(), "db3", failed="db1", db1=Held(), db2=Held())
-    (build,) = present(machine(READY_AS_ROOT), survey(name="db2"), stock)
+    image_inventory = Told(Image(), ImageState(), "db3", failed="db1", db1=ImageState(), db2=ImageState())
+    (build,) = present(machine(READY_AS_ROOT), context(name="db2"), image_inventory)
     assert build.script == commands.script("machine/build-image.sh")
-    (refused,) = present(machine(READY_AS_ROOT), survey(name="db3"), stock)
+    (refused,) = present(machine(READY_AS_ROOT), context(name="db3"), image_inventory)
     assert refused.refusal.startswith(f"db3: image {TAG} could be built on no machine")
 
 
 def test_an_image_that_another_machine_lacks_is_brought_to_the_control_machine_whole() -> None:
-    stock = Told(Image(), A, "db1", db2=Held())
+    image_inventory = Told(Image(), A, "db1", db2=ImageState())
     account = AccountFacts({TAG: replace(IMAGE, id=A.id)}, None)
-    sending = images.images_made._inner(survey=survey(name="db1"), stock=stock)
-    place = parcel(A.id)
+    sending = images.images_made._inner(context=context(name="db1"), image_inventory=image_inventory)
+    place = staged_archive(A.id)
     place.unlink(missing_ok=True)
 
     @operation()
@@ -240,14 +240,14 @@ def test_an_image_that_another_machine_lacks_is_brought_to_the_control_machine_w
 
 
 @pytest.mark.parametrize("others", [{"db2": A}, {}], ids=["all have it", "nobody else wants it"])
-def test_nothing_is_brought_where_nobody_lacks_it(others: dict[str, Held]) -> None:
-    account, stock = AccountFacts({TAG: replace(IMAGE, id=A.id)}, None), Told(Image(), A, "db1", "", **others)
-    assert made(machine(READY_AS_ROOT, account), survey(name="db1"), stock) == []
+def test_nothing_is_brought_where_nobody_lacks_it(others: dict[str, ImageState]) -> None:
+    account, image_inventory = AccountFacts({TAG: replace(IMAGE, id=A.id)}, None), Told(Image(), A, "db1", "", **others)
+    assert made(machine(READY_AS_ROOT, account), context(name="db1"), image_inventory) == []
 
 
 def test_what_could_not_be_brought_is_refused() -> None:
-    parcel(B.id).unlink(missing_ok=True)
-    (refused,) = present(machine(READY_AS_ROOT), survey(name="db2"), Told(Image(), Held(), "db2", db1=B))
+    staged_archive(B.id).unlink(missing_ok=True)
+    (refused,) = present(machine(READY_AS_ROOT), context(name="db2"), Told(Image(), ImageState(), "db2", db1=B))
     assert refused.refusal.startswith(f"db2: image {TAG} could not be brought here from db1; see above\nHINT: ")
 
 
@@ -255,24 +255,24 @@ OLD, NEW = "sha256:" + "01" * 32, "sha256:" + "02" * 32
 TAGGED = Image(name="registry.example:5000/memory/postgres:18")
 
 
-def pulled(have: str, image: Image, stock: Stock | None = None, name: str = "db2") -> list[Any]:
+def pulled(have: str, image: Image, image_inventory: ImageInventory | None = None, name: str = "db2") -> list[Any]:
     """What is sent to a machine whose record and image are of that digest, "" for none."""
     account = AccountFacts({}, None, {image.tag: A.id}, {image.tag: (have,)}) if have else None
-    stock = stock or Told(image, Held(A.id if have else "", have), name)
+    image_inventory = image_inventory or Told(image, ImageState(A.id if have else "", have), name)
     host = machine(READY_AS_ROOT, account)
-    return [*made(host, survey(image, name), stock), *present(host, survey(image, name), stock)]
+    return [*made(host, context(image, name), image_inventory), *present(host, context(image, name), image_inventory)]
 
 
 def test_a_tag_is_asked_for_by_the_first_machine_alone() -> None:
-    stock = Told(TAGGED, Held(), "db2", db1=Held())
-    asked, *_ = pulled("", TAGGED, stock, "db1")
+    image_inventory = Told(TAGGED, ImageState(), "db2", db1=ImageState())
+    asked, *_ = pulled("", TAGGED, image_inventory, "db1")
     assert asked.script == commands.script("machine/pull-image.sh")
     assert asked.arguments == ["db1", TAGGED.name, TAGGED.tag]
-    assert made(machine(READY_AS_ROOT), survey(TAGGED, "db2"), stock) == []
+    assert made(machine(READY_AS_ROOT), context(TAGGED, "db2"), image_inventory) == []
 
 
 def test_all_others_pull_what_it_was_by_digest() -> None:
-    (pull,) = pulled("", TAGGED, Told(TAGGED, Held(), "db2", db1=Held("", OLD)))
+    (pull,) = pulled("", TAGGED, Told(TAGGED, ImageState(), "db2", db1=ImageState("", OLD)))
     assert pull.arguments == ["db2", f"registry.example:5000/memory/postgres@{OLD}", TAGGED.tag]
 
 
@@ -287,15 +287,15 @@ def test_what_is_there_by_its_digest_is_left_alone(image: Image) -> None:
 
 
 def test_machines_that_recorded_different_digests_are_told_to_choose() -> None:
-    (refused,) = pulled(NEW, TAGGED, Told(TAGGED, Held(A.id, NEW), "db2", db1=Held(B.id, OLD)))
+    (refused,) = pulled(NEW, TAGGED, Told(TAGGED, ImageState(A.id, NEW), "db2", db1=ImageState(B.id, OLD)))
     fact, hint = refused.refusal.split("\n")
     assert fact == f"db2: {TAGGED.name} is {NEW} here, and {OLD} on db1"
     assert f'Image(name="{TAGGED.name}", digest="...")' in hint
 
 
 def test_a_tag_that_nobody_could_ask_for_is_refused() -> None:
-    stock = Told(TAGGED, Held(), "db2", failed="db1", db1=Held())
-    (refused,) = present(machine(READY_AS_ROOT), survey(TAGGED, "db2"), stock)
+    image_inventory = Told(TAGGED, ImageState(), "db2", failed="db1", db1=ImageState())
+    (refused,) = present(machine(READY_AS_ROOT), context(TAGGED, "db2"), image_inventory)
     assert refused.refusal.startswith(f"db2: nobody could ask {TAGGED.name} for its digest")
 
 
@@ -339,7 +339,7 @@ def test_an_image_of_another_architecture_gets_no_tag_and_goes_again(tmp_path: P
 
 def test_another_file_of_that_name_is_loaded(archived: Image) -> None:
     account = AccountFacts({archived.tag: IMAGE}, READY)
-    (load,) = present(machine(READY_AS_ROOT, account), survey(archived))
+    (load,) = present(machine(READY_AS_ROOT, account), context(archived))
     assert load.arguments[0] == id_of(archived) != IMAGE.id
 
 
@@ -374,7 +374,7 @@ def looked_into(host: FakeHost) -> object:
     found: list[object] = []
 
     def ask() -> Iterator[None]:
-        found.append(images.looked_into(survey(), READY_AS_ROOT))
+        found.append(images.looked_into(context(), READY_AS_ROOT))
         yield from ()
 
     ask._inner = ask  # type: ignore[attr-defined]  # so that it runs as an operation does, on that host
@@ -384,8 +384,8 @@ def looked_into(host: FakeHost) -> object:
 
 def test_an_image_without_our_labels_is_asked_what_it_is() -> None:
     host = machine(READY_AS_ROOT, STRANGE, answers=[("--read-only --user 0:0", Answer(ASKED))])
-    wanted = BuiltImage("sha256:99", 999, 999, "/usr/lib/postgresql/18/bin", "18.1", "0.8.5", "")
-    assert looked_into(host) == {TAG: wanted}
+    desired = BuiltImage("sha256:99", 999, 999, "/usr/lib/postgresql/18/bin", "18.1", "0.8.5", "")
+    assert looked_into(host) == {TAG: desired}
     assert host.asked[-1].arguments == ["sha256:99"]
 
 
@@ -413,7 +413,7 @@ def test_an_image_without_a_server_or_pgvector_is_refused(answer: Answer) -> Non
 
 def test_what_was_found_out_about_an_image_is_remembered_by_its_id() -> None:
     strange = replace(IMAGE, uid=999, gid=999, recipe="")
-    ready = replace(READY, images={"localhost/other:1": strange})
+    machine_profile = replace(READY, images={"localhost/other:1": strange})
     told = f'{{"tag": "{TAG}", "id": "{IMAGE.id}", "labels": null}}'
-    found = AccountState().process([told, ready.to_json().replace("\n", " ")])
+    found = AccountState().process([told, machine_profile.to_json().replace("\n", " ")])
     assert (found.images, found.unknown) == ({TAG: strange}, {})

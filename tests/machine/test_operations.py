@@ -13,7 +13,7 @@ from pyinfra.api import operation
 
 from pgberth import commands
 from pgberth.machine import operations
-from pgberth.machine.facts import AccountFacts, AccountState, MachineState, Ready, Survey
+from pgberth.machine.facts import AccountFacts, AccountState, MachineContext, MachineProfile, MachineState
 from pgberth.machine.operations import containers_conf
 from pgberth.machine.preparation import MachineFacts, steps
 from pgberth.model import layout
@@ -37,8 +37,8 @@ HAS_ALL = AccountFacts({TAG: IMAGE}, READY)
 PROBED = Answer("runtime=runc\npodman=4.3.1\ndriver=overlay\ncontrollers=[]")
 
 
-def survey() -> Survey:
-    return Survey(Machine("@local"), [Image()])
+def context() -> MachineContext:
+    return MachineContext(Machine("@local"), [Image()])
 
 
 def machine(*facts: MachineFacts | None, account: AccountFacts | None = None, **more: Any) -> FakeHost:
@@ -55,7 +55,7 @@ def machine(*facts: MachineFacts | None, account: AccountFacts | None = None, **
 
 def test_a_fresh_machine_is_prepared_by_root_and_then_its_account_is_configured() -> None:
     host = machine(FRESH, READY_AS_ROOT, answers=[NOT_CONFIGURED])
-    made = sent(operations.prepared, host, survey=survey())
+    made = sent(operations.prepared, host, context=context())
     assert [command.text for command in made[:-1]] == [f"{step.first} {step.command}".strip() for step in steps(FRESH)]
     assert made[-1].arguments == [containers_conf(systemd=False)]
     assert "setpriv --reuid=1003" in made[-1].text
@@ -63,12 +63,12 @@ def test_a_fresh_machine_is_prepared_by_root_and_then_its_account_is_configured(
 
 @pytest.mark.parametrize("facts", [READY_AS_ROOT, READY_WITH_SYSTEMD, READY_AS_USER])
 def test_a_ready_machine_is_left_alone(facts: MachineFacts) -> None:
-    assert sent(operations.prepared, machine(facts, answers=[CONFIGURED]), survey=survey()) == []
+    assert sent(operations.prepared, machine(facts, answers=[CONFIGURED]), context=context()) == []
 
 
 def test_a_plain_users_own_configuration_is_never_looked_at_nor_written() -> None:
     host = machine(READY_AS_USER, answers=[NOT_CONFIGURED])
-    assert sent(operations.prepared, host, survey=survey()) == []
+    assert sent(operations.prepared, host, context=context()) == []
     assert host.asked == []
 
 
@@ -78,7 +78,7 @@ def obstacles(*facts: MachineFacts | None) -> list[Problem]:
 
     @operation()
     def looking() -> commands.Commands:
-        found.extend(operations.obstacles(survey()))
+        found.extend(operations.obstacles(context()))
         yield from ()
 
     host = machine(*facts)
@@ -94,7 +94,7 @@ def test_a_plain_user_without_podman_is_told_every_command_and_nothing_is_touche
     ]
     assert "ada" in only.fact
     assert told[-1] == "then run the deploy again; nothing was touched"
-    assert sent(operations.prepared, machine(USER_WITHOUT_PODMAN), survey=survey()) == []
+    assert sent(operations.prepared, machine(USER_WITHOUT_PODMAN), context=context()) == []
 
 
 def test_what_nobody_can_mend_is_told_beside_what_an_administrator_can() -> None:
@@ -113,18 +113,18 @@ def test_what_root_will_make_is_no_obstacle() -> None:
 def test_a_machine_that_could_not_be_asked_is_an_obstacle_and_is_not_prepared() -> None:
     (only,) = obstacles(None)
     assert only.fact == "@local: the machine could not be asked what it has"
-    assert sent(operations.prepared, machine(None), survey=survey()) == []
+    assert sent(operations.prepared, machine(None), context=context()) == []
 
 
 def test_a_podman_that_only_its_installation_showed_to_be_too_old_is_refused_before_anything_is_built_on_it() -> None:
-    made = sent(operations.prepared, machine(FRESH, replace(READY_AS_ROOT, podman="3.0.1")), survey=survey())
+    made = sent(operations.prepared, machine(FRESH, replace(READY_AS_ROOT, podman="3.0.1")), context=context())
     assert made[-1].refusal.startswith("@local: podman 3.0.1 is below 4.3\nHINT: ")
     assert [command.text for command in made[:-1]] == [f"{step.first} {step.command}".strip() for step in steps(FRESH)]
 
 
 def configure_script(systemd: bool) -> Sent:
     facts = READY_WITH_SYSTEMD if systemd else READY_AS_ROOT
-    (command,) = sent(operations.prepared, machine(facts, answers=[NOT_CONFIGURED]), survey=survey())
+    (command,) = sent(operations.prepared, machine(facts, answers=[NOT_CONFIGURED]), context=context())
     assert isinstance(command, Sent)
     return command
 
@@ -156,20 +156,20 @@ def test_a_configuration_that_is_there_is_never_overwritten(tmp_path: Path) -> N
         (False, "runc", '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\n'),
     ],
 )
-def test_podman_is_told_of_systemd_only_where_it_runs(systemd: bool, runtime: str, wanted: str) -> None:
-    assert containers_conf(systemd, runtime) == wanted
+def test_podman_is_told_of_systemd_only_where_it_runs(systemd: bool, runtime: str, desired: str) -> None:
+    assert containers_conf(systemd, runtime) == desired
 
 
 @pytest.mark.parametrize("facts", [None, FRESH])
 def test_nothing_is_tried_where_there_is_no_account(facts: MachineFacts | None) -> None:
     host = machine(facts)
-    assert sent(operations.runtime_chosen, host, survey=survey()) == []
+    assert sent(operations.runtime_chosen, host, context=context()) == []
     assert host.asked == []
 
 
 def test_a_runtime_is_not_tried_again_while_podman_and_the_images_stay() -> None:
     host = machine(READY_AS_ROOT, account=HAS_ALL)
-    assert sent(operations.runtime_chosen, host, survey=survey()) == []
+    assert sent(operations.runtime_chosen, host, context=context()) == []
     assert host.asked == []
 
 
@@ -184,12 +184,14 @@ CHANGED = {
 def test_a_runtime_is_tried_and_recorded_when_something_changed(what: str) -> None:
     facts, account = CHANGED[what]
     host = machine(facts, account=account, answers=[("--rm --pull=never", PROBED)])
-    (record,) = sent(operations.runtime_chosen, host, survey=survey())
+    (record,) = sent(operations.runtime_chosen, host, context=context())
     image = account.images[TAG]
     assert host.asked[0].arguments == [image.id, "101", "101"]
     path, text, configuration = record.arguments
     assert path == layout.MACHINE_FILE
-    assert Ready.from_json(text) == Ready(facts.podman, "runc", "overlay", False, facts.home, account.images)
+    assert MachineProfile.from_json(text) == MachineProfile(
+        facts.podman, "runc", "overlay", False, facts.home, account.images
+    )
     assert configuration == containers_conf(facts.systemd, "runc")
 
 
@@ -200,16 +202,16 @@ def test_a_runtime_is_tried_and_recorded_when_something_changed(what: str) -> No
 def test_limits_are_counted_on_only_where_both_controllers_are_the_accounts(controllers: str, limits: bool) -> None:
     probed = Answer(f"runtime=\npodman=4.3.1\ndriver=overlay\ncontrollers={controllers}")
     host = machine(READY_AS_ROOT, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", probed)])
-    (record,) = sent(operations.runtime_chosen, host, survey=survey())
-    ready = Ready.from_json(record.arguments[1])
-    assert ready is not None
-    assert ready.limits is limits
-    assert ready.runtime == ""
+    (record,) = sent(operations.runtime_chosen, host, context=context())
+    machine_profile = MachineProfile.from_json(record.arguments[1])
+    assert machine_profile is not None
+    assert machine_profile.limits is limits
+    assert machine_profile.runtime == ""
 
 
 def test_an_image_that_is_missing_is_refused_and_no_container_is_tried() -> None:
     host = machine(READY_AS_ROOT)
-    (only,) = sent(operations.runtime_chosen, host, survey=survey())
+    (only,) = sent(operations.runtime_chosen, host, context=context())
     assert only.refusal.startswith(f"@local: image {TAG} is not there\nHINT: ")
     assert host.asked == []
 
@@ -217,7 +219,7 @@ def test_an_image_that_is_missing_is_refused_and_no_container_is_tried() -> None
 def test_where_no_runtime_works_each_ones_own_words_are_shown() -> None:
     refused = Answer(stderr="crun: no cgroup\nrunc: no cgroup either", done=False)
     host = machine(READY_AS_ROOT, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", refused)])
-    (only,) = sent(operations.runtime_chosen, host, survey=survey())
+    (only,) = sent(operations.runtime_chosen, host, context=context())
     assert "crun: no cgroup\nrunc: no cgroup either" in only.refusal
     assert "HINT: runbooks/no-runtime-works.md" in only.refusal
 
@@ -226,25 +228,25 @@ def test_a_plain_user_is_asked_to_choose_the_runtime_himself_where_systemd_runs_
     account = AccountFacts({TAG: IMAGE}, None)
     probed = Answer("runtime=runc\nuser_systemd=yes\npodman=5.4.2\ndriver=overlay\ncontrollers=[]")
     host = machine(READY_AS_USER, account=account, answers=[("--rm --pull=never", probed)])
-    (only,) = sent(operations.runtime_chosen, host, survey=survey())
+    (only,) = sent(operations.runtime_chosen, host, context=context())
     assert "only the OCI runtime runc works for ada" in only.refusal
     assert 'runtime = "runc" under [engine]' in only.refusal
 
 
 def test_a_plain_users_runtime_is_recorded_and_the_users_own_configuration_left_alone(tmp_path: Path) -> None:
     host = machine(READY_AS_USER, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", PROBED)])
-    (record,) = sent(operations.runtime_chosen, host, survey=survey())
+    (record,) = sent(operations.runtime_chosen, host, context=context())
     assert FakePrograms(tmp_path).run(record.script, *record.arguments).returncode == 0
-    ready = Ready.from_json((tmp_path / layout.MACHINE_FILE).read_text())
-    assert ready is not None
-    assert ready.runtime == "runc"
+    machine_profile = MachineProfile.from_json((tmp_path / layout.MACHINE_FILE).read_text())
+    assert machine_profile is not None
+    assert machine_profile.runtime == "runc"
     assert not (tmp_path / ".config").exists()
 
 
 def test_a_plain_user_whose_default_runtime_works_needs_no_configuration(tmp_path: Path) -> None:
     probed = Answer("runtime=\npodman=4.3.1\ndriver=overlay\ncontrollers=[]")
     host = machine(READY_AS_USER, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", probed)])
-    (record,) = sent(operations.runtime_chosen, host, survey=survey())
+    (record,) = sent(operations.runtime_chosen, host, context=context())
     own = tmp_path / ".config/containers/containers.conf"
     own.parent.mkdir(parents=True)
     own.write_text("own")
@@ -254,13 +256,13 @@ def test_a_plain_user_whose_default_runtime_works_needs_no_configuration(tmp_pat
 
 def test_what_was_found_out_is_recorded_for_its_owner_only(tmp_path: Path) -> None:
     host = machine(READY_AS_ROOT, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", PROBED)])
-    (record,) = sent(operations.runtime_chosen, host, survey=survey())
+    (record,) = sent(operations.runtime_chosen, host, context=context())
     (tmp_path / ".config/containers").mkdir(parents=True)
     account = FakePrograms(tmp_path)
     for _ in range(2):
         assert account.run(record.script, *record.arguments).returncode == 0
     written = tmp_path / layout.MACHINE_FILE
-    assert Ready.from_json(written.read_text()) == READY
+    assert MachineProfile.from_json(written.read_text()) == READY
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     assert [path.name for path in written.parent.iterdir()] == ["machine.json"]
     assert 'runtime = "runc"' in (tmp_path / ".config/containers/containers.conf").read_text()

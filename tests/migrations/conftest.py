@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pgberth.migrations.session import Connect, Patience
+from pgberth.migrations.session import Connect, RetryPolicy
 from tests.migrations.tree import Tree, notes
 from tests.postgres import Database
 
-HASTY = Patience(lock_seconds=0.4, table_lock_ms=100, attempts=3, pause_seconds=0.02)
+HASTY = RetryPolicy(lock_seconds=0.4, table_lock_ms=100, attempts=3, pause_seconds=0.02)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from pyinfra.api import FunctionCommand
 from pyinfra.context import ctx_host
 
-from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.migrations import changes, operations, runner
 from pgberth.migrations.changes import rehearsal_lines
@@ -39,7 +39,7 @@ UNREACHABLE = [None, state(**ABSENT), state(server=None, server_said="the databa
 
 
 def host_of(found: TenantState | None) -> FakeHost:
-    return FakeHost(facts={TenantLook: lambda **_: found}, answers=[stored(["migrator-v1"])])
+    return FakeHost(facts={TenantObservation: lambda **_: found}, answers=[stored(["migrator-v1"])])
 
 
 def applied(tenant: Tenant) -> TenantState:
@@ -48,7 +48,7 @@ def applied(tenant: Tenant) -> TenantState:
 
 
 def do(operation: Callable[..., Any], found: TenantState | None, tenant: Tenant, **arguments: Any) -> list[Any]:
-    return sent(operation, host_of(found), berth=Berth(tenant, "SELECT 1"), **arguments)
+    return sent(operation, host_of(found), context=TenantContext(tenant, "SELECT 1"), **arguments)
 
 
 @contextlib.contextmanager
@@ -125,15 +125,15 @@ def test_at_or_below_its_target_nothing_is_taken_down(target: str | int) -> None
 
 def test_a_component_above_its_target_is_dumped_first_and_then_taken_down() -> None:
     tenant = replace(ACME, components={"memory_plugin": 0})
-    berth = Berth(tenant, "SELECT 1")
-    copied, down = sent(changes.reverted, host_of(applied(tenant)), berth=berth, stamp=STAMP)
-    assert copied.locked
+    context = TenantContext(tenant, "SELECT 1")
+    copied, down = sent(changes.reverted, host_of(applied(tenant)), context=context, stamp=STAMP)
+    assert copied.under_command_lock
     assert copied.stdin == ""
     place = f"{layout.directory('acme')}/dumps"
     assert copied.arguments == ["acme", IMAGE.bindir, place, f"{STAMP}-before-down.dump"]
     assert isinstance(down, FunctionCommand)
     assert down.function is operations.as_migrator
-    assert berth.changed
+    assert context.changed
 
 
 def test_the_components_above_their_targets_go_down_last_one_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,9 +143,9 @@ def test_the_components_above_their_targets_go_down_last_one_first(monkeypatch: 
     _, down = do(changes.reverted, applied(tenant), tenant, stamp=STAMP)
     gone: list[tuple[str, object]] = []
     monkeypatch.setattr(runner, "revert", lambda _, component, to, __: gone.append((component, to)))
-    berth, work = down.args
+    context, work = down.args
     work(None)
-    order = [component for component in reversed(berth.tenant.ordered_components) if component != "memory_plugin"]
+    order = [component for component in reversed(context.tenant.ordered_components) if component != "memory_plugin"]
     assert gone == [(component, 0) for component in order]
 
 
@@ -189,13 +189,13 @@ def test_a_dump_that_fails_or_cannot_be_read_stops_the_way_down_and_leaves_nothi
 
 
 def test_each_component_is_rehearsed_on_a_copy_of_its_own_and_the_last_copy_goes() -> None:
-    berth = Berth(ALL, "SELECT 1")
-    made = sent(changes.rehearsed, host_of(applied(ALL)), berth=berth)
+    context = TenantContext(ALL, "SELECT 1")
+    made = sent(changes.rehearsed, host_of(applied(ALL)), context=context)
     scripts = [command.stdin if isinstance(command, Sent) else command.args for command in made]
-    copies = [[SCRATCH_SCRIPT, (berth, component)] for component in ALL.ordered_components]
+    copies = [[SCRATCH_SCRIPT, (context, component)] for component in ALL.ordered_components]
     assert scripts == [*(part for copy in copies for part in copy), DROP_SCRIPT]
-    assert all(command.locked for command in made if isinstance(command, Sent))
-    assert berth.changed is False
+    assert all(command.under_command_lock for command in made if isinstance(command, Sent))
+    assert context.changed is False
 
 
 def test_the_copy_is_made_by_the_images_own_clients_beside_the_server(machine: FakePrograms) -> None:
@@ -234,7 +234,7 @@ def test_a_rehearsal_is_told_line_by_line_and_the_live_database_stays(
 ) -> None:
     at = host_of(applied(ACME))
     before = dump(reaching)
-    (_, tell, _) = sent(changes.rehearsed, at, berth=Berth(ACME, "SELECT 1"))
+    (_, tell, _) = sent(changes.rehearsed, at, context=TenantContext(ACME, "SELECT 1"))
     shell(reaching.server, SCRATCH_SCRIPT, reaching.name)
     with caplog.at_level("INFO", logger="pyinfra"):
         assert carried_out(tell, at)
@@ -249,7 +249,7 @@ def test_a_rehearsal_that_is_refused_fails_the_tenant_in_its_own_words(
     reaching: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = host_of(applied(ACME))
-    (_, tell, _) = sent(changes.rehearsed, at, berth=Berth(ACME, "SELECT 1"))
+    (_, tell, _) = sent(changes.rehearsed, at, context=TenantContext(ACME, "SELECT 1"))
     with caplog.at_level("ERROR", logger="pyinfra"):
         assert not carried_out(tell, at)  # there is no copy
     (record,) = caplog.records
@@ -261,8 +261,8 @@ def test_a_rehearsal_that_is_refused_fails_the_tenant_in_its_own_words(
 
 
 def test_an_erasure_from_a_tenant_without_the_component_is_refused() -> None:
-    wanted = Erasure("knowledge_node", NODE, "gone")
-    (refused,) = do(changes.erased, applied(ACME), ACME, wanted=wanted)
+    desired = Erasure("knowledge_node", NODE, "gone")
+    (refused,) = do(changes.erased, applied(ACME), ACME, desired=desired)
     assert refused.refusal == (
         f"acme: it has no component 'knowledge', so nothing of knowledge_node:{NODE}\nHINT: is it the right tenant?"
     )
@@ -272,9 +272,9 @@ def test_an_erasure_is_told_by_table_and_never_by_content(reaching: Database) ->
     runner.apply(migrator(reaching), "knowledge")
     superuser = reaching.connect("postgres")
     superuser.execute("INSERT INTO knowledge.knowledge_nodes (id, content) VALUES (%s, 'private')", [NODE])
-    at, berth = host_of(applied(ALL)), Berth(ALL, "SELECT 1")
-    (command,) = sent(changes.erased, at, berth=berth, wanted=Erasure("knowledge_node", NODE, "gone"))
-    assert berth.changed
+    at, context = host_of(applied(ALL)), TenantContext(ALL, "SELECT 1")
+    (command,) = sent(changes.erased, at, context=context, desired=Erasure("knowledge_node", NODE, "gone"))
+    assert context.changed
     assert carried_out(command, at)
     counts = "0 of scheduling, 0 of edges, 0 of review_events, 1 of knowledge_nodes"
     assert at.said == [f"acme: erased knowledge_node:{NODE}: {counts}"]
@@ -286,7 +286,9 @@ def test_an_erasure_that_is_refused_fails_the_tenant_in_its_own_words(
 ) -> None:
     runner.apply(migrator(reaching), "knowledge")
     at = host_of(applied(ALL))
-    (command,) = sent(changes.erased, at, berth=Berth(ALL, "SELECT 1"), wanted=Erasure("knowledge_node", NODE, "gone"))
+    (command,) = sent(
+        changes.erased, at, context=TenantContext(ALL, "SELECT 1"), desired=Erasure("knowledge_node", NODE, "gone")
+    )
     with caplog.at_level("ERROR", logger="pyinfra"):
         assert not carried_out(command, at)
     (record,) = caplog.records

@@ -51,16 +51,16 @@ def app(tenant: Database) -> Session:
 
 
 def test_every_table_and_enum_is_as_the_contract_says(superuser: Session) -> None:
-    wanted, there = contract("control_plane"), live(superuser, "control_plane")
-    assert there == {"enums": wanted["enums"], "tables": wanted["tables"]}
-    assert orders(there) == orders(wanted)
+    desired, there = contract("control_plane"), live(superuser, "control_plane")
+    assert there == {"enums": desired["enums"], "tables": desired["tables"]}
+    assert orders(there) == orders(desired)
 
 
 def test_the_base_applies_on_a_postgresql_16_without_pgvector(plain_postgres16: Database) -> None:
     bring_up(plain_postgres16, "control_plane", {})
-    wanted, there = contract("control_plane"), live(plain_postgres16.connect("postgres"), "control_plane")
-    del wanted["tables"]["memory_procedure_embedding"]
-    assert there == {"enums": wanted["enums"], "tables": wanted["tables"]}
+    desired, there = contract("control_plane"), live(plain_postgres16.connect("postgres"), "control_plane")
+    del desired["tables"]["memory_procedure_embedding"]
+    assert there == {"enums": desired["enums"], "tables": desired["tables"]}
     assert plain_postgres16.connect("postgres").execute("SELECT extname FROM pg_extension").fetchall() == [("plpgsql",)]
     plain_postgres16.connect("memory_app_a").execute(filling("control_plane"))
     take_down_refused(plain_postgres16)

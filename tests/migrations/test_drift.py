@@ -110,11 +110,11 @@ def standing(postgres18: Server, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.mark.parametrize(("damage", "told"), DRIFT, ids=[drift[0] for drift in DRIFT])
 def test_each_difference_is_named(standing: Connection, damage: str, told: str) -> None:
-    wanted = snapshot(standing, ["notes"])
+    desired = snapshot(standing, ["notes"])
     with standing.transaction(force_rollback=True):
-        assert differences(wanted, snapshot(standing, ["notes"])) == ()
+        assert differences(desired, snapshot(standing, ["notes"])) == ()
         standing.execute(damage.encode(), prepare=False)
-        assert told in [str(difference) for difference in differences(wanted, snapshot(standing, ["notes"]))]
+        assert told in [str(difference) for difference in differences(desired, snapshot(standing, ["notes"]))]
 
 
 def test_a_changed_function_and_a_foreign_key_switched_off_are_named(
@@ -123,13 +123,13 @@ def test_a_changed_function_and_a_foreign_key_switched_off_are_named(
     runner.apply(connect, "notes", root=tree.root)
     live = database.connect("postgres")
     live.execute("CREATE TABLE notes.child (of bigint CONSTRAINT child_fk REFERENCES notes.note)")
-    wanted = snapshot(live, ["notes"])
+    desired = snapshot(live, ["notes"])
     live.execute("ALTER TABLE notes.child DISABLE TRIGGER ALL")
     live.execute(
         "CREATE OR REPLACE FUNCTION notes.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS"
         " 'BEGIN RETURN NULL; END'"
     )
-    named = [f"{d.kind} {d.object} {d.trait}" for d in differences(wanted, snapshot(live, ["notes"]))]
+    named = [f"{d.kind} {d.object} {d.trait}" for d in differences(desired, snapshot(live, ["notes"]))]
     assert named == ["constraint notes.child.child_fk enforcement", "function notes.refuse() definition"]
 
 

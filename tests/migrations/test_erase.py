@@ -103,7 +103,7 @@ class Subjects:
 
     ids: Mapping[str, str]
 
-    def wanted(self, kind: str) -> Erasure:
+    def desired(self, kind: str) -> Erasure:
         return Erasure(kind, uuid.UUID(self.ids[kind]), REASON)
 
 
@@ -147,7 +147,7 @@ def test_every_row_of_the_subject_goes_and_no_other(
     connect: Connect, superuser: Session, mine: Subjects, theirs: Subjects, kind: str
 ) -> None:
     before = contents(superuser)
-    assert erase(connect, mine.wanted(kind)) == GONE[kind]
+    assert erase(connect, mine.desired(kind)) == GONE[kind]
     after = contents(superuser)
     identity = mine.ids[kind]
     rows = {table: [row for row in there if identity not in row] for table, there in before.items()}
@@ -161,15 +161,15 @@ def test_an_event_goes_with_its_run_and_its_procedure_stays(
     connect: Connect, superuser: Session, mine: Subjects
 ) -> None:
     superuser.execute(_OTHERS_EVENT.format(**mine.ids).encode())
-    assert erase(connect, mine.wanted("task_run")) == {**GONE["task_run"], "memory_procedure_event": 1}
-    assert erase(connect, mine.wanted("memory_procedure")) == GONE["memory_procedure"]
+    assert erase(connect, mine.desired("task_run")) == {**GONE["task_run"], "memory_procedure_event": 1}
+    assert erase(connect, mine.desired("memory_procedure")) == GONE["memory_procedure"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_afterwards_history_is_as_closed_as_before(
     connect: Connect, tenant: Database, superuser: Session, mine: Subjects, theirs: Subjects, kind: str
 ) -> None:
-    erase(connect, mine.wanted(kind))
+    erase(connect, mine.desired(kind))
     before = contents(superuser)
     owner, replica = tenant.connect("memory_owner"), tenant.connect("postgres")
     replica.execute("SET session_replication_role = replica")
@@ -183,10 +183,10 @@ def test_afterwards_history_is_as_closed_as_before(
 
 
 def test_the_same_erasure_again_finds_nothing(connect: Connect, superuser: Session, mine: Subjects) -> None:
-    erase(connect, mine.wanted("task_run"))
+    erase(connect, mine.desired("task_run"))
     before = contents(superuser)
     with pytest.raises(Refused, match=rf"control_plane has nothing of task_run:{mine.ids['task_run']}"):
-        erase(connect, mine.wanted("task_run"))
+        erase(connect, mine.desired("task_run"))
     assert contents(superuser) == before
 
 
@@ -196,7 +196,7 @@ def test_the_same_erasure_again_finds_nothing(connect: Connect, superuser: Sessi
 def test_a_tombstone_says_what_went_and_why_and_nothing_of_what_it_was(
     connect: Connect, superuser: Session, mine: Subjects
 ) -> None:
-    erase(connect, mine.wanted("knowledge_node"))
+    erase(connect, mine.desired("knowledge_node"))
     subject = f"knowledge_node:{mine.ids['knowledge_node']}"
     with superuser.cursor(row_factory=dict_row) as cursor:
         (tombstone,) = cursor.execute("SELECT * FROM memory_ledger.tombstone WHERE subject = %s", [subject])
@@ -233,7 +233,7 @@ ATTEMPTS = [
 def test_a_tombstone_stays_and_the_app_does_not_even_see_it(
     connect: Connect, tenant: Database, superuser: Session, mine: Subjects, role: str, attempt: str, sqlstate: str
 ) -> None:
-    erase(connect, mine.wanted("task_run"))
+    erase(connect, mine.desired("task_run"))
     before = contents(superuser)
     user, _, replica = role.partition(" as a ")
     session = tenant.connect(user)
@@ -272,7 +272,7 @@ def test_a_run_that_a_procedure_was_learnt_from_stays_until_that_goes(
     superuser.execute(_LEARNT_FROM.format(**learnt).encode())
     before = contents(superuser)
     with pytest.raises(Refused) as refused:
-        erase(connect, mine.wanted("task_run"))
+        erase(connect, mine.desired("task_run"))
     (problem,) = refused.value.problems
     assert problem.fact == (
         f"task_run:{mine.ids['task_run']} is referred to by the history of"
@@ -280,8 +280,8 @@ def test_a_run_that_a_procedure_was_learnt_from_stays_until_that_goes(
     )
     assert problem.hint == "nothing was changed; erase what refers to it first"
     assert contents(superuser) == before
-    erase(connect, theirs.wanted("memory_procedure"))
-    assert erase(connect, mine.wanted("task_run")) == GONE["task_run"]
+    erase(connect, theirs.desired("memory_procedure"))
+    assert erase(connect, mine.desired("task_run")) == GONE["task_run"]
 
 
 def test_a_version_that_another_procedures_event_names_stays_until_that_goes(
@@ -291,10 +291,10 @@ def test_a_version_that_another_procedures_event_names_stays_until_that_goes(
     superuser.execute(_APPLIES_THE_OTHER.format(**crossed).encode())
     before = contents(superuser)
     with pytest.raises(Refused, match=f"by the history of memory_procedure:{theirs.ids['memory_procedure']}\n"):
-        erase(connect, mine.wanted("memory_procedure"))
+        erase(connect, mine.desired("memory_procedure"))
     assert contents(superuser) == before
-    erase(connect, theirs.wanted("memory_procedure"))
-    assert erase(connect, mine.wanted("memory_procedure")) == GONE["memory_procedure"]
+    erase(connect, theirs.desired("memory_procedure"))
+    assert erase(connect, mine.desired("memory_procedure")) == GONE["memory_procedure"]
 
 
 def test_whatever_else_refers_to_it_is_named_by_its_constraint(
@@ -304,7 +304,7 @@ def test_whatever_else_refers_to_it_is_named_by_its_constraint(
     superuser.execute(_EMBEDS_THE_OTHER.format(**crossed).encode())
     before = contents(superuser)
     with pytest.raises(Refused) as refused:
-        erase(connect, mine.wanted("memory_procedure"))
+        erase(connect, mine.desired("memory_procedure"))
     assert "rows that stay" in str(refused.value)
     assert "memory_procedure_embedding_procedure_version_id_fkey" in str(refused.value)
     assert contents(superuser) == before
@@ -320,7 +320,7 @@ def test_a_reference_that_nobody_looked_for_stops_it_too(
     with pytest.raises(
         Refused, match=r"referred to by rows that stay: control_plane\.task_run .* has append-only rows"
     ):
-        erase(connect, mine.wanted("task_run"))
+        erase(connect, mine.desired("task_run"))
     assert contents(superuser) == before
 
 
@@ -346,11 +346,11 @@ def test_a_history_that_is_not_closed_is_refused_until_provision_has_closed_it(
         with pytest.raises(
             Refused, match=rf"{component}\.{last} is not as .*\nHINT: nothing was changed; run deploy/pr"
         ):
-            erase(connect, mine.wanted(kind))
+            erase(connect, mine.desired(kind))
         assert contents(superuser) == before
     finally:
         repair(connect, component, parameters(component))
-    assert erase(connect, mine.wanted(kind)) == GONE[kind]
+    assert erase(connect, mine.desired(kind)) == GONE[kind]
 
 
 # Planted so late that the rows are gone already in the transaction.
@@ -375,11 +375,11 @@ def test_a_failure_in_the_middle_leaves_all_as_it_was(
         superuser.execute(planting.format(parent=f"{KINDS[kind].component}.{KINDS[kind].parent}").encode())
         before = contents(superuser)
         with pytest.raises(psycopg.errors.RaiseException, match="planted"):
-            erase(connect, mine.wanted(kind))
+            erase(connect, mine.desired(kind))
         assert contents(superuser) == before
     finally:
         superuser.execute("DROP FUNCTION public.planted() CASCADE")
-    assert erase(connect, mine.wanted(kind)) == GONE[kind]
+    assert erase(connect, mine.desired(kind)) == GONE[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -392,10 +392,10 @@ def test_a_table_that_somebody_holds_is_given_up_naming_who(
         # As every INSERT does until its transaction ends.
         writer.execute(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(held))
         with pytest.raises(Refused, match=r"lock timeout, 3 times; .*postgres.* holds RowExclusiveLock") as refused:
-            erase(connect, mine.wanted(kind), HASTY)
+            erase(connect, mine.desired(kind), HASTY)
     assert "\nHINT: Nothing was changed." in str(refused.value)
     assert contents(superuser) == before
-    assert erase(connect, mine.wanted(kind), HASTY) == GONE[kind]
+    assert erase(connect, mine.desired(kind), HASTY) == GONE[kind]
 
 
 def test_a_component_without_its_tables_is_refused(database: Database) -> None:
@@ -409,9 +409,9 @@ TYPED = {"subject": "task_run:0D3F5B1A-5E0C-4E0B-9C3C-0123456789ab", "reason": "
 
 
 def test_an_erasure_is_what_was_typed() -> None:
-    wanted = erasure_from(TYPED)
-    assert wanted == Erasure("task_run", uuid.UUID("0d3f5b1a-5e0c-4e0b-9c3c-0123456789ab"), "gone")
-    assert wanted.subject == "task_run:0d3f5b1a-5e0c-4e0b-9c3c-0123456789ab"
+    desired = erasure_from(TYPED)
+    assert desired == Erasure("task_run", uuid.UUID("0d3f5b1a-5e0c-4e0b-9c3c-0123456789ab"), "gone")
+    assert desired.subject == "task_run:0d3f5b1a-5e0c-4e0b-9c3c-0123456789ab"
 
 
 BAD: Mapping[str, tuple[dict[str, str], list[str]]] = {

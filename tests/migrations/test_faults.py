@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from pgberth.migrations import runner
-from pgberth.migrations.session import Connect, Patience, locked
+from pgberth.migrations.session import Connect, RetryPolicy, locked
 from pgberth.migrations.verify import findings
 from pgberth.model.killpoint import VARIABLE
 from pgberth.model.problems import Refused
@@ -203,14 +203,14 @@ def test_the_holder_of_the_lock_is_named_when_patience_ends(database: Database, 
     holder = psycopg.connect(database.conninfo(), autocommit=True, application_name="pgberth migrate: ann@desk pid 1")
     pid = holder.info.backend_pid
     with holder, locked(holder, "notes", HASTY), pytest.raises(Refused) as refused:
-        runner.apply(connect, "notes", root=tree.root, patience=HASTY)
+        runner.apply(connect, "notes", root=tree.root, retry=HASTY)
     (problem,) = refused.value.problems
     since = holder_since(problem.fact)
     assert problem.fact == (
         f"notes is being migrated by pid {pid} (pgberth migrate: ann@desk pid 1), since {since}; waited 0.4 s"
     )
     assert since.startswith("20")
-    assert done(runner.apply(connect, "notes", root=tree.root, patience=HASTY)) == ALL[1:]
+    assert done(runner.apply(connect, "notes", root=tree.root, retry=HASTY)) == ALL[1:]
 
 
 def holder_since(fact: str) -> str:
@@ -220,7 +220,7 @@ def holder_since(fact: str) -> str:
 def test_components_do_not_wait_for_each_other(database: Database, connect: Connect, tree: Tree) -> None:
     runner.apply(connect, "notes", to="0000", root=tree.root)
     with connect() as holder, locked(holder, "other", HASTY):
-        assert done(runner.apply(connect, "notes", root=tree.root, patience=HASTY)) == ALL[1:]
+        assert done(runner.apply(connect, "notes", root=tree.root, retry=HASTY)) == ALL[1:]
 
 
 def test_a_table_lock_in_the_way_is_tried_again_until_it_is_gone(
@@ -232,9 +232,9 @@ def test_a_table_lock_in_the_way_is_tried_again_until_it_is_gone(
     reader.execute("BEGIN")
     reader.execute("SELECT FROM notes.note")
     threading.Timer(0.5, reader.execute, ["COMMIT"]).start()
-    patience = Patience(table_lock_ms=100, attempts=20, pause_seconds=0.02)
+    retry = RetryPolicy(table_lock_ms=100, attempts=20, pause_seconds=0.02)
     began = time.monotonic()
-    assert "0002" in done(runner.apply(connect, "notes", root=tree.root, patience=patience))
+    assert "0002" in done(runner.apply(connect, "notes", root=tree.root, retry=retry))
     assert time.monotonic() - began > 0.4
     assert one(database, "SELECT count(*) FROM pg_attribute WHERE attname = 'extra'") == 1
 
@@ -250,7 +250,7 @@ def test_a_table_lock_that_stays_is_named_with_its_holder_and_nothing_changes(
     with reader:
         reader.execute("SELECT FROM notes.note")
         with pytest.raises(Refused) as refused:
-            runner.apply(connect, "notes", root=tree.root, patience=HASTY)
+            runner.apply(connect, "notes", root=tree.root, retry=HASTY)
     fact = refused.value.problems[0].fact
     assert "canceling statement due to lock timeout, 3 times; " in fact
     assert f"pid {pid} postgres (a long report) holds AccessShareLock on notes.note" in fact
@@ -280,8 +280,8 @@ def test_a_deadlock_is_tried_again(database: Database, connect: Connect, tree: T
 
     circle = threading.Timer(0.15, close_the_circle)
     circle.start()
-    patience = Patience(table_lock_ms=5000, attempts=6, pause_seconds=0.02)
-    assert "0002" in done(runner.apply(connect, "notes", root=tree.root, patience=patience))
+    retry = RetryPolicy(table_lock_ms=5000, attempts=6, pause_seconds=0.02)
+    assert "0002" in done(runner.apply(connect, "notes", root=tree.root, retry=retry))
     circle.join()
 
 

@@ -114,8 +114,8 @@ def test_nearest_nodes_come_from_the_vector_index(superuser: Session) -> None:
 
 
 @pytest.mark.parametrize(("wanted", "there"), [(None, False), (False, False), (True, True)])
-def test_updated_at_is_indexed_only_where_asked_for(database: Database, wanted: bool | None, there: bool) -> None:
-    bring_up(database, "knowledge", {} if wanted is None else {"index_updated_at": wanted})
+def test_updated_at_is_indexed_only_where_asked_for(database: Database, desired: bool | None, there: bool) -> None:
+    bring_up(database, "knowledge", {} if desired is None else {"index_updated_at": desired})
     indexes = live(database.connect("postgres"), "knowledge")["tables"]["knowledge_nodes"]["indexes"]
     assert ("idx_knowledge_nodes_updated" in indexes) == there
 

@@ -493,6 +493,6 @@ def test_on_a_plain_postgres_16_it_works_the_same(plain_postgres16: Database, tr
     def connect() -> Connection:
         return plain_postgres16.server.connect("memory_migrator", plain_postgres16.name)
 
-    assert done(runner.apply(connect, "notes", root=tree.root, patience=HASTY)) == ALL
+    assert done(runner.apply(connect, "notes", root=tree.root, retry=HASTY)) == ALL
     assert done(runner.revert(connect, "notes", "zero", root=tree.root)) == ["0002", "0001", "0000"]
     assert heads(plain_postgres16)[0].state == "reverted"

@@ -16,7 +16,7 @@ from pgberth.migrations.drift import differences, snapshot
 from pgberth.migrations.fresh import rebuild
 from pgberth.migrations.ledger import Connection
 from pgberth.migrations.plan import plan_up
-from pgberth.migrations.session import Patience, shared
+from pgberth.migrations.session import RetryPolicy, shared
 from pgberth.migrations.source import SQL_ROOT, components
 from tests.contract.components import DIMENSION, bring_up, migrator
 from tests.migrations.test_faults import INVALID, SLOW, ended, one, start
@@ -56,10 +56,10 @@ def test_a_tenant_differs_in_nothing_from_one_made_anew(
     with shared(migrator(fresh)) as connect:
         for component in components():
             rebuild(connect, component, heads(live), actions={"register_model": stamp})
-    wanted = snapshot(fresh.connect("postgres"), components())
+    desired = snapshot(fresh.connect("postgres"), components())
     found = snapshot(live.connect("postgres"), components())
     assert len(found) > 1000
-    assert differences(wanted, found) == ()
+    assert differences(desired, found) == ()
 
 
 def test_a_shared_session_outlives_a_refusal_and_is_replaced_when_it_dies(database: Database) -> None:
@@ -77,7 +77,7 @@ def test_a_shared_session_outlives_a_refusal_and_is_replaced_when_it_dies(databa
         one(database, f"SELECT pg_terminate_backend({opened[0].info.backend_pid})")
         with pytest.raises(Exception, match="terminating connection"):
             runner.apply(one_session, "memory_plugin")
-        assert runner.apply(one_session, "memory_plugin", patience=Patience(lock_seconds=5)).done
+        assert runner.apply(one_session, "memory_plugin", retry=RetryPolicy(lock_seconds=5)).done
         assert len(opened) == 2
     assert [connection.closed for connection in opened] == [True, True]
 

@@ -173,8 +173,8 @@ def test_an_image_whose_user_is_no_number_is_not_ours(label: str) -> None:
         ("v1.2", ()),
     ],
 )
-def test_a_version_is_its_leading_numbers(text: str, wanted: tuple[int, ...]) -> None:
-    assert version_of(text) == wanted
+def test_a_version_is_its_leading_numbers(text: str, desired: tuple[int, ...]) -> None:
+    assert version_of(text) == desired
 
 
 @pytest.mark.parametrize("pgvector", ["0.8.3", "0.7.4", "0.8", "0", "", "unknown"])

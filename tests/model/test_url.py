@@ -95,19 +95,19 @@ def test_the_path_is_the_components_schema_then_the_extensions() -> None:
         ("knowledge", "KNOWLEDGE_DATABASE_URL"),
     ],
 )
-def test_each_url_has_a_variable_of_its_own(component: str | None, wanted: str) -> None:
-    assert variable(component) == wanted
+def test_each_url_has_a_variable_of_its_own(component: str | None, desired: str) -> None:
+    assert variable(component) == desired
 
 
 @pytest.mark.parametrize("row", GOOD, ids=case)
 @pytest.mark.parametrize("dialect", ["libpq", "lib_pq"])
 def test_a_url_takes_the_path_and_keeps_every_other_byte(row: Good, dialect: Dialect) -> None:
-    wanted = getattr(row, dialect)
-    if wanted == REFUSES:
+    desired = getattr(row, dialect)
+    if desired == REFUSES:
         with pytest.raises(Refused, match="fragment"):
             with_search_path(row.given, "memory_plugin", dialect=dialect)
     else:
-        assert with_search_path(row.given, "memory_plugin", dialect=dialect) == wanted
+        assert with_search_path(row.given, "memory_plugin", dialect=dialect) == desired
 
 
 @pytest.mark.parametrize("row", [row for row in GOOD if row.libpq != REFUSES], ids=case)
@@ -191,13 +191,13 @@ def test_a_component_without_any_url_is_refused_with_both_names(nothing: dict[st
     ],
 )
 def test_a_search_path_is_read_as_the_server_reads_it(
-    text: str, wanted: tuple[str, ...] | None, postgres18: Server
+    text: str, desired: tuple[str, ...] | None, postgres18: Server
 ) -> None:
-    assert schemas(text) == wanted
+    assert schemas(text) == desired
     with postgres18.connect() as session, session.transaction(force_rollback=True):
         try:
             session.execute("SELECT set_config('search_path', %s, true)", [text])
             taken = True
         except psycopg.errors.InvalidParameterValue:
             taken = False
-    assert taken == (wanted is not None or text == "")
+    assert taken == (desired is not None or text == "")

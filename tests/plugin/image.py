@@ -33,10 +33,10 @@ def provide() -> str:
     """The image's tag; the image is in root's store afterwards, and of the present recipe."""
     with held("plugin-image"):
         asked = f'{{{{ index .Labels "{RECIPE}" }}}}'
-        wanted = recipe()
+        desired = recipe()
         found = call("podman", "image", "inspect", "--format", asked, TAG, check=False).out.strip()
-        if found != wanted:
-            _build(wanted)
+        if found != desired:
+            _build(desired)
     return TAG
 
 
@@ -50,11 +50,11 @@ def hand_over(account: Account) -> str:
     return tag
 
 
-def _build(wanted: str) -> None:
+def _build(desired: str) -> None:
     with tempfile.TemporaryDirectory(prefix="pgberth-plugin-image.") as directory:
         tree = Path(directory) / "root.tar"
         call(*_mmdebstrap(tree), timeout=900)
-        changes = (f"LABEL {RECIPE}={wanted}", f"ENTRYPOINT {_ENTRYPOINT}")
+        changes = (f"LABEL {RECIPE}={desired}", f"ENTRYPOINT {_ENTRYPOINT}")
         changed = [word for change in changes for word in ("--change", change)]
         call("podman", "import", "--quiet", *changed, str(tree), TAG, timeout=300, unbroken=True)
 

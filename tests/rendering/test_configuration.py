@@ -88,9 +88,9 @@ def test_only_the_superusers_own_line_differs_where_a_tenant_lets_it_in_over_tcp
     ],
 )
 def test_each_role_gets_in_by_its_own_door_and_no_other(
-    tenant: Tenant, way: str, database: str, user: str, wanted: str
+    tenant: Tenant, way: str, database: str, user: str, desired: str
 ) -> None:
-    assert judged(pg_hba_conf(tenant), way, database, user) == wanted
+    assert judged(pg_hba_conf(tenant), way, database, user) == desired
 
 
 @pytest.mark.parametrize("database", ["memory", "postgres", "template1", "anything"])

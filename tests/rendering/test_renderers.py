@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from pgberth import commands
-from pgberth.container.launch import Launch
+from pgberth.container.launch import ContainerLaunch
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.units import escaped
 from pgberth.database.operations import connection_files
@@ -64,17 +64,17 @@ def _with_bindir(text: str) -> ContainerSpec:
 @SLOW
 @given(text=TEXT)
 def test_each_field_is_one_argument_of_podman_s(field: str, text: str) -> None:
-    made, wanted = FIELDS[field](text)
-    assert wanted in made.arguments()
+    made, desired = FIELDS[field](text)
+    assert desired in made.arguments()
 
 
 @pytest.mark.parametrize("field", FIELDS)
 @SLOW
 @given(text=TEXT)
 def test_and_one_token_of_the_command_that_starts_the_container(field: str, text: str) -> None:
-    made, wanted = FIELDS[field](text)
-    sent = as_sent(Launch.wanted(made).start(_Berth()))  # type: ignore[arg-type]
-    assert wanted in sent.words
+    made, desired = FIELDS[field](text)
+    sent = as_sent(ContainerLaunch.desired(made).start(_Berth()))  # type: ignore[arg-type]
+    assert desired in sent.words
 
 
 class _Berth:
@@ -83,7 +83,7 @@ class _Berth:
     tenant = ACME
 
     def change(self, text: str, *arguments: str, timeout: int, stdin: str | None = None) -> object:
-        return commands.locked("acme", text, *arguments, timeout=timeout, stdin=stdin)
+        return commands.under_command_lock("acme", text, *arguments, timeout=timeout, stdin=stdin)
 
 
 @SLOW

@@ -54,13 +54,13 @@ def closed(
     + dropped: hosts that are not active any more
     """
     every = [Host(name) for name in hosts.split()]
-    wanted = " ".join(host.name for host in every) if limited is None else limited
+    desired = " ".join(host.name for host in every) if limited is None else limited
     state = SimpleNamespace(
         inventory=every,
         active_hosts={host for host in every if host.name not in dropped.split()},
         failed_hosts={host for host in every if host.name in failed.split()},
         results={host: SimpleNamespace(error_ops=int(host.name in erred.split())) for host in every},
-        is_host_in_limit=lambda host: host.name in wanted.split(),
+        is_host_in_limit=lambda host: host.name in desired.split(),
         print_noop_info=False,
     )
     with ctx_state.use(state):

@@ -10,7 +10,7 @@ import pytest
 from pyinfra.context import ctx_state
 
 from pgberth.model.problems import Refused
-from pgberth.report.inventory_errors import slip
+from pgberth.report.inventory_errors import explain
 
 with mock.patch("gevent.monkey.patch_all"):
     from pyinfra_cli.util import exec_file
@@ -24,7 +24,7 @@ def told(path: Path) -> str:
         try:
             exec_file(str(path))
         except Exception as error:  # noqa: BLE001  (whatever it is, it is judged)
-            found = slip(error)
+            found = explain(error)
             return "" if found is None else str(found)
         finally:
             ctx_state.reset()
@@ -80,9 +80,9 @@ def test_a_fault_of_ours_keeps_its_stack_trace() -> None:
     try:
         raise ZeroDivisionError
     except ZeroDivisionError as fault:
-        assert slip(SimpleNamespace(exception=fault, filename=str(deploy / "provision.py"))) is None  # type: ignore[arg-type]
-        assert slip(fault) is None
+        assert explain(SimpleNamespace(exception=fault, filename=str(deploy / "provision.py"))) is None  # type: ignore[arg-type]
+        assert explain(fault) is None
     broken = SyntaxError("bad", (str(deploy / "pgberth/report/closing.py"), 1, 1, ""))
-    assert slip(broken) is None
-    assert slip(None) is slip(SystemExit(1)) is None
-    assert isinstance(slip(Refused.because("x")), Refused)
+    assert explain(broken) is None
+    assert explain(None) is explain(SystemExit(1)) is None
+    assert isinstance(explain(Refused.because("x")), Refused)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.rendering.configuration import restart_files
 from pgberth.rollout import rings
@@ -24,7 +24,7 @@ def gate(canary: TenantState | None, receipt: Any = GREEN, *, concerned: bool = 
     """What globex is told; "" where it may go on."""
     looks = {"acme": canary, "globex": state(GLOBEX)}
     there = FakeHost(
-        facts={TenantLook: lambda tenant, **_: looks[tenant]},
+        facts={TenantObservation: lambda tenant, **_: looks[tenant]},
         answers=[("latest=", Answer(receipt if isinstance(receipt, str) else json.dumps(receipt)))],
     )
     here = FakeHost(facts=there.facts, name="globex")
@@ -33,7 +33,7 @@ def gate(canary: TenantState | None, receipt: Any = GREEN, *, concerned: bool = 
         rings.canary_green,
         here,
         inventory=SimpleNamespace(get_host=lambda _: there),
-        berth=Berth(GLOBEX, ""),
+        context=TenantContext(GLOBEX, ""),
         files=restart_files(GLOBEX),
         canaries=list(canaries),
         concerned=concerned,
@@ -71,7 +71,7 @@ def test_a_canary_is_not_green_where(canary: TenantState | None, receipt: Any, w
 
 
 def test_a_green_canary_on_something_else_proves_nothing() -> None:
-    former = {**spec_file(), "rollout": "0123456789abcdef"}
-    assert gate(state(spec=former, container=container())).startswith(
+    previous = {**spec_file(), "rollout": "0123456789abcdef"}
+    assert gate(state(spec=previous, container=container())).startswith(
         "globex: no canary tenant runs what this one would get (image, profile, flags and bundle version "
     )

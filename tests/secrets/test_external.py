@@ -17,8 +17,8 @@ from tests.sample import ACME
 ONE, TWO = "one-aaaaaaaaaaaaaaaa", "two-bbbbbbbbbbbbbbbb"
 
 
-def asked(**references: str) -> dict[str, sources.Given]:
-    return sources.given([replace(ACME, secrets=references)])
+def asked(**references: str) -> dict[str, sources.ExternalPasswords]:
+    return sources.resolve([replace(ACME, secrets=references)])
 
 
 def refused(**references: str) -> list[str]:
@@ -48,7 +48,7 @@ def test_a_command_gives_the_line_that_it_prints() -> None:
 
 
 def test_a_tenant_that_names_no_source_is_given_nothing() -> None:
-    assert sources.given([ACME]) == {}
+    assert sources.resolve([ACME]) == {}
 
 
 def test_all_that_does_not_resolve_is_listed_together(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_one_password_opens_one_role_of_one_tenant(tmp_path: Path) -> None:
     (tmp_path / "both").write_text(ONE)
     shared = {"app": f"secret://file{tmp_path}/both"}
     with pytest.raises(Refused) as caught:
-        sources.given([replace(ACME, secrets=shared), replace(ACME, name="globex", secrets=shared)])
+        sources.resolve([replace(ACME, secrets=shared), replace(ACME, name="globex", secrets=shared)])
     assert [problem.fact for problem in caught.value.problems] == [
         "one password is given for app of acme and app of globex"
     ]

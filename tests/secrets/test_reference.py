@@ -21,8 +21,8 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("reference", "wanted"), GOOD)
-def test_a_reference_names_its_source(reference: str, wanted: Source) -> None:
-    assert source(reference, "acme") == wanted
+def test_a_reference_names_its_source(reference: str, desired: Source) -> None:
+    assert source(reference, "acme") == desired
 
 
 @pytest.mark.parametrize("reference", [reference for reference, _ in GOOD])

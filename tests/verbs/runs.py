@@ -121,7 +121,7 @@ class Run:
     @property
     def changes(self) -> list[Sent]:
         """What was sent that changes a tenant: all of that takes the tenant's command lock."""
-        return [command.sent for command in self.commands if command.sent.locked]
+        return [command.sent for command in self.commands if command.sent.under_command_lock]
 
 
 def _interrupt(process: subprocess.Popen[str], log: Path, at: str) -> None:

@@ -46,7 +46,7 @@ def test_a_new_tenant_is_made_step_by_step_and_machines_come_first(runs: Runs) -
     run = runs("new")
     assert run.code == 0, run.stderr
     assert run.commands[0].host == "@local"
-    changed = [command.sent for command in run.commands if command.host == "acme" and command.sent.locked]
+    changed = [command.sent for command in run.commands if command.host == "acme" and command.sent.under_command_lock]
     assert changed[0].arguments[1:] == ["superuser-v1", "migrator-v1", "app-v1", "monitor-v1"]
     assert changed[1].stdin == commands.script("container/init.sh")
     assert list(changed[2].files) == [layout.spec_file("acme")]
@@ -182,8 +182,8 @@ def test_another_operators_tenant_is_left_alone_and_the_others_go_on(runs: Runs)
     run = runs("another operator")
     assert run.code == 1
     assert "acme: another operator works on it: ada@db1 since noon (recycle)" in run.stderr
-    assert not [command for command in run.sent_to("acme") if command.locked]
-    assert [command for command in run.sent_to("globex") if command.locked]
+    assert not [command for command in run.sent_to("acme") if command.under_command_lock]
+    assert [command for command in run.sent_to("globex") if command.under_command_lock]
 
 
 def test_an_interrupted_run_says_so_and_never_ends_well(runs: Runs) -> None:

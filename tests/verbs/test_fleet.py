@@ -281,9 +281,9 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 @pytest.mark.parametrize("what", BAD)
 def test_bad_input_is_refused_with_every_problem(load: Load, what: str) -> None:
-    given, wanted = BAD[what]
+    given, desired = BAD[what]
     told = load(**given).refusal("smoke")
-    for line in wanted:
+    for line in desired:
         assert any(line in problem for problem in told), told
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pgberth.checks import operations as checks_room
-from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.database.probe import Server
 from pgberth.inventory.load import Fleet
-from pgberth.machine.facts import Carried, MachineState, Survey
-from pgberth.machine.image_inventory import Stock
+from pgberth.machine.facts import Carried, MachineContext, MachineState
+from pgberth.machine.image_inventory import ImageInventory
 from pgberth.migrations import operations as migrations_room
 from pgberth.model.tenant import HEAD, Machine, Tenant
 from pgberth.rendering.configuration import restart_files
@@ -48,33 +48,33 @@ def receipt() -> Receipt:
     return Receipt("provision", "acme", ("canary",), 5501)
 
 
-def noted(found: TenantState | None, tenant: Tenant = ACME, *, executing: bool = True) -> Receipt:
+def record_pending(found: TenantState | None, tenant: Tenant = ACME, *, executing: bool = True) -> Receipt:
     into = receipt()
-    host = FakeHost(facts={TenantLook: lambda **_: found})
-    arguments: dict[str, Any] = {"berth": Berth(tenant, ""), "receipt": into, "files": restart_files(tenant)}
-    assert sent(checks_room.noted, host, executing=executing, **arguments) == []
+    host = FakeHost(facts={TenantObservation: lambda **_: found})
+    arguments: dict[str, Any] = {"berth": TenantContext(tenant, ""), "receipt": into, "files": restart_files(tenant)}
+    assert sent(checks_room.record_pending, host, executing=executing, **arguments) == []
     return into
 
 
 def test_a_run_writes_down_what_it_saw() -> None:
-    into = noted(state())
+    into = record_pending(state())
     assert into.versions == {"postgres": "18.6", "pgvector": "0.8.7", "memory_plugin": "0001"}
     assert into.image == IMAGE.id.removeprefix("sha256:")[:12]
     assert (into.pending, into.notes) == ("", [])
 
 
 def test_a_run_writes_down_what_only_a_recycle_would_change() -> None:
-    assert noted(state(), replace(ACME, port=5599)).pending == "port 5501 -> 5599"
+    assert record_pending(state(), replace(ACME, port=5599)).pending == "port 5501 -> 5599"
 
 
-@pytest.mark.parametrize("found", [None, state(ready=None, **ABSENT), state(**ABSENT)])
+@pytest.mark.parametrize("found", [None, state(machine_profile=None, **ABSENT), state(**ABSENT)])
 def test_of_a_tenant_that_is_not_there_nothing_is_written_down(found: TenantState | None) -> None:
-    into = noted(found)
+    into = record_pending(found)
     assert (into.versions, into.image, into.pending) == ({}, "", "")
 
 
 def test_nothing_is_written_down_while_changes_are_detected() -> None:
-    assert noted(state(), executing=False).versions == {}
+    assert record_pending(state(), executing=False).versions == {}
 
 
 def test_a_version_that_waits_for_the_operator_is_told_and_no_failure() -> None:
@@ -104,7 +104,7 @@ def test_a_tenant_has_one_receipt_a_run() -> None:
 
 STATES: list[tuple[TenantState | None, str]] = [
     (None, "machine not ready"),
-    (state(ready=None, **ABSENT), "machine not ready"),
+    (state(machine_profile=None, **ABSENT), "machine not ready"),
     (state(**ABSENT), "absent"),
     (state(container=None, server=None), "no container, data kept (g1)"),
     (state(container=container(status="exited", pid=0), server=None), "exited g1"),
@@ -115,17 +115,17 @@ STATES: list[tuple[TenantState | None, str]] = [
 @pytest.mark.parametrize(("found", "says"), STATES, ids=[says for _, says in STATES])
 def test_status_says_in_a_few_words_how_a_tenant_stands(found: TenantState | None, says: str) -> None:
     into = receipt()
-    host = FakeHost(facts={TenantLook: lambda **_: found})
-    assert sent(status.described, host, berth=Berth(ACME, ""), receipt=into) == []
+    host = FakeHost(facts={TenantObservation: lambda **_: found})
+    assert sent(status.described, host, context=TenantContext(ACME, ""), receipt=into) == []
     assert into.state == says
 
 
 def test_status_says_where_limits_are_not_enforced() -> None:
     for limits in (True, False):
         into = receipt()
-        found = state(ready=replace(READY, limits=limits), server=None)
-        host = FakeHost(facts={TenantLook: lambda found=found, **_: found})
-        sent(status.described, host, berth=Berth(ACME, ""), receipt=into)
+        found = state(machine_profile=replace(READY, limits=limits), server=None)
+        host = FakeHost(facts={TenantObservation: lambda found=found, **_: found})
+        sent(status.described, host, context=TenantContext(ACME, ""), receipt=into)
         assert any("limits are not enforced" in note for note in into.notes) is not limits
 
 
@@ -161,7 +161,9 @@ UNFIT = replace(READY_AS_ROOT, free_kib=1, ahead=-7200, overlaps=frozenset({"bob
 @pytest.mark.parametrize("facts", [UNFIT, None, USER_WITHOUT_PODMAN])
 def test_what_keeps_a_machine_from_carrying_tenants_is_kept_for_the_end_and_fails_it(facts: Any) -> None:
     host = FakeHost(facts={MachineState: lambda **_: facts})
-    (refused,) = sent(machines.fit, host, survey=Survey(Machine("db1")), stock=Stock({}, lambda _: False))
+    (refused,) = sent(
+        machines.fit, host, context=MachineContext(Machine("db1")), image_inventory=ImageInventory({}, lambda _: False)
+    )
     told = obstacles_told(facts)
     assert refused.refusal.startswith(f"db1: this machine is not fit: {told} problem(s), listed at the end of the run")
     assert len(current_report().notes) == told
@@ -175,7 +177,12 @@ def obstacles_told(facts: Any) -> int:
 def test_a_fit_machine_has_nothing_to_tell_and_is_no_change() -> None:
     host = FakeHost(facts={MachineState: lambda **_: READY_AS_ROOT})
     assert (
-        sent(machines.fit, host, survey=Survey(Machine("db1")), stock=Stock({}, lambda _: False))
+        sent(
+            machines.fit,
+            host,
+            context=MachineContext(Machine("db1")),
+            image_inventory=ImageInventory({}, lambda _: False),
+        )
         == current_report().notes
         == []
     )

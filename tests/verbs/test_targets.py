@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from pyinfra.api import FunctionCommand
 
-from pgberth.container.facts import Berth, TenantLook
+from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.database import problems
 from pgberth.migrations import ledger as heads
@@ -27,8 +27,8 @@ ALL_THREE = replace(ACME, components=dict.fromkeys(COMPONENTS, HEAD))
 
 
 def do(found: TenantState | None, tenant: Tenant = ACME) -> list[Any]:
-    host = FakeHost(facts={TenantLook: lambda **_: found})
-    return sent(operations.at_targets, host, berth=Berth(tenant, ""))
+    host = FakeHost(facts={TenantObservation: lambda **_: found})
+    return sent(operations.at_targets, host, context=TenantContext(tenant, ""))
 
 
 WorkedOn = Callable[[list[Any]], list[tuple[str, str]]]
@@ -66,7 +66,7 @@ def test_schemas_at_their_targets_are_left_alone() -> None:
     assert do(state(ALL_THREE), ALL_THREE) == []
 
 
-@pytest.mark.parametrize("found", [None, state(ready=None, **ABSENT), state(**ABSENT)])
+@pytest.mark.parametrize("found", [None, state(machine_profile=None, **ABSENT), state(**ABSENT)])
 def test_nothing_is_done_to_a_tenant_that_is_not_there(found: TenantState | None) -> None:
     assert do(found) == []
 
@@ -137,7 +137,7 @@ def told(failure: Exception | None, caplog: pytest.LogCaptureFixture) -> tuple[b
 
     with caplog.at_level(logging.ERROR, logger="pyinfra"):
         logging.getLogger("pyinfra").propagate = True
-        done = problems.told(FakeHost(), ACME, act)
+        done = problems.run_reporting_problems(FakeHost(), ACME, act)
     return done, caplog.text
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import errors
 
-from pgberth.checks.context import Check, Subject, one, rolled_back
+from pgberth.checks.context import Check, CheckContext, one, rolled_back
 from pgberth.model.roles import SUPERUSER
 from pgberth.model.secret import Secret
 from pgberth.model.url import EXTENSION_SCHEMA, search_path
@@ -38,50 +38,50 @@ _OUT_OF_REACH = (
 _NOT_THERE = (errors.FeatureNotSupported, errors.UndefinedFile)
 
 
-def _ready(subject: Subject) -> Iterator[str]:
-    if one(subject.app().cursor(), "SELECT 1") != 1:
+def _ready(context: CheckContext) -> Iterator[str]:
+    if one(context.app().cursor(), "SELECT 1") != 1:
         yield "SELECT 1 over TCP as the app is not 1"
-    if subject.server.in_recovery:
+    if context.server.in_recovery:
         yield "the server is in recovery"
 
 
-def _search_path(subject: Subject) -> Iterator[str]:
-    first = subject.tenant.first_component
+def _search_path(context: CheckContext) -> Iterator[str]:
+    first = context.tenant.first_component
     default = f"{first}, {EXTENSION_SCHEMA}, pg_temp"
-    found = one(subject.app().cursor(), "SHOW search_path")
+    found = one(context.app().cursor(), "SHOW search_path")
     if found != default:
         yield f"the app's default search_path is {found!r}, wanted {default!r}"
-    for component in subject.tenant.ordered_components:
-        cursor = subject.app(component).cursor()
+    for component in context.tenant.ordered_components:
+        cursor = context.app(component).cursor()
         # current_schemas leaves out what does not exist, which SHOW would still print.
         found = one(cursor, "SELECT current_schemas(false)")
         if tuple(found) != search_path(component):
             yield f"the {component} URL lands in {found}, wanted {list(search_path(component))}"
 
 
-def _no_password(subject: Subject) -> Iterator[str]:
-    yield from _refused(subject, subject.login, None, *_NO_PASSWORD)
+def _no_password(context: CheckContext) -> Iterator[str]:
+    yield from _refused(context, context.login, None, *_NO_PASSWORD)
 
 
-def _wrong_password(subject: Subject) -> Iterator[str]:
-    yield from _refused(subject, subject.login, Secret("not-the-password"), _WRONG_PASSWORD)
+def _wrong_password(context: CheckContext) -> Iterator[str]:
+    yield from _refused(context, context.login, Secret("not-the-password"), _WRONG_PASSWORD)
 
 
-def _superuser(subject: Subject) -> Iterator[str]:
-    if subject.tenant.superuser_tcp:
-        yield from _refused(subject, SUPERUSER, Secret("not-the-password"), _WRONG_PASSWORD)
+def _superuser(context: CheckContext) -> Iterator[str]:
+    if context.tenant.superuser_tcp:
+        yield from _refused(context, SUPERUSER, Secret("not-the-password"), _WRONG_PASSWORD)
         return
     for database in ("memory", "postgres"):
-        yield from _refused(subject, SUPERUSER, Secret("not-the-password"), _REJECTED, database=database)
+        yield from _refused(context, SUPERUSER, Secret("not-the-password"), _REJECTED, database=database)
 
 
 def _refused(
-    subject: Subject, user: str, password: Secret | None, *reasons: str, database: str = "memory"
+    context: CheckContext, user: str, password: Secret | None, *reasons: str, database: str = "memory"
 ) -> Iterator[str]:
     what = "no password" if password is None else "a password"
     try:
         # No secret is sent here, and a server that asks for none is just what is looked for.
-        subject.connect(user, password, database=database, require_auth=None).close()
+        context.connect(user, password, database=database, require_auth=None).close()
     except psycopg.OperationalError as error:
         if not any(reason in str(error) for reason in reasons):
             yield f"{user} with {what} in {database} was refused for another reason: {error}"
@@ -89,8 +89,8 @@ def _refused(
         yield f"{user} was let into {database} over TCP with {what}"
 
 
-def _confined(subject: Subject) -> Iterator[str]:
-    connection = subject.app()
+def _confined(context: CheckContext) -> Iterator[str]:
+    connection = context.app()
     for statement in _OUT_OF_REACH:
         try:
             with rolled_back(connection) as cursor:
@@ -103,18 +103,18 @@ def _confined(subject: Subject) -> Iterator[str]:
             yield f"{statement!r} went through as the app"
 
 
-def _rights(subject: Subject) -> Iterator[str]:
-    for finding in subject.server.access:
+def _rights(context: CheckContext) -> Iterator[str]:
+    for finding in context.server.access:
         if finding.kind not in ("extension", "stray"):
             yield str(finding)
 
 
-def _hba(subject: Subject) -> Iterator[str]:
-    yield from (f"pg_hba.conf {error}" for error in subject.server.hba_errors)
-    wanted = hashlib.sha256(subject.files[subject.hba].encode()).hexdigest()
-    if subject.server.hba_sha256 != wanted:
+def _hba(context: CheckContext) -> Iterator[str]:
+    yield from (f"pg_hba.conf {error}" for error in context.server.hba_errors)
+    desired = hashlib.sha256(context.files[context.hba].encode()).hexdigest()
+    if context.server.hba_sha256 != desired:
         yield "pg_hba.conf is not the wanted one"
-    elif subject.server.hba_stale:
+    elif context.server.hba_stale:
         yield "pg_hba.conf was written after the server read it"
 
 

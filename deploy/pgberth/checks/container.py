@@ -4,51 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pgberth.checks.context import Check, Subject
+from pgberth.checks.context import Check, CheckContext
 from pgberth.model import layout
 
 # As /proc/PID/status writes them: no capability at all, no new privileges, seccomp filter on.
 _HARDENED = {"CapEff": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"}
 
 
-def _spec(subject: Subject) -> Iterator[str]:
-    wanted, found = subject.state.spec.get("hash"), subject.container.spec_hash
-    if wanted != found:
-        yield f"runs spec {found or 'without a label'}, its spec file says {wanted}"
+def _spec(context: CheckContext) -> Iterator[str]:
+    desired, found = context.state.spec.get("hash"), context.container.spec_hash
+    if desired != found:
+        yield f"runs spec {found or 'without a label'}, its spec file says {desired}"
 
 
-def _image(subject: Subject) -> Iterator[str]:
-    wanted, found = subject.state.spec.get("image"), subject.container.image
-    if wanted != found:
-        yield f"runs image {found}, its spec file says {wanted}"
+def _image(context: CheckContext) -> Iterator[str]:
+    desired, found = context.state.spec.get("image"), context.container.image
+    if desired != found:
+        yield f"runs image {found}, its spec file says {desired}"
 
 
-def _hardened(subject: Subject) -> Iterator[str]:
-    for name, wanted in _HARDENED.items():
-        found = subject.container.process.get(name)
-        if found != wanted:
-            yield f"{name} of the server is {found}, wanted {wanted}"
-    if not subject.container.read_only:
+def _hardened(context: CheckContext) -> Iterator[str]:
+    for name, desired in _HARDENED.items():
+        found = context.container.process.get(name)
+        if found != desired:
+            yield f"{name} of the server is {found}, wanted {desired}"
+    if not context.container.read_only:
         yield "its root file system is writable"
-    if subject.container.privileged:
+    if context.container.privileged:
         yield "it is privileged"
 
 
-def _supervised(subject: Subject) -> Iterator[str]:
+def _supervised(context: CheckContext) -> Iterator[str]:
     # podman notes the unit it was run by. Where there is none, a unit to come is pending, not missing.
-    unit = subject.container.labels.get("PODMAN_SYSTEMD_UNIT")
-    if unit and not subject.container.supervised:
+    unit = context.container.labels.get("PODMAN_SYSTEMD_UNIT")
+    if unit and not context.container.supervised:
         yield f"its server does not run inside {unit}, which would not start it anew after a crash"
-    if unit and not subject.state.units:
+    if unit and not context.state.units:
         yield f"the file of {unit} is gone: nothing would start it after a reboot"
 
 
-def _mounts(subject: Subject) -> Iterator[str]:
-    name = subject.tenant.name
-    volume = layout.volume(name, int(subject.state.spec.get("generation", 0)))
-    wanted = {(layout.VOLUME_MOUNT, volume, True), (layout.ETC_MOUNT, layout.etc(name), False)}
-    found = {_mount(dict(mount)) for mount in subject.container.mounts}
-    for destination, source, writable in sorted(found ^ wanted):
+def _mounts(context: CheckContext) -> Iterator[str]:
+    name = context.tenant.name
+    volume = layout.volume(name, int(context.state.spec.get("generation", 0)))
+    desired = {(layout.VOLUME_MOUNT, volume, True), (layout.ETC_MOUNT, layout.etc(name), False)}
+    found = {_mount(dict(mount)) for mount in context.container.mounts}
+    for destination, source, writable in sorted(found ^ desired):
         which = "is mounted, not wanted" if (destination, source, writable) in found else "is not mounted"
         yield f"{source} at {destination} ({'rw' if writable else 'ro'}) {which}"
 
@@ -60,11 +60,11 @@ def _mount(mount: dict[str, object]) -> tuple[str, str, bool]:
     return str(mount["Destination"]), source, bool(mount["RW"])
 
 
-def _marker(subject: Subject) -> Iterator[str]:
-    marker = subject.state.marker
-    if marker.get("tenant") != subject.tenant.name:
+def _marker(context: CheckContext) -> Iterator[str]:
+    marker = context.state.marker
+    if marker.get("tenant") != context.tenant.name:
         yield f"the volume's marker names {marker.get('tenant')!r}"
-    if marker.get("system_identifier") != subject.server.system_identifier:
+    if marker.get("system_identifier") != context.server.system_identifier:
         yield f"the volume's marker has system identifier {marker.get('system_identifier')}, the server another"
 
 

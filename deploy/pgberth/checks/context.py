@@ -25,7 +25,7 @@ _CONNECT_SECONDS = 6  # the server itself gives a login five
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckContext:
     """
     One live tenant, for the length of a suite.
 
@@ -104,7 +104,7 @@ class Check:
 
     id: str
     promise: str
-    find: Callable[[Subject], Iterable[str]]
+    find: Callable[[CheckContext], Iterable[str]]
     component: str | None = None
     needs_baseline: bool = False
     beyond_loopback: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import errors
 
-from pgberth.checks.context import Check, Connection, Subject, one, rolled_back
+from pgberth.checks.context import Check, CheckContext, Connection, one, rolled_back
 
 _RUN = """INSERT INTO task_run (task_key, cousin, objective)
           VALUES ('pgberth-' || gen_random_uuid(), 'smoke', 'prove that history holds') RETURNING id"""
@@ -18,8 +18,8 @@ _NODE = """INSERT INTO knowledge_nodes (content, tags)
 _FOUND = "SELECT id FROM knowledge_nodes WHERE search_vec @@ plainto_tsquery('english', %s) AND id = %s"
 
 
-def _checkpoints(subject: Subject) -> Iterator[str]:
-    connection = subject.app("control_plane")
+def _checkpoints(context: CheckContext) -> Iterator[str]:
+    connection = context.app("control_plane")
     with rolled_back(connection) as cursor:
         run = one(cursor, _RUN)
         if one(cursor, _CHECKPOINT, [run, 1, "under way"]) is None:
@@ -29,8 +29,8 @@ def _checkpoints(subject: Subject) -> Iterator[str]:
     yield from _closed(connection, "memory_procedure_event", "actor = ''")
 
 
-def _nodes(subject: Subject) -> Iterator[str]:
-    connection = subject.app("knowledge")
+def _nodes(context: CheckContext) -> Iterator[str]:
+    connection = context.app("knowledge")
     with rolled_back(connection) as cursor:
         node = one(cursor, _NODE)
         for words in ("harbour ledgers", "quay"):

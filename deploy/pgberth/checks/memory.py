@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from pgberth.checks.context import Check, Connection, Subject, one, rolled_back
+from pgberth.checks.context import Check, CheckContext, Connection, one, rolled_back
 from pgberth.migrations.source import DEFAULTS
 
 COMPONENT = "memory_plugin"
@@ -26,9 +26,9 @@ _BY_COSINE = """SELECT id FROM memory_records WHERE namespace = %s AND embedding
 _NEAREST = "EXPLAIN SELECT id FROM memory_records WHERE embedding IS NOT NULL ORDER BY embedding <=> %s::vector LIMIT 5"
 
 
-def _size(subject: Subject) -> int:
+def _size(context: CheckContext) -> int:
     """Dimensions of the tenant's embeddings, as its line or the component's own default has them."""
-    given = {**DEFAULTS[COMPONENT], **subject.tenant.parameters.get(COMPONENT, {})}
+    given = {**DEFAULTS[COMPONENT], **context.tenant.parameters.get(COMPONENT, {})}
     return int(given["dimension"])
 
 
@@ -36,49 +36,49 @@ def _vector(peak: int, size: int) -> str:
     return "[" + ",".join("1" if place == peak else "0" for place in range(size)) + "]"
 
 
-def _round_trip(subject: Subject) -> Iterator[str]:
-    size = _size(subject)
-    with rolled_back(subject.app(COMPONENT)) as cursor:
+def _round_trip(context: CheckContext) -> Iterator[str]:
+    size = _size(context)
+    with rolled_back(context.app(COMPONENT)) as cursor:
         cursor.execute(_PUT, [_NAMESPACE])
-        wanted = one(cursor, _POST, [_NAMESPACE, _TEXT, _vector(0, size)])
+        desired = one(cursor, _POST, [_NAMESPACE, _TEXT, _vector(0, size)])
         # Without an embedding where there is but one direction to point in.
         one(cursor, _POST, [_NAMESPACE, "Something else altogether.", _vector(1, size) if size > 1 else None])
-        if one(cursor, _BY_TEXT, [_NAMESPACE, "ships berths"]) != wanted:
+        if one(cursor, _BY_TEXT, [_NAMESPACE, "ships berths"]) != desired:
             yield "a memory just written is not found by its text"
-        if one(cursor, _BY_COSINE, [_NAMESPACE, _vector(0, size)]) != wanted:
+        if one(cursor, _BY_COSINE, [_NAMESPACE, _vector(0, size)]) != desired:
             yield "a memory just written is not the nearest to its own embedding"
 
 
-def _index_used(subject: Subject) -> Iterator[str]:
-    with rolled_back(subject.app(COMPONENT)) as cursor:
+def _index_used(context: CheckContext) -> Iterator[str]:
+    with rolled_back(context.app(COMPONENT)) as cursor:
         # On a small table a scan is rightly cheaper: what is asked is whether the index can serve the query at all.
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
-        plan = cursor.execute(_NEAREST, [_vector(0, _size(subject))]).fetchall()
+        plan = cursor.execute(_NEAREST, [_vector(0, _size(context))]).fetchall()
         if not any("idx_memory_records_embedding" in line for (line,) in plan):
             yield "idx_memory_records_embedding does not serve a search by cosine distance"
 
 
-def _metadata(subject: Subject) -> Iterator[str]:
+def _metadata(context: CheckContext) -> Iterator[str]:
     """Absent, JSON null and {} are three different things; a writer once failed on the second alone."""
     cases: tuple[tuple[str, Any, str | None], ...] = (
         ("absent", None, None),
         ("null", "null", "null"),
         ("{}", "{}", "object"),
     )
-    with rolled_back(subject.app(COMPONENT)) as cursor:
-        for name, value, wanted in cases:
+    with rolled_back(context.app(COMPONENT)) as cursor:
+        for name, value, desired in cases:
             cursor.execute(
                 "INSERT INTO memory_namespaces (name, kind, metadata) VALUES (%s, 'custom', %s::jsonb)",
                 [f"{_NAMESPACE}-{name}", value],
             )
             query = "SELECT jsonb_typeof(metadata) FROM memory_namespaces WHERE name = %s"
             found = one(cursor, query, [f"{_NAMESPACE}-{name}"])
-            if found != wanted:
+            if found != desired:
                 yield f"metadata {name} came back as {found}"
 
 
-def _unknown_namespace(subject: Subject) -> Iterator[str]:
-    connection = subject.app(COMPONENT)
+def _unknown_namespace(context: CheckContext) -> Iterator[str]:
+    connection = context.app(COMPONENT)
     yield from _refused_write(
         connection, [f"{_NAMESPACE}-never-seen", _TEXT, None], errors.ForeignKeyViolation, "a namespace never seen"
     )
@@ -88,19 +88,19 @@ def _unknown_namespace(subject: Subject) -> Iterator[str]:
             yield "a namespace made in the same transaction takes no memory"
 
 
-def _dimension(subject: Subject) -> Iterator[str]:
-    connection, other = subject.app(COMPONENT), 3 if _size(subject) != 3 else 4
+def _dimension(context: CheckContext) -> Iterator[str]:
+    connection, other = context.app(COMPONENT), 3 if _size(context) != 3 else 4
     parameters = [_NAMESPACE, _TEXT, _vector(0, other)]
     yield from _refused_write(connection, parameters, errors.DataException, f"an embedding of {other} dimensions")
 
 
-def _refused_write(connection: Connection, parameters: Any, wanted: type[psycopg.Error], what: str) -> Iterator[str]:
+def _refused_write(connection: Connection, parameters: Any, desired: type[psycopg.Error], what: str) -> Iterator[str]:
     try:
         with rolled_back(connection) as cursor:
             if not what.startswith("a namespace"):
                 cursor.execute(_PUT, [_NAMESPACE])
             cursor.execute(_POST, parameters)
-    except wanted:
+    except desired:
         return
     except psycopg.Error as error:
         yield f"{what} was refused for another reason: {error.sqlstate} {error.diag.message_primary}"

@@ -8,17 +8,17 @@ from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
 
 from pgberth import commands
-from pgberth.checks.context import Subject
+from pgberth.checks.context import CheckContext
 from pgberth.checks.suite import run
 from pgberth.commands import Commands
-from pgberth.container.facts import Berth
-from pgberth.container.operations import wanted_spec
+from pgberth.container.context import TenantContext
+from pgberth.container.operations import desired_spec
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
 from pgberth.database.operations import made_with
 from pgberth.database.probe import Server
 from pgberth.database.session import reached
-from pgberth.database.settings import OURS, unlike, wanted_settings
+from pgberth.database.settings import OURS, desired_settings, setting_drift
 from pgberth.database.tls import trusted_by_clients
 from pgberth.migrations import baseline
 from pgberth.migrations.operations import waiting
@@ -31,7 +31,7 @@ from pgberth.report.receipt import Receipt
 
 
 @operation(is_idempotent=False)
-def smoke(berth: Berth, receipt: Receipt, files: dict[str, str], drift: bool = False) -> Commands:
+def smoke(context: TenantContext, receipt: Receipt, files: dict[str, str], drift: bool = False) -> Commands:
     """
     Every check that applies to the tenant passes; the problems are listed otherwise, one line each.
 
@@ -40,89 +40,103 @@ def smoke(berth: Berth, receipt: Receipt, files: dict[str, str], drift: bool = F
     """
     if not state.is_executing:
         return
-    problems = judged(berth, receipt, files, drift=drift)
+    problems = judged(context, receipt, files, drift=drift)
     if problems:
         # At once, not yielded: where the disk is full, what is red has to be told all the same.
-        not_kept = kept_at_once(berth, receipt) if receipt.results is not None else []
+        not_kept = kept_at_once(context, receipt) if receipt.results is not None else []
         *facts, last = (problem.fact for problem in (*problems, *not_kept))
         yield commands.refuse(*map(Problem, facts), Problem(last, problems[-1].hint))
 
 
-def judged(berth: Berth, receipt: Receipt, files: dict[str, str], *, drift: bool = False) -> list[Problem]:
+def judged(context: TenantContext, receipt: Receipt, files: dict[str, str], *, drift: bool = False) -> list[Problem]:
     """The suite's problems, and in the receipt how each check came out. See `smoke`."""
-    seen = berth.look()
-    server = Server.of(seen) if seen is not None else None
-    if seen is None or seen.container is None or server is None:
-        return [not_answering(berth, seen)]
-    tell(receipt, seen, server)
-    password = berth.secret("app")
-    files = {**files, **made_with(berth.tenant, seen, restart_files(berth.tenant))}
-    with reached(berth.port) as address:
-        fresh = baseline.read(berth, server) if drift else None
+    observed = context.observe()
+    server = Server.of(observed) if observed is not None else None
+    if observed is None or observed.container is None or server is None:
+        return [not_answering(context, observed)]
+    tell(receipt, observed, server)
+    password = context.secret("app")
+    files = {**files, **made_with(context.tenant, observed, restart_files(context.tenant))}
+    with reached(context.port) as address:
+        fresh = baseline.read(context, server) if drift else None
         why = receipt.no_baseline if fresh is None else ""
-        told = (berth.tenant, seen, seen.container, server, address, password or Secret(""), files, fresh, why)
-        subject = Subject(*told, trusted_by_clients(berth) if listening(seen.spec) else "")
+        told = (
+            context.tenant,
+            observed,
+            observed.container,
+            server,
+            address,
+            password or Secret(""),
+            files,
+            fresh,
+            why,
+        )
+        subject = CheckContext(*told, trusted_by_clients(context) if listening(observed.spec) else "")
         receipt.results = run(subject)
     receipt.finished = datetime.now(UTC)
-    lines = [f"{berth.tenant.name}: {r.id}: {problem}" for r in receipt.failed_checks for problem in r.problems]
+    lines = [f"{context.tenant.name}: {r.id}: {problem}" for r in receipt.failed_checks for problem in r.problems]
     if not lines:
         return []
     hint = f"{len(receipt.failed_checks)} of {len(receipt.results)} checks are red; runbooks/check-is-red.md"
     return [*(Problem(line) for line in lines[:-1]), Problem(lines[-1], hint)]
 
 
-def tell(receipt: Receipt, seen: TenantState, server: Server) -> None:
+def tell(receipt: Receipt, observed: TenantState, server: Server) -> None:
     """Write down what was seen."""
     receipt.versions = {"postgres": server.version, "pgvector": server.vector}
     heads = [row for row in server.ledger if row["state"] == "applied" and row["kind"] == "versioned"]
     for row in heads:
         receipt.versions[row["component"]] = max(row["version"], receipt.versions.get(row["component"], ""))
-    if seen.container is not None:
-        receipt.image = seen.container.image.removeprefix("sha256:")[:12]
-        receipt.spec = seen.container.spec_hash
-        receipt.rollout = str(seen.spec.get("rollout", "")) if seen.spec.get("hash") == receipt.spec else ""
+    if observed.container is not None:
+        receipt.image = observed.container.image.removeprefix("sha256:")[:12]
+        receipt.spec = observed.container.spec_hash
+        receipt.rollout_hash = (
+            str(observed.spec.get("rollout", "")) if observed.spec.get("hash") == receipt.spec else ""
+        )
 
 
-def pending(seen: TenantState, wanted: ContainerSpec) -> str:
+def pending(observed: TenantState, desired: ContainerSpec) -> str:
     """What only a recycle would change, "" where nothing."""
-    found = seen.container
+    found = observed.container
     if found is None or not found.running:
         return ""
-    if found.spec_hash == wanted.hash:
-        return "; ".join(_held(seen, wanted))
-    told = {"image": found.image, **{name: seen.spec.get(name) for name in ("port", "profile", "supervisor")}}
-    asked = {"image": wanted.image.id, "port": wanted.tenant.port, "profile": wanted.tenant.profile_name}
-    told["listen"] = described(listening(seen.spec))
-    asked["listen"] = described(wanted.tenant.listen.published) if wanted.tenant.listen is not None else None
+    if found.spec_hash == desired.hash:
+        return "; ".join(_held(observed, desired))
+    told = {"image": found.image, **{name: observed.spec.get(name) for name in ("port", "profile", "supervisor")}}
+    asked = {"image": desired.image.id, "port": desired.tenant.port, "profile": desired.tenant.profile_name}
+    told["listen"] = described(listening(observed.spec))
+    asked["listen"] = described(desired.tenant.listen.published) if desired.tenant.listen is not None else None
     if told["supervisor"]:
-        asked["supervisor"] = wanted.supervisor
+        asked["supervisor"] = desired.supervisor
     differ = [f"{name} {told[name]} -> {asked[name]}" for name in asked if told[name] != asked[name]]
     return "; ".join(differ) or "flags or settings of this release"
 
 
-def _held(seen: TenantState, wanted: ContainerSpec) -> list[str]:
+def _held(observed: TenantState, desired: ContainerSpec) -> list[str]:
     """Settings that somebody changed by hand, and that the running server cannot put back."""
-    server = Server.of(seen)
+    server = Server.of(observed)
     if server is None:
         return []
-    found = unlike(wanted_settings(wanted.files[OURS]), server.settings)
-    return [f"{setting.name} {setting.live} -> {setting.wanted or 'unset'}" for setting in found if setting.held]
+    found = setting_drift(desired_settings(desired.files[OURS]), server.settings)
+    return [
+        f"{setting.name} {setting.live} -> {setting.desired or 'unset'}" for setting in found if setting.needs_restart
+    ]
 
 
-def not_answering(berth: Berth, seen: TenantState | None) -> Problem:
+def not_answering(context: TenantContext, observed: TenantState | None) -> Problem:
     """Why a tenant could not be asked at all."""
-    name = berth.tenant.name
-    if seen is None or seen.ready is None:
+    name = context.tenant.name
+    if observed is None or observed.machine_profile is None:
         return Problem(f"{name}: its machine is not ready for tenants", "run deploy/provision.py without --limit")
-    if seen.container is None and "retired" in seen.spec:
-        fact = f"{name}: it was retired on {seen.spec['retired']}, and its data is kept"
+    if observed.container is None and "retired" in observed.spec:
+        fact = f"{name}: it was retired on {observed.spec['retired']}, and its data is kept"
         return Problem(fact, f"run deploy/provision.py --limit {name} to bring it back, or take its line out")
-    if seen.container is None:
+    if observed.container is None:
         return Problem(f"{name}: it has no container", f"run deploy/provision.py --limit {name}")
-    if not seen.container.running:
-        fact = f"{name}: its container is {seen.container.status} (exit code {seen.container.exit_code})"
+    if not observed.container.running:
+        fact = f"{name}: its container is {observed.container.status} (exit code {observed.container.exit_code})"
         return Problem(fact, f"run deploy/provision.py --limit {name}, which starts it")
-    return Problem(f"{name}: its server does not answer: {seen.server_said}", "runbooks/server-does-not-start.md")
+    return Problem(f"{name}: its server does not answer: {observed.server_said}", "runbooks/server-does-not-start.md")
 
 
 # Of each verb, so that a verify every minute does not push out what a deploy did.
@@ -133,56 +147,56 @@ ls -1 "$1" | grep -e "-${2#*-}\$" | sort -r | tail -n +51 | while read -r old; d
 
 
 @operation()
-def receipt_kept(berth: Berth, receipt: Receipt) -> Commands:
+def receipt_kept(context: TenantContext, receipt: Receipt) -> Commands:
     """
     Where the run changed something, its receipt lies beside the spec file; of each verb the last fifty are kept.
 
     A run whose checks are red ends before it comes here; it has kept its receipt by then.
     """
-    if not berth.changed and not _half_kept(berth):
+    if not context.changed and not _half_kept(context):
         host.noop("nothing was changed, so there is nothing to keep a receipt of")
         return
-    yield keep(berth, receipt)
+    yield keep(context, receipt)
 
 
-def _half_kept(berth: Berth) -> bool:
+def _half_kept(context: TenantContext) -> bool:
     """Whether a run was killed over its receipt: it had changed something."""
-    seen = berth.look()
-    return seen is not None and "receipts/.new" in seen.files
+    observed = context.observe()
+    return observed is not None and "receipts/.new" in observed.files
 
 
-def kept_at_once(berth: Berth, receipt: Receipt) -> list[Problem]:
+def kept_at_once(context: TenantContext, receipt: Receipt) -> list[Problem]:
     """Keep the receipt of a run that ends here; the problem, where it cannot be kept."""
-    command = keep(berth, receipt)
+    command = keep(context, receipt)
     kept, output = host.run_shell_command(command, **command.connector_arguments)
     said = " ".join(output.stderr_lines)
-    return [] if kept else [Problem(f"{berth.tenant.name}: the run's receipt could not be kept: {said}")]
+    return [] if kept else [Problem(f"{context.tenant.name}: the run's receipt could not be kept: {said}")]
 
 
-def keep(berth: Berth, receipt: Receipt) -> StringCommand:
+def keep(context: TenantContext, receipt: Receipt) -> StringCommand:
     """The receipt is written beside the spec file."""
-    receipt.changed = berth.changed
+    receipt.changed = context.changed
     name = f"{receipt.started:%Y%m%dT%H%M%SZ}-{receipt.verb}.json"
-    return berth.change(_KEEP, layout.receipts(berth.tenant.name), name, stdin=receipt.to_json())
+    return context.change(_KEEP, layout.receipts(context.tenant.name), name, stdin=receipt.to_json())
 
 
 @operation()
-def noted(berth: Berth, receipt: Receipt, files: dict[str, str]) -> Commands:
+def record_pending(context: TenantContext, receipt: Receipt, files: dict[str, str]) -> Commands:
     """What the run saw is written into its receipt; never a change."""
     yield from ()
-    seen = berth.look() if state.is_executing else None
-    if seen is None:
+    observed = context.observe() if state.is_executing else None
+    if observed is None:
         return
-    wanted = wanted_spec(berth.tenant, seen, files)
-    if isinstance(wanted, ContainerSpec):
-        receipt.pending = pending(seen, wanted)
-    server = Server.of(seen)
+    desired = desired_spec(context.tenant, observed, files)
+    if isinstance(desired, ContainerSpec):
+        receipt.pending = pending(observed, desired)
+    server = Server.of(observed)
     if server is not None:
-        tell(receipt, seen, server)
-        receipt.notes += waiting(berth.tenant, server)
+        tell(receipt, observed, server)
+        receipt.notes += waiting(context.tenant, server)
     receipt.notes += [
         f"password of {kind}: its source gives another one now; deploy/rotate.py takes it up"
-        for kind, password in berth.given.items()
-        if password != berth.secret(kind)
+        for kind, password in context.given.items()
+        if password != context.secret(kind)
     ]
     host.noop(receipt.pending or "nothing is pending")

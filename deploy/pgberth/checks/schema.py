@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pgberth.checks.context import Check, Subject
+from pgberth.checks.context import Check, CheckContext
 from pgberth.migrations.drift import compared_schemas, differences, snapshot
 from pgberth.migrations.operations import findings, plan
 from pgberth.model.image import PGVECTOR_FLOOR, version_of
 from pgberth.model.problems import Refused
 
 
-def _extension(subject: Subject) -> Iterator[str]:
-    server = subject.server
+def _extension(context: CheckContext) -> Iterator[str]:
+    server = context.server
     yield from (str(finding) for finding in server.access if finding.kind == "extension")
     if server.vector != server.vector_available:
         act = "ALTER EXTENSION vector UPDATE"
         yield f"vector is at {server.vector}, the image carries {server.vector_available}: {act}"
-    if version_of(server.vector) < PGVECTOR_FLOOR and not subject.tenant.allow_old_pgvector:
+    if version_of(server.vector) < PGVECTOR_FLOOR and not context.tenant.allow_old_pgvector:
         yield f"vector is at {server.vector}, the floor is {'.'.join(map(str, PGVECTOR_FLOOR))}"
 
 
-def _public(subject: Subject) -> Iterator[str]:
-    yield from (str(finding) for finding in subject.server.access if finding.kind == "stray")
+def _public(context: CheckContext) -> Iterator[str]:
+    yield from (str(finding) for finding in context.server.access if finding.kind == "stray")
 
 
-def _ledger(subject: Subject) -> Iterator[str]:
-    for component in subject.tenant.ordered_components:
+def _ledger(context: CheckContext) -> Iterator[str]:
+    for component in context.tenant.ordered_components:
         try:
-            ready = plan(subject.tenant, component, subject.server)
+            ready = plan(context.tenant, component, context.server)
         except Refused as refused:
             yield from (problem.fact for problem in refused.problems)
             continue
@@ -36,21 +36,21 @@ def _ledger(subject: Subject) -> Iterator[str]:
             yield f"{step.title} is not applied"
 
 
-def _objects(subject: Subject) -> Iterator[str]:
-    for component in subject.tenant.ordered_components:
+def _objects(context: CheckContext) -> Iterator[str]:
+    for component in context.tenant.ordered_components:
         try:
-            ready = plan(subject.tenant, component, subject.server)
+            ready = plan(context.tenant, component, context.server)
         except Refused:
             continue  # the ledger's own check says it
-        yield from (str(finding) for finding in findings(subject.server, ready))
+        yield from (str(finding) for finding in findings(context.server, ready))
 
 
-def _drift(subject: Subject) -> Iterator[str]:
-    if subject.baseline is None:
-        yield f"there is no fresh run's catalogue to compare with: {subject.no_baseline}"
+def _drift(context: CheckContext) -> Iterator[str]:
+    if context.baseline is None:
+        yield f"there is no fresh run's catalogue to compare with: {context.no_baseline}"
         return
-    live = snapshot(subject.app(), compared_schemas(subject.tenant))
-    yield from (str(difference) for difference in differences(subject.baseline, live))
+    live = snapshot(context.app(), compared_schemas(context.tenant))
+    yield from (str(difference) for difference in differences(context.baseline, live))
 
 
 CHECKS = (

@@ -7,7 +7,7 @@ import time
 import psycopg
 
 from pgberth.checks import access, configuration, container, history, memory, schema, tls
-from pgberth.checks.context import Check, Subject
+from pgberth.checks.context import Check, CheckContext
 from pgberth.database.session import within
 from pgberth.report.receipt import Result
 
@@ -42,26 +42,26 @@ def checks_for(
     )
 
 
-def run(subject: Subject) -> tuple[Result, ...]:
+def run(context: CheckContext) -> tuple[Result, ...]:
     """Every check that applies, in order; however slow the server, within SUITE_SECONDS and a few more."""
-    baseline = subject.baseline is not None or bool(subject.no_baseline)
+    baseline = context.baseline is not None or bool(context.no_baseline)
     deadline = time.monotonic() + SUITE_SECONDS
     try:
-        beyond = bool(subject.listening)
-        checks = checks_for(subject.tenant.tabled_components, baseline=baseline, beyond_loopback=beyond)
-        return tuple(_result(check, subject, min(CHECK_SECONDS, deadline - time.monotonic())) for check in checks)
+        beyond = bool(context.listening)
+        checks = checks_for(context.tenant.tabled_components, baseline=baseline, beyond_loopback=beyond)
+        return tuple(_result(check, context, min(CHECK_SECONDS, deadline - time.monotonic())) for check in checks)
     finally:
-        subject.close()
+        context.close()
 
 
-def _result(check: Check, subject: Subject, seconds: float) -> Result:
+def _result(check: Check, context: CheckContext, seconds: float) -> Result:
     if seconds <= 0:
         return Result(check.id, (f"was not asked: the {SUITE_SECONDS:g} s for all checks were over",), 0)
     began = time.monotonic()
     problems: list[str] = []
-    with within(seconds, lambda: subject.open_sessions) as over:
+    with within(seconds, lambda: context.open_sessions) as over:
         try:
-            problems.extend(check.find(subject))
+            problems.extend(check.find(context))
         except psycopg.Error as error:
             # What was found before stays in the list. Not the DETAIL: of a failed CHECK it is the row.
             said = f"could not be asked: {error.diag.message_primary or error}".strip()

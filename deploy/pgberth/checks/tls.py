@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from pgberth.checks.context import Check, Subject
+from pgberth.checks.context import Check, CheckContext
 from pgberth.database.tls import shown
 from pgberth.model.listen import Listen
 
@@ -17,28 +17,28 @@ _DAYS = 14
 _NO_TLS = ("no encryption", "SSL off")
 
 
-def _only(subject: Subject) -> Iterator[str]:
+def _only(context: CheckContext) -> Iterator[str]:
     try:
-        subject.connect(subject.login, subject.password, sslmode="disable").close()
+        context.connect(context.login, context.password, sslmode="disable").close()
     except psycopg.OperationalError as error:
         if not any(words in str(error) for words in _NO_TLS):
-            yield f"{subject.login} without TLS was refused for another reason: {error}"
+            yield f"{context.login} without TLS was refused for another reason: {error}"
     else:
-        yield f"{subject.login} was let in without TLS"
+        yield f"{context.login} was let in without TLS"
 
 
-def _certificate(subject: Subject) -> Iterator[str]:
+def _certificate(context: CheckContext) -> Iterator[str]:
     """Judged as a client does that has been given what is published, by what the server shows to its next one."""
     # Only where it is asked for: cryptography is a good part of a second run's time.
     from pgberth.database import certificate
 
-    address, name = str(subject.listening["address"]), str(subject.listening["host"])
-    if subject.listening.get("ca") and not subject.root.strip():
+    address, name = str(context.listening["address"]), str(context.listening["host"])
+    if context.listening.get("ca") and not context.root.strip():
         yield "what clients are to trust is missing"
         return
     try:
-        client = ssl.create_default_context(cadata=subject.root or None)
-        found = shown(subject.address, client, name)
+        client = ssl.create_default_context(cadata=context.root or None)
+        found = shown(context.address, client, name)
     except ssl.SSLCertVerificationError as error:
         yield f"a client that checks it hangs up: {error.verify_message}"
         return
@@ -47,7 +47,7 @@ def _certificate(subject: Subject) -> Iterator[str]:
         return
     if why := certificate.fault(found, Listen(address, name), certificate.utc(), days=_DAYS):
         yield f"the certificate it shows {why}"
-    yield from (f"what clients trust {why}" for why in certificate.ending(subject.root, certificate.utc(), _DAYS))
+    yield from (f"what clients trust {why}" for why in certificate.ending(context.root, certificate.utc(), _DAYS))
 
 
 CHECKS = (

@@ -20,7 +20,7 @@ STALE = 20  # seconds without one, after which the holder no longer counts on th
 LAPSE = 60  # seconds without one, after which the machine lets others have the lock; more than STALE + ssh.SILENT
 
 
-class Held:
+class LockLease:
     """
     A lock of a tenant that this process holds.
 

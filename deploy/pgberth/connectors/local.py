@@ -28,7 +28,7 @@ from pyinfra.connectors.util import (
 )
 
 import pgberth.report.closing as closing
-from pgberth.connectors.lease import Held, said
+from pgberth.connectors.lease import LockLease, said
 from pgberth.model.problems import Problem
 
 # pyinfra imports the connectors of every entry point at start-up, so this is where every run passes.
@@ -106,7 +106,7 @@ class TenantConnector(LocalConnector):
     """
 
     handles_execution = True
-    held: Held | None = None
+    lease: LockLease | None = None
 
     @staticmethod
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -118,8 +118,8 @@ class TenantConnector(LocalConnector):
         self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
     ) -> tuple[bool, CommandOutput]:
         """Run one command as the service account, in its home, with umask 077 and a session of its own."""
-        if self.held is not None and self.held.lapsed():
-            return False, said(self.held.problem)
+        if self.lease is not None and self.lease.lapsed():
+            return False, said(self.lease.problem)
         try:
             identity = Identity.of(self.host.data.get("pgberth_account"))
             logger.debug("--> Running command as %s: %s", identity.name, command)
@@ -142,7 +142,7 @@ class TenantConnector(LocalConnector):
             code = process.wait()
         return code in (arguments.get("_success_exit_codes") or [0]), output
 
-    def hold(self, command: StringCommand) -> tuple[Held | None, str]:
+    def hold(self, command: StringCommand) -> tuple[LockLease | None, str]:
         """A command that lives until this process ends, or falls silent; and the first line it says, "held"."""
         try:
             process = Identity.of(self.host.data.get("pgberth_account")).start(command)
@@ -150,8 +150,10 @@ class TenantConnector(LocalConnector):
             return None, str(missing)
         line = process.stdout.readline().decode().strip()
         if line == "held":
-            self.held = Held(self.host.name, partial(os.write, process.stdin.fileno()), lambda: process.poll() is None)
-        return self.held, line
+            self.lease = LockLease(
+                self.host.name, partial(os.write, process.stdin.fileno()), lambda: process.poll() is None
+            )
+        return self.lease, line
 
 
 def _feed(process: Any, stdin: Any) -> None:

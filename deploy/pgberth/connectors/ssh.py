@@ -21,8 +21,8 @@ from pyinfra.connectors.sshuserclient import SSHClient
 from pyinfra.connectors.util import CommandOutput, make_unix_command, read_output_buffers
 
 from pgberth.commands import as_account, shell
-from pgberth.connectors.lease import Held, said
-from pgberth.connectors.ssh_pool import FAULTS, Login, SshPools, Trunk, Unreachable, sudo_refused
+from pgberth.connectors.lease import LockLease, said
+from pgberth.connectors.ssh_pool import FAULTS, Login, SshPool, SshPools, Unreachable, sudo_refused
 from pgberth.model.problems import Problem
 from pgberth.run import current_run
 
@@ -46,8 +46,8 @@ class MachineConnector(SSHConnector):
     """
 
     handles_execution = True
-    trunk: Trunk | None = None
-    held: Held | None = None
+    pool: SshPool | None = None
+    lease: LockLease | None = None
 
     @staticmethod
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -70,13 +70,13 @@ class MachineConnector(SSHConnector):
 
     def connect(self) -> None:
         """Raises ConnectError: with the whole problem for the first of the machine's hosts, then with a word."""
-        self.trunk = current_run().part(SshPools).by_login.setdefault(self.login, Trunk(self.login, self._line))
+        self.pool = current_run().part(SshPools).by_login.setdefault(self.login, SshPool(self.login, self._line))
         try:
-            self.trunk.reach()
-            if not self.trunk.root:
-                self._become_root(self.trunk)
+            self.pool.reach()
+            if not self.pool.root:
+                self._become_root(self.pool)
         except Unreachable as lost:
-            told, self.trunk.told = self.trunk.told, True
+            told, self.pool.told = self.pool.told, True
             words = f"{self.login.machine} was not reached, as said" if told else str(lost.problem)
             raise ConnectError(words) from None
 
@@ -88,8 +88,8 @@ class MachineConnector(SSHConnector):
 
         Raises TimeoutError after `_timeout` seconds.
         """
-        if self.held is not None and self.held.lapsed():
-            return False, said(self.held.problem)
+        if self.lease is not None and self.lease.lapsed():
+            return False, said(self.lease.problem)
         sent = self._sent(command, **arguments)
         logger.debug("--> Running command on %s: %s", self.host.name, sent)
         if print_input:
@@ -145,22 +145,22 @@ class MachineConnector(SSHConnector):
             logger.error("%s%s: %s", self.host.print_prefix, remote_filename, said_there)
         return code == 0
 
-    def hold(self, command: StringCommand) -> tuple[Held | None, str]:
+    def hold(self, command: StringCommand) -> tuple[LockLease | None, str]:
         """A command that lives until this process ends, or falls silent; and the first line it says, "held"."""
         try:
-            channel = self._trunk.session()
+            channel = self._pool.session()
             channel.set_combine_stderr(True)
             channel.exec_command(self._sent(command).get_raw_value())
             line = channel.makefile("r").readline().strip()
             if not line:
-                self._trunk.check()
+                self._pool.check()
         except Unreachable as lost:
             return None, lost.problem.fact
         except FAULTS as fault:
             return None, str(fault)
         if line == "held":
-            self.held = Held(self.host.name, channel.sendall, lambda: not channel.closed)
-        return self.held, line
+            self.lease = LockLease(self.host.name, channel.sendall, lambda: not channel.closed)
+        return self.lease, line
 
     def dial(self, port: int, peer: tuple[str, int]) -> Any:
         """
@@ -169,9 +169,9 @@ class MachineConnector(SSHConnector):
         Raises OSError where there is none.
         """
         try:
-            channel = self._trunk.dial(port, peer)
+            channel = self._pool.dial(port, peer)
             if channel is None:
-                channel = self._trunk.session()
+                channel = self._pool.session()
                 channel.exec_command(self._sent(shell(_BRIDGE, str(port), timeout=_BRIDGED)).get_raw_value())
         except (Unreachable, EOFError, SSHException) as fault:
             raise ConnectionError(f"{self.host.name}: port {port}: {fault}") from None
@@ -180,13 +180,13 @@ class MachineConnector(SSHConnector):
     @property
     def problem(self) -> Problem | None:
         """Why the machine is not to be had; None while it is."""
-        return self.trunk.problem if self.trunk is not None else None
+        return self.pool.problem if self.pool is not None else None
 
     @property
-    def _trunk(self) -> Trunk:
-        if self.trunk is None:
+    def _pool(self) -> SshPool:
+        if self.pool is None:
             raise Unreachable(Problem(f"{self.host.name}: not connected over SSH"))
-        return self.trunk
+        return self.pool
 
     def _as(self, command: StringCommand) -> StringCommand:
         return command
@@ -199,7 +199,7 @@ class MachineConnector(SSHConnector):
     def _ended(
         self, sent: StringCommand, stdin: Iterable[bytes], timeout: int | None, shown: bool
     ) -> tuple[int, CommandOutput]:
-        with closing(self._trunk.session()) as channel:
+        with closing(self._pool.session()) as channel:
             try:
                 channel.exec_command(sent.get_raw_value())
                 # It may end before it has read everything; its exit code and stderr tell why.
@@ -208,19 +208,19 @@ class MachineConnector(SSHConnector):
                         channel.sendall(chunk)
                     channel.shutdown_write()
             except FAULTS as fault:
-                self._trunk.check()
+                self._pool.check()
                 return -1, said(Problem(f"{self.host.name}: no command could be sent: {fault}"))
             out, err = channel.makefile("r"), channel.makefile_stderr("r")
             prefix = self.host.print_prefix
             output = read_output_buffers(out, err, timeout=timeout, print_output=shown, print_prefix=prefix)
             code = channel.recv_exit_status()
         if code < 0:  # no exit code: it was killed, or it is not known what became of it
-            self._trunk.check()
+            self._pool.check()
         return code, output
 
     def _copied(self, sent: StringCommand, file: Any) -> tuple[int, str]:
         """What the command prints, into a file; its exit code and what it says beside."""
-        with closing(self._trunk.session()) as channel:
+        with closing(self._pool.session()) as channel:
             try:
                 channel.exec_command(sent.get_raw_value())
                 channel.shutdown_write()
@@ -228,10 +228,10 @@ class MachineConnector(SSHConnector):
                     file.write(chunk)
                 said_there, code = channel.makefile_stderr("r").read(), channel.recv_exit_status()
             except FAULTS as fault:
-                self._trunk.check()
+                self._pool.check()
                 return -1, str(fault)
         if code < 0:
-            self._trunk.check()
+            self._pool.check()
         return code, str(said_there)
 
     def _line(self) -> SSHClient:
@@ -251,11 +251,11 @@ class MachineConnector(SSHConnector):
                 raise
         return self.client
 
-    def _become_root(self, trunk: Trunk) -> None:
+    def _become_root(self, pool: SshPool) -> None:
         code, output = self._ended(self._sent(StringCommand("true")), (), 30, shown=False)
         if code:
-            raise trunk.give_up(sudo_refused(self.login, output.output.strip()))
-        trunk.root = True
+            raise pool.give_up(sudo_refused(self.login, output.output.strip()))
+        pool.root = True
 
 
 class RemoteTenantConnector(MachineConnector):

@@ -63,7 +63,7 @@ class Login:
 
 
 @dataclass
-class Line:
+class SshConnection:
     """One connection, and what goes over it."""
 
     client: Any
@@ -95,7 +95,7 @@ class Line:
         return channel
 
 
-class Trunk:
+class SshPool:
     """
     The way to one machine.
 
@@ -111,7 +111,7 @@ class Trunk:
         self.root = not login.sudo  # whether commands are known to become root
         self.forwards = True
         self._connect = connect
-        self._lines: list[Line] = []
+        self._lines: list[SshConnection] = []
         self._allowed = SESSIONS
         self._connecting = BoundedSemaphore()
 
@@ -173,7 +173,7 @@ class Trunk:
             self.check()  # else two were refused at once, and paramiko tells the reason to one of them only
         return None
 
-    def _line_with_room(self) -> Line:
+    def _line_with_room(self) -> SshConnection:
         """One at a time: sshd turns away those that knock together (MaxStartups)."""
         with self._connecting:
             self.check()
@@ -181,9 +181,9 @@ class Trunk:
             line.opening += 1
             return line
 
-    def _new_line(self) -> Line:
+    def _new_line(self) -> SshConnection:
         try:
-            line = Line(self._connect())
+            line = SshConnection(self._connect())
         except FAULTS as fault:
             # Where one connection came about before, something of ours may still be at work there.
             problem = _lost(self.login, fault) if self._lines else _not_reached(self.login, fault)
@@ -273,4 +273,4 @@ def sudo_refused(login: Login, said: str) -> Problem:
 class SshPools:
     """The run's ways to its machines, by login."""
 
-    by_login: dict[Login, Trunk] = field(default_factory=dict)
+    by_login: dict[Login, SshPool] = field(default_factory=dict)

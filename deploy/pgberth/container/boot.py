@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pgberth.commands import Commands
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
-from pgberth.container.units import definition
+from pgberth.container.units import systemd_unit
 
 # Arguments: the unit's file, its link or "", files that are not wanted. Nothing is started or stopped.
 _WRITE_UNIT = """set -eu
@@ -17,9 +17,9 @@ systemctl --user daemon-reload
 """
 
 
-def unit_written(berth: Berth, state: TenantState, wanted: ContainerSpec) -> Commands:
+def unit_written(context: TenantContext, state: TenantState, desired: ContainerSpec) -> Commands:
     """A running tenant's unit is there as wanted; the tenant runs on meanwhile."""
-    unit = definition(wanted)
+    unit = systemd_unit(desired)
     if unit.file and dict(state.units) != unit.digests:
         others = sorted(set(state.units) - set(unit.digests))
-        yield berth.change(_WRITE_UNIT, unit.file, unit.link, *others, timeout=60, stdin=unit.text)
+        yield context.change(_WRITE_UNIT, unit.file, unit.link, *others, timeout=60, stdin=unit.text)

@@ -18,11 +18,11 @@ from pyinfra.api import StringCommand
 
 from pgberth import commands
 from pgberth.commands import Commands, File
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.container.spec import STOP_TIMEOUT, ContainerSpec
 from pgberth.container.state import TenantState
-from pgberth.container.supervisor import Definition
-from pgberth.container.units import definition
+from pgberth.container.supervisor import SystemdUnit
+from pgberth.container.units import systemd_unit
 from pgberth.model import layout
 from pgberth.model.problems import Problem
 from pgberth.model.tenant import Tenant
@@ -33,7 +33,7 @@ KILL_SECONDS = 5  # what a server that never answered gets to end by itself
 
 
 @dataclass(frozen=True)
-class Launch:
+class ContainerLaunch:
     """
     + spec: what the spec file says of the container; of passwords, which are changed without one, it says nothing
     + arguments: of `podman run`, image and command included
@@ -44,7 +44,7 @@ class Launch:
     spec: Mapping[str, Any]
     bindir: str
     arguments: tuple[str, ...]
-    unit: Definition
+    unit: SystemdUnit
     files: Mapping[str, str]
 
     @property
@@ -56,7 +56,7 @@ class Launch:
         return int(self.spec["port"])
 
     @classmethod
-    def wanted(cls, spec: ContainerSpec) -> Launch:
+    def desired(cls, spec: ContainerSpec) -> ContainerLaunch:
         """The container that the inventory wants, on the generation that lives."""
         body = {
             "generation": spec.generation,
@@ -65,31 +65,31 @@ class Launch:
             "profile": spec.tenant.profile_name,
             "supervisor": spec.supervisor,
             "hash": spec.hash,
-            "rollout": spec.rollout,
+            "rollout": spec.rollout_hash,
             **({"listen": spec.tenant.listen.published} if spec.tenant.listen is not None else {}),
         }
-        unit = definition(spec)
+        unit = systemd_unit(spec)
         return cls(body, spec.image.bindir, tuple(spec.arguments()), unit, spec.files)
 
     def to_body(self) -> dict[str, Any]:
         return {**vars(self), "unit": vars(self.unit)}
 
     @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> Launch:
+    def from_body(cls, body: Mapping[str, Any]) -> ContainerLaunch:
         """Raises KeyError, TypeError or ValueError where it is none."""
-        given = {**body, "arguments": tuple(body["arguments"]), "unit": Definition(**body["unit"])}
+        given = {**body, "arguments": tuple(body["arguments"]), "unit": SystemdUnit(**body["unit"])}
         for number in ("generation", "port"):
             if type(given["spec"][number]) is not int:
                 raise ValueError(f"{number} is no number")
         return cls(**given)
 
-    def written(self, berth: Berth, found: Mapping[str, Any]) -> Commands:
+    def written(self, context: TenantContext, found: Mapping[str, Any]) -> Commands:
         """
         What lies beside the container is this one's. The spec file comes last: it says what should run.
 
         + found: the spec file's body as it is
         """
-        name = berth.tenant.name
+        name = context.tenant.name
         etc, body = layout.etc(name), self.body(found)
         files = [
             File(f"{etc}/{file}", text, "0700" if file.endswith(".sh") else "0600") for file, text in self.files.items()
@@ -97,31 +97,33 @@ class Launch:
         if found != body:
             files.append(File(layout.spec_file(name), spec_text(body)))
         if files:
-            yield berth.write_files(*files)
+            yield context.write_files(*files)
 
     def body(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """The spec file's body with this container in it."""
         return {**{key: value for key, value in found.items() if key not in ("retired", "listen")}, **self.spec}
 
-    def start(self, berth: Berth, seconds: int = START_SECONDS) -> StringCommand:
+    def start(self, context: TenantContext, seconds: int = START_SECONDS) -> StringCommand:
         """The container is made anew, and its server answers on its socket within the seconds."""
-        script, arguments = commands.script("container/start.sh"), self._told(berth.tenant, seconds)
-        return berth.change(script, *arguments, timeout=seconds + 90, stdin=self.unit.text)
+        script, arguments = commands.script("container/start.sh"), self._told(context.tenant, seconds)
+        return context.change(script, *arguments, timeout=seconds + 90, stdin=self.unit.text)
 
-    def swap(self, berth: Berth, *, stop_seconds: int = STOP_TIMEOUT, seconds: int = GATE_SECONDS) -> StringCommand:
+    def swap(
+        self, context: TenantContext, *, stop_seconds: int = STOP_TIMEOUT, seconds: int = GATE_SECONDS
+    ) -> StringCommand:
         """
         The same where another one runs, which is stopped first.
 
         One command for both: whoever kills its operator in between does not leave the tenant without a container.
         """
-        name = berth.tenant.name
+        name = context.tenant.name
         stop = commands.script("container/stop.sh")
         script = (
             f"{_THERE}(\nset -- {name} {stop_seconds:d}\n{stop}) < /dev/null || exit 1\n"
             f"{commands.script('container/start.sh')}"
         )
         timeout = stop_seconds + seconds + 90
-        return berth.change(script, *self._told(berth.tenant, seconds), timeout=timeout, stdin=self.unit.text)
+        return context.change(script, *self._told(context.tenant, seconds), timeout=timeout, stdin=self.unit.text)
 
     def _told(self, tenant: Tenant, seconds: int) -> list[str]:
         volume, log = layout.volume(tenant.name, int(self.spec["generation"])), layout.log(tenant.name)
@@ -149,13 +151,13 @@ done
 """
 
 
-def running(berth: Berth, state: TenantState, files: Mapping[str, str]) -> Launch | Problem:
+def running(context: TenantContext, state: TenantState, files: Mapping[str, str]) -> ContainerLaunch | Problem:
     """
     The container that runs, as it was made, with the files that lie beside it.
 
     + files: the names of those that a container takes up at its start
     """
-    name, container = berth.tenant.name, state.container
+    name, container = context.tenant.name, state.container
     units = {"QUADLETS": layout.QUADLETS, "UNITS": layout.UNITS, "NAME": name}
     script = _READ
     for word, place in units.items():
@@ -170,11 +172,11 @@ def running(berth: Berth, state: TenantState, files: Mapping[str, str]) -> Launc
         hint = "run deploy/provision.py; if that does not bring it back, runbooks/recycle-went-back.md"
         return Problem(f"{name}: {', '.join(missing)} of the running container is gone", hint)
     etc = {file.removeprefix("etc/"): found.pop(file) for file in names}
-    unit = next((Definition(file, text.rstrip("\n")) for file, text in found.items()), Definition("", ""))
+    unit = next((SystemdUnit(file, text.rstrip("\n")) for file, text in found.items()), SystemdUnit("", ""))
     bindir = container.labels.get(layout.BINDIR_LABEL, "")
     told = {key: state.spec[key] for key in _OF_THE_CONTAINER if key in state.spec}
     spec = {**told, "hash": container.spec_hash, "image": container.image}
-    return Launch(spec, bindir, container.arguments, unit, etc)
+    return ContainerLaunch(spec, bindir, container.arguments, unit, etc)
 
 
 def _parted(line: str) -> tuple[str, str, str]:

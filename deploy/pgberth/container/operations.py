@@ -14,8 +14,8 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.commands import Commands, File
 from pgberth.container.boot import unit_written
-from pgberth.container.facts import Berth
-from pgberth.container.launch import Launch, spec_text
+from pgberth.container.context import TenantContext
+from pgberth.container.launch import ContainerLaunch, spec_text
 from pgberth.container.spec import ContainerSpec, hardening
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import supervisor_of
@@ -42,38 +42,38 @@ _CLOSE_SECRETS = 'cd "$HOME/$1/secrets" && shift && chmod 0600 -- "$@"'
 
 
 @operation()
-def secrets_exist(berth: Berth) -> Commands:
+def secrets_exist(context: TenantContext) -> Commands:
     """Every password the tenant needs is a 0600 file of the service account."""
-    state = berth.look()
+    state = context.observe()
     if state is None:
-        yield commands.refuse(_not_asked(berth.tenant))
+        yield commands.refuse(_not_asked(context.tenant))
         return
-    if state.ready is None:
-        yield commands.refuse(not_ready(berth.tenant))
+    if state.machine_profile is None:
+        yield commands.refuse(not_ready(context.tenant))
         return
-    wanted = layout.secret_names(state.spec)
-    missing = [name for name in wanted.values() if name not in state.secrets]
+    desired = layout.secret_names(state.spec)
+    missing = [name for name in desired.values() if name not in state.secrets]
     if missing:
-        yield from make_secrets(berth, *missing)
-    if loose := [name for name in wanted.values() if state.modes.get(f"secrets/{name}", "600") != "600"]:
+        yield from make_secrets(context, *missing)
+    if loose := [name for name in desired.values() if state.modes.get(f"secrets/{name}", "600") != "600"]:
         for name in loose:
             found = state.modes[f"secrets/{name}"]
-            host.log(f"{berth.tenant.name}: repairing: secrets/{name} has mode 0{found}, wanted 0600")
-        yield berth.change(_CLOSE_SECRETS, layout.directory(berth.tenant.name), *loose)
+            host.log(f"{context.tenant.name}: repairing: secrets/{name} has mode 0{found}, wanted 0600")
+        yield context.change(_CLOSE_SECRETS, layout.directory(context.tenant.name), *loose)
 
 
-def make_secrets(berth: Berth, *names: str) -> Commands:
+def make_secrets(context: TenantContext, *names: str) -> Commands:
     """A new secret in each of these files, made there or given by its source; one that is there stays."""
-    seen = berth.look()
-    there = seen.secrets if seen is not None else frozenset()
-    given = {name: berth.given[kind] for name in names if (kind := layout.secret_kind(name)) in berth.given}
-    place = layout.directory(berth.tenant.name)
+    observed = context.observe()
+    there = observed.secrets if observed is not None else frozenset()
+    given = {name: context.given[kind] for name in names if (kind := layout.secret_kind(name)) in context.given}
+    place = layout.directory(context.tenant.name)
     if absent := [name for name in given if name not in there]:
-        yield berth.write_files(*(File(f"{place}/secrets/{name}", given[name].reveal() + "\n") for name in absent))
+        yield context.write_files(*(File(f"{place}/secrets/{name}", given[name].reveal() + "\n") for name in absent))
     made = [name for name in names if name not in given]
-    after = replace(seen, secrets=there.union(names)) if seen is not None else None
+    after = replace(observed, secrets=there.union(names)) if observed is not None else None
     if made:
-        yield berth.change(_MAKE_SECRETS, place, *made, after=after)
+        yield context.change(_MAKE_SECRETS, place, *made, after=after)
 
 
 def not_ready(tenant: Tenant) -> Problem:
@@ -96,16 +96,16 @@ done"""
 
 
 @operation()
-def volume_initialised(berth: Berth) -> Commands:
+def volume_initialised(context: TenantContext) -> Commands:
     """
     The live generation's volume holds an initialised cluster, and the spec file names it.
 
     A volume with the marker is adopted and never initialised again; one without it never held data and is redone.
     """
-    state = berth.look()
-    if state is None or state.ready is None:
+    state = context.observe()
+    if state is None or state.machine_profile is None:
         return
-    tenant = berth.tenant
+    tenant = context.tenant
     if problem := foreign(tenant, state):  # before anything is sent to a container of that name
         yield commands.refuse(problem)
         return
@@ -129,12 +129,12 @@ def volume_initialised(berth: Berth) -> Commands:
         arguments = _init_arguments(tenant, image, 1)
         # A volume shows in no look before the spec file names it and a container runs on it.
         script, stdin = _script("initialise.sh"), _script("init.sh")
-        yield berth.change(script, *arguments, timeout=300, stdin=stdin, after=state)
+        yield context.change(script, *arguments, timeout=300, stdin=stdin, after=state)
     if problem := foreign_marker(tenant, image, marker):
         yield commands.refuse(problem)
         return
     told = {"generation": marker["generation"], "major": marker["major"]}
-    yield berth.write(layout.spec_file(tenant.name), _spec_text(tenant, image, state, told))
+    yield context.write(layout.spec_file(tenant.name), _spec_text(tenant, image, state, told))
 
 
 def _volumes(tenant: Tenant, state: TenantState) -> list[tuple[str, str]] | Problem:
@@ -205,7 +205,7 @@ def _script(name: str) -> str:
 
 
 @operation()
-def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
+def container_running(context: TenantContext, files: Mapping[str, str]) -> Commands:
     """
     The tenant's container runs the wanted spec.
 
@@ -214,42 +214,44 @@ def container_running(berth: Berth, files: Mapping[str, str]) -> Commands:
     A running container is never interrupted: where its spec differs, that is `pending: recycle`. One that does
     not run, or runs for nobody, is made anew, whatever state a killed podman left it in; the volume is never touched.
     """
-    state = berth.look()
-    if state is None or state.ready is None:
+    state = context.observe()
+    if state is None or state.machine_profile is None:
         return
-    tenant = berth.tenant
-    wanted = wanted_spec(tenant, state, files)
+    tenant = context.tenant
+    desired = desired_spec(tenant, state, files)
     found = state.container
-    if isinstance(wanted, Problem):
-        yield commands.refuse(wanted)
+    if isinstance(desired, Problem):
+        yield commands.refuse(desired)
         return
     if problem := foreign(tenant, state):
         yield commands.refuse(problem)
         return
-    if found is not None and found.running and found.attended:
-        if found.spec_hash != wanted.hash:
-            host.noop(f"pending: recycle (spec {found.spec_hash or 'unknown'} runs, {wanted.hash} is wanted)")
-        elif state.spec.get("hash") != wanted.hash:  # the file was lost, and made anew from the volume's marker
-            yield berth.write(layout.spec_file(tenant.name), spec_text(Launch.wanted(wanted).body(state.spec)))
+    if found is not None and found.running and found.reachable:
+        if found.spec_hash != desired.hash:
+            host.noop(f"pending: recycle (spec {found.spec_hash or 'unknown'} runs, {desired.hash} is wanted)")
+        elif state.spec.get("hash") != desired.hash:  # the file was lost, and made anew from the volume's marker
+            yield context.write(
+                layout.spec_file(tenant.name), spec_text(ContainerLaunch.desired(desired).body(state.spec))
+            )
         else:
-            yield from unit_written(berth, state, wanted)
+            yield from unit_written(context, state, desired)
         return
-    launch = Launch.wanted(wanted)
-    yield from launch.written(berth, state.spec)
-    yield launch.start(berth)
+    launch = ContainerLaunch.desired(desired)
+    yield from launch.written(context, state.spec)
+    yield launch.start(context)
 
 
-def wanted_spec(tenant: Tenant, state: TenantState, files: Mapping[str, str]) -> ContainerSpec | Problem:
+def desired_spec(tenant: Tenant, state: TenantState, files: Mapping[str, str]) -> ContainerSpec | Problem:
     """The container this tenant should have, or why it can have none. + files: as the newest major takes them."""
     image = usable_image(tenant, state)
-    if isinstance(image, Problem) or state.ready is None:
+    if isinstance(image, Problem) or state.machine_profile is None:
         return image if isinstance(image, Problem) else not_ready(tenant)
     if problem := _misread(tenant, state):
         return problem
     if state.spec.get("major", image.major) != image.major:
         fact = f"{tenant.name}: its volume holds PostgreSQL {state.spec['major']}, the image is {image.major}"
         return Problem(fact, "nothing was done; give the tenant an image of the volume's major in the inventory")
-    ready, files = state.ready, {name: for_major(text, image.major) for name, text in files.items()}
+    ready, files = state.machine_profile, {name: for_major(text, image.major) for name, text in files.items()}
     supervisor, generation = supervisor_of(ready.podman, ready.units), state.generation or 1
     return ContainerSpec(tenant, image, generation, ready.home, ready.podman, ready.limits, files, supervisor)
 
@@ -273,7 +275,7 @@ def _misread(tenant: Tenant, state: TenantState) -> Problem | None:
 
 def usable_image(tenant: Tenant, state: TenantState) -> BuiltImage | Problem:
     """The tenant's image on its machine, or why it cannot run from it."""
-    image = state.ready.images.get(tenant.image.tag) if state.ready is not None else None
+    image = state.machine_profile.images.get(tenant.image.tag) if state.machine_profile is not None else None
     if image is None:
         fact = f"{tenant.name}: image {tenant.image.tag} is not on {tenant.machine.name}"
         return Problem(fact, "run the deploy once without --limit; it builds or fetches the image")

@@ -13,9 +13,9 @@ from pyinfra.api.facts import FactBase
 
 from pgberth import commands
 from pgberth.commands import Commands
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.container.port import taken
-from pgberth.container.sidecar import SCRIPT, PluginImage, SidecarSpec, definition, unit_name
+from pgberth.container.sidecar import SCRIPT, PluginImage, SidecarSpec, systemd_unit, unit_name
 from pgberth.container.state import sections_of
 from pgberth.container.supervisor import supervisor_of
 from pgberth.model import layout
@@ -83,7 +83,7 @@ def _image(told: dict[str, Any] | None) -> PluginImage | None:
     return PluginImage("sha256:" + told["Id"].removeprefix("sha256:"), tuple(command))
 
 
-class PluginLook(FactBase[PluginState | None]):
+class PluginObservation(FactBase[PluginState | None]):
     """A tenant's memory plugin; None where it could not be asked."""
 
     def command(self, container: str, image: str, port: int) -> StringCommand:
@@ -101,18 +101,18 @@ class PluginLook(FactBase[PluginState | None]):
         return None
 
 
-def look(tenant: Tenant) -> PluginState | None:
+def observe_plugin(tenant: Tenant) -> PluginState | None:
     """The tenant's memory plugin now."""
-    wanted = tenant.sidecar
-    if wanted is None:
+    desired = tenant.sidecar
+    if desired is None:
         return None
-    place = {"container": layout.sidecar(tenant.name), "image": wanted.image, "port": wanted.port}
-    found: PluginState | None = host.get_fact(PluginLook, **place, _ignore_errors=not state.is_executing)
+    place = {"container": layout.sidecar(tenant.name), "image": desired.image, "port": desired.port}
+    found: PluginState | None = host.get_fact(PluginObservation, **place, _ignore_errors=not state.is_executing)
     return found
 
 
 @operation()
-def plugin_running(berth: Berth, record: Record, anew: bool = False) -> Commands:
+def plugin_running(context: TenantContext, record: Record, anew: bool = False) -> Commands:
     """
     The tenant's memory plugin runs as the inventory has it, or is gone where the inventory has none.
 
@@ -121,46 +121,51 @@ def plugin_running(berth: Berth, record: Record, anew: bool = False) -> Commands
 
     One that does not run or is not healthy is made anew, and has 30 seconds to become so.
     """
-    seen = berth.look()
-    if seen is None or seen.ready is None or seen.container is None or not seen.container.running:
+    observed = context.observe()
+    if (
+        observed is None
+        or observed.machine_profile is None
+        or observed.container is None
+        or not observed.container.running
+    ):
         return
-    tenant = berth.tenant
+    tenant = context.tenant
     if tenant.sidecar is None:
-        if "sidecar" in seen.spec:
-            yield from removed(berth)
+        if "sidecar" in observed.spec:
+            yield from removed(context)
         return
-    found = look(tenant)
-    wanted = _wanted(berth, found)
-    if isinstance(wanted, Problem):
-        yield commands.refuse(wanted)
+    found = observe_plugin(tenant)
+    desired = _desired(context, found)
+    if isinstance(desired, Problem):
+        yield commands.refuse(desired)
         return
     # With the other kind of session the server lets it in no more, whatever it says of its health.
-    noted = seen.spec["sidecar"] if isinstance(seen.spec.get("sidecar"), dict) else {}
-    shut_out = bool(noted) and bool(noted.get("tls")) != wanted.tls
+    noted = observed.spec["sidecar"] if isinstance(observed.spec.get("sidecar"), dict) else {}
+    shut_out = bool(noted) and bool(noted.get("tls")) != desired.tls
     if found is not None and found.healthy and not anew and not shut_out:
-        if found.spec_hash != wanted.hash:
+        if found.spec_hash != desired.hash:
             record.notes.append(
-                f"memory plugin: pending: recycle (spec {found.spec_hash} runs, {wanted.hash} is wanted)"
+                f"memory plugin: pending: recycle (spec {found.spec_hash} runs, {desired.hash} is wanted)"
             )
         _told(record, found)
         return
-    if not (found is not None and found.running) and (problem := _port_taken(tenant, wanted.sidecar.port)):
+    if not (found is not None and found.running) and (problem := _port_taken(tenant, desired.sidecar.port)):
         yield commands.refuse(problem)
         return
-    yield from _made(berth, wanted)
+    yield from _made(context, desired)
     if state.is_executing:
-        _told(record, look(tenant))
+        _told(record, observe_plugin(tenant))
 
 
-def remade(berth: Berth) -> Commands:
+def remade(context: TenantContext) -> Commands:
     """The tenant's memory plugin, where it has one, is made anew with the password that the spec file names by now."""
-    if berth.tenant.sidecar is None:
+    if context.tenant.sidecar is None:
         return
-    wanted = _wanted(berth, look(berth.tenant))
-    if isinstance(wanted, Problem):
-        yield commands.refuse(wanted)
+    desired = _desired(context, observe_plugin(context.tenant))
+    if isinstance(desired, Problem):
+        yield commands.refuse(desired)
     else:
-        yield from _made(berth, wanted)
+        yield from _made(context, desired)
 
 
 def _port_taken(tenant: Tenant, port: int) -> Problem | None:
@@ -169,10 +174,10 @@ def _port_taken(tenant: Tenant, port: int) -> Problem | None:
     return taken(replace(tenant, port=port), output.stdout_lines, ()) if done else None
 
 
-def _wanted(berth: Berth, found: PluginState | None) -> SidecarSpec | Problem:
-    tenant, seen = berth.tenant, berth.look()
-    password = berth.secret("app")
-    if seen is None or seen.ready is None or tenant.sidecar is None or found is None:
+def _desired(context: TenantContext, found: PluginState | None) -> SidecarSpec | Problem:
+    tenant, observed = context.tenant, context.observe()
+    password = context.secret("app")
+    if observed is None or observed.machine_profile is None or tenant.sidecar is None or found is None:
         return Problem(f"{tenant.name}: its memory plugin could not be asked for", "run the deploy again")
     if found.image is None:
         fact = f"{tenant.name}: image {tenant.sidecar.image} of its memory plugin is not on {tenant.machine.name}"
@@ -184,45 +189,59 @@ def _wanted(berth: Berth, found: PluginState | None) -> SidecarSpec | Problem:
         fact = f"{tenant.name}: container {layout.sidecar(tenant.name)!r} exists and is not this tenant's"
         return Problem(fact, "remove it if nobody needs it: runbooks/foreign-container.md")
     if password is None:
-        return Problem(f"{tenant.name}: no stored password for {berth.login}", "runbooks/secret-missing.md")
-    ready = seen.ready
-    supervisor = supervisor_of(ready.podman, ready.units)
-    place = (ready.home, ready.podman, ready.limits, supervisor)
+        return Problem(f"{tenant.name}: no stored password for {context.login}", "runbooks/secret-missing.md")
+    machine_profile = observed.machine_profile
+    supervisor = supervisor_of(machine_profile.podman, machine_profile.units)
+    place = (machine_profile.home, machine_profile.podman, machine_profile.limits, supervisor)
     return SidecarSpec(
-        tenant, tenant.sidecar, found.image, berth.port, berth.login, password, *place, bool(listening(seen.spec))
+        tenant,
+        tenant.sidecar,
+        found.image,
+        context.port,
+        context.login,
+        password,
+        *place,
+        bool(listening(observed.spec)),
     )
 
 
-def _made(berth: Berth, wanted: SidecarSpec) -> Commands:
-    name = berth.tenant.name
-    yield berth.write(f"{layout.sidecar_etc(name)}/{SCRIPT}", wanted.script, "0700")
-    tls = {"tls": True} if wanted.tls else {}
-    yield from _noted(berth, {"hash": wanted.hash, "image": wanted.image.id, "port": wanted.sidecar.port, **tls})
-    unit = definition(wanted)
+def _made(context: TenantContext, desired: SidecarSpec) -> Commands:
+    name = context.tenant.name
+    yield context.write(f"{layout.sidecar_etc(name)}/{SCRIPT}", desired.script, "0700")
+    tls = {"tls": True} if desired.tls else {}
+    yield from _noted(context, {"hash": desired.hash, "image": desired.image.id, "port": desired.sidecar.port, **tls})
+    unit = systemd_unit(desired)
     told = [
-        *(name, layout.sidecar(name), wanted.secret, layout.sidecar_secrets(name), str(wanted.sidecar.port), str(GATE)),
-        *("yes" if wanted.sidecar.required else "no", f"{unit_name(name)}.service", unit.file if unit else ""),
+        *(
+            name,
+            layout.sidecar(name),
+            desired.secret,
+            layout.sidecar_secrets(name),
+            str(desired.sidecar.port),
+            str(GATE),
+        ),
+        *("yes" if desired.sidecar.required else "no", f"{unit_name(name)}.service", unit.file if unit else ""),
     ]
     script = commands.script("container/health.sh") + commands.script("container/start-sidecar.sh")
-    stdin = f"{wanted.url.reveal()}\n{unit.text if unit else ''}"
-    yield berth.change(script, *told, *wanted.arguments(), timeout=150, stdin=stdin)
+    stdin = f"{desired.url.reveal()}\n{unit.text if unit else ''}"
+    yield context.change(script, *told, *desired.arguments(), timeout=150, stdin=stdin)
 
 
-def removed(berth: Berth) -> Commands:
+def removed(context: TenantContext) -> Commands:
     """The tenant's memory plugin is gone, its secret and its unit with it."""
-    name = berth.tenant.name
+    name = context.tenant.name
     told = [layout.sidecar(name), layout.sidecar_secrets(name), f"{unit_name(name)}.service", layout.sidecar_etc(name)]
-    yield berth.change(commands.script("container/remove-sidecar.sh"), *told)
-    yield from _noted(berth, None)
+    yield context.change(commands.script("container/remove-sidecar.sh"), *told)
+    yield from _noted(context, None)
 
 
-def _noted(berth: Berth, sidecar: dict[str, Any] | None) -> Commands:
+def _noted(context: TenantContext, sidecar: dict[str, Any] | None) -> Commands:
     """What should run beside the server stands in the tenant's spec file, too."""
-    seen = berth.look()
-    spec = dict(seen.spec) if seen is not None else {}
-    wanted = {**spec, "sidecar": sidecar} if sidecar else {key: spec[key] for key in spec if key != "sidecar"}
-    if spec and wanted != spec:
-        yield berth.write(layout.spec_file(berth.tenant.name), json.dumps(wanted, indent=2, sort_keys=True) + "\n")
+    observed = context.observe()
+    spec = dict(observed.spec) if observed is not None else {}
+    desired = {**spec, "sidecar": sidecar} if sidecar else {key: spec[key] for key in spec if key != "sidecar"}
+    if spec and desired != spec:
+        yield context.write(layout.spec_file(context.tenant.name), json.dumps(desired, indent=2, sort_keys=True) + "\n")
 
 
 def _told(record: Record, found: PluginState | None) -> None:
@@ -234,10 +253,10 @@ def _told(record: Record, found: PluginState | None) -> None:
 
 
 @operation()
-def plugin_answers(berth: Berth, record: Record) -> Commands:
+def plugin_answers(context: TenantContext, record: Record) -> Commands:
     """The memory plugin is healthy. Where it is not, a required one fails the run and another is noted; no change."""
-    tenant = berth.tenant
-    found = look(tenant) if state.is_executing else None
+    tenant = context.tenant
+    found = observe_plugin(tenant) if state.is_executing else None
     if tenant.sidecar is None or not state.is_executing:
         return
     _told(record, found)

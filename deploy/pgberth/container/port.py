@@ -9,7 +9,7 @@ from pyinfra.api import operation
 
 from pgberth import commands
 from pgberth.commands import Commands
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.inventory.load import next_free
 from pgberth.model import layout
 from pgberth.model.problems import Problem
@@ -18,7 +18,7 @@ from pgberth.model.url import LOOPBACK
 
 
 @operation()
-def port_free(berth: Berth, asked: Collection[int]) -> Commands:
+def port_free(context: TenantContext, asked: Collection[int]) -> Commands:
     """
     Nobody listens where the tenant's server is to listen; found before anything of the tenant is made.
 
@@ -27,10 +27,10 @@ def port_free(berth: Berth, asked: Collection[int]) -> Commands:
     Only a tenant that does not run is asked about: one that runs has its port. start.sh looks again, since somebody may
     have come in between.
     """
-    state = berth.look()
-    if state is None or state.ready is None or (state.container is not None and state.container.running):
+    state = context.observe()
+    if state is None or state.machine_profile is None or (state.container is not None and state.container.running):
         return
-    if problem := in_the_way(berth.tenant, asked):
+    if problem := in_the_way(context.tenant, asked):
         yield commands.refuse(problem)
 
 

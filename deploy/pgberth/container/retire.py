@@ -10,7 +10,7 @@ from pyinfra.api import operation
 
 from pgberth import commands
 from pgberth.commands import Commands
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.container.launch import spec_text
 from pgberth.container.operations import foreign, not_ready
 from pgberth.container.plugin import removed
@@ -28,30 +28,30 @@ if [ -n "$unit" ]; then systemctl --user daemon-reload; fi
 
 
 @operation()
-def retired(berth: Berth) -> Commands:
+def retired(context: TenantContext) -> Commands:
     """
     No container and no unit of the tenant is left; its volume, its secrets and its spec file are, and that one says so.
 
     The container goes first: a run that is killed in between is finished by the next one.
     """
-    state = berth.look()
-    if state is None or state.ready is None:
-        yield commands.refuse(not_ready(berth.tenant))
+    state = context.observe()
+    if state is None or state.machine_profile is None:
+        yield commands.refuse(not_ready(context.tenant))
         return
-    if problem := foreign(berth.tenant, state):
+    if problem := foreign(context.tenant, state):
         yield commands.refuse(problem)
         return
-    name = berth.tenant.name
+    name = context.tenant.name
     if state.container is not None or "retired" not in state.spec:
         if state.container is not None and state.server is not None:
-            yield berth.superuser("CHECKPOINT;\n")
+            yield context.superuser("CHECKPOINT;\n")
         if "sidecar" in state.spec:
-            yield from removed(berth)
-        yield berth.change(removal(), name, str(STOP_TIMEOUT), timeout=STOP_TIMEOUT + 60)
-        seen = berth.look()
-        if seen is not None and seen.spec:
-            told = {**seen.spec, "retired": f"{datetime.now(UTC):%Y-%m-%d}"}
-            yield berth.write(layout.spec_file(name), spec_text(told))
+            yield from removed(context)
+        yield context.change(removal(), name, str(STOP_TIMEOUT), timeout=STOP_TIMEOUT + 60)
+        observed = context.observe()
+        if observed is not None and observed.spec:
+            told = {**observed.spec, "retired": f"{datetime.now(UTC):%Y-%m-%d}"}
+            yield context.write(layout.spec_file(name), spec_text(told))
         return
     host.noop("it is retired already")
 
@@ -66,20 +66,20 @@ rm -rf -- "$HOME/TENANTS/$name"
 
 
 @operation(is_idempotent=False)
-def discarded(berth: Berth) -> Commands:
+def discarded(context: TenantContext) -> Commands:
     """Nothing is left of a throwaway tenant, data included. Refuses any whose name is not one of those."""
     if not pyinfra_state.is_executing:
         return
-    name = berth.tenant.name
+    name = context.tenant.name
     if not name.startswith(THROWAWAY):
         yield commands.refuse(Problem(f"{name}: it is no throwaway tenant", "nothing was removed"))
         return
-    state = berth.look()
-    if state is not None and (problem := foreign(berth.tenant, state)):
+    state = context.observe()
+    if state is not None and (problem := foreign(context.tenant, state)):
         yield commands.refuse(problem)
         return
     script = removal() + _DISCARD.replace("TENANTS", f"{layout.HOME}/tenants").replace("TENANT", layout.TENANT_LABEL)
-    yield berth.change(script, name, "10", timeout=120)
+    yield context.change(script, name, "10", timeout=120)
 
 
 def removal() -> str:

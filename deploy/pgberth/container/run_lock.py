@@ -14,7 +14,7 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.connectors.lease import LAPSE
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.model import layout
 from pgberth.model.problems import Problem
 from pgberth.run import current_run
@@ -30,13 +30,13 @@ class RunLocks:
 
 
 @operation(is_idempotent=False)
-def ours(berth: Berth, verb: str) -> Commands:
+def acquire_run_lock(context: TenantContext, verb: str) -> Commands:
     """
     No other operator works on the tenant, and none will until this run ends.
 
     It yields nothing where the lock is taken, so that it never counts as a change. `status` and `verify` need none.
     """
-    tenant = berth.tenant
+    tenant = context.tenant
     if not state.is_executing or tenant.name in current_run().part(RunLocks).held:
         return
     directory = layout.lock_file(tenant.name).rpartition("/")[0]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pgberth.container.spec import RESTART_POLICY_FLOOR, hardening
-from pgberth.container.supervisor import Definition, Supervisor
+from pgberth.container.supervisor import Supervisor, SystemdUnit
 from pgberth.container.units import escaped
 from pgberth.model import layout
 from pgberth.model.image import version_of
@@ -168,7 +168,7 @@ def unit_name(tenant: str) -> str:
     return layout.unit(layout.sidecar(tenant))
 
 
-def definition(spec: SidecarSpec) -> Definition | None:
+def systemd_unit(spec: SidecarSpec) -> SystemdUnit | None:
     """
     The unit that carries it, a plain one under every podman; None where podman alone does.
 
@@ -180,4 +180,4 @@ def definition(spec: SidecarSpec) -> Definition | None:
     name = spec.tenant.name
     words = " ".join(escaped(word) for word in spec.arguments() if not word.startswith("--restart="))
     text = _UNIT.format(name=name, words=words, container=layout.sidecar(name), seconds=STOP_TIMEOUT + 7)
-    return Definition(f"{layout.UNITS}/{unit_name(name)}.service", text)
+    return SystemdUnit(f"{layout.UNITS}/{unit_name(name)}.service", text)

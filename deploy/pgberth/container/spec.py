@@ -51,7 +51,7 @@ class ContainerSpec:
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
     @property
-    def rollout(self) -> str:
+    def rollout_hash(self) -> str:
         """
         Fingerprint of what a ring tries before the next one gets it: image, profile, flags, this bundle's version.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pgberth.machine.facts import Ready
+from pgberth.machine.facts import MachineProfile
 from pgberth.model import layout
 
 
@@ -33,7 +33,7 @@ class ContainerState:
     read_only: bool
     privileged: bool
     process: Mapping[str, str] = field(default_factory=dict)
-    attended: bool = True
+    reachable: bool = True
     supervised: bool = False
     arguments: tuple[str, ...] = ()
 
@@ -69,7 +69,7 @@ class TenantState:
     + modes: path below the tenant's directory -> mode, as "600"
     """
 
-    ready: Ready | None
+    machine_profile: MachineProfile | None
     spec: Mapping[str, Any]
     secrets: frozenset[str]
     files: Mapping[str, str]
@@ -85,7 +85,7 @@ class TenantState:
     @property
     def home(self) -> str:
         """The service account's; "" on a machine that was never made ready."""
-        return self.ready.home if self.ready is not None else ""
+        return self.machine_profile.home if self.machine_profile is not None else ""
 
     @property
     def generation(self) -> int | None:
@@ -118,7 +118,7 @@ class TenantState:
         told = sections["container"]
         server, said = _server(sections.get("server", ""))
         return cls(
-            ready=Ready.from_json(sections["machine"]) if sections["machine"] else None,
+            machine_profile=MachineProfile.from_json(sections["machine"]) if sections["machine"] else None,
             spec=_spec(sections["spec"]),
             secrets=frozenset(sections["secrets"].split()),
             files=_digests(sections["files"]),
@@ -175,7 +175,7 @@ def _container(text: str, sections: Mapping[str, str]) -> ContainerState:
         read_only=told["HostConfig"]["ReadonlyRootfs"],
         privileged=told["HostConfig"]["Privileged"],
         process=dict(line.replace(":", "", 1).split(maxsplit=1) for line in sections.get("process", "").splitlines()),
-        attended=bool(sections.get("attended", "yes")),
+        reachable=bool(sections.get("attended", "yes")),
         supervised=bool(sections.get("supervised")),
         arguments=_arguments(told["Config"].get("CreateCommand") or []),
     )

@@ -32,7 +32,7 @@ def supervisor_of(podman: str, user_systemd: bool) -> Supervisor:
 
 
 @dataclass(frozen=True)
-class Definition:
+class SystemdUnit:
     """
     A unit of the account's systemd.
 

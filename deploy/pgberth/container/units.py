@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgberth.container.spec import STOP_TIMEOUT, ContainerSpec
-from pgberth.container.supervisor import Definition, Supervisor
+from pgberth.container.supervisor import Supervisor, SystemdUnit
 from pgberth.model import layout
 
 # What a unit says in podman's place: systemd restarts.
@@ -58,17 +58,17 @@ ExecStart=/usr/bin/podman --cgroup-manager=cgroupfs run --replace --cgroups=spli
 _REMOVE = "/usr/bin/podman rm --force --ignore {name}\n"
 
 
-def definition(spec: ContainerSpec) -> Definition:
+def systemd_unit(spec: ContainerSpec) -> SystemdUnit:
     """The unit that carries this container; an empty one where podman alone does."""
     name = spec.tenant.name
     unit = layout.unit(name)
     match spec.supervisor:
         case Supervisor.QUADLET:
-            return Definition(f"{layout.QUADLETS}/{unit}.container", quadlet(spec))
+            return SystemdUnit(f"{layout.QUADLETS}/{unit}.container", quadlet(spec))
         case Supervisor.UNIT:
-            return Definition(f"{layout.UNITS}/{unit}.service", plain(spec), layout.unit_wanted(name))
+            return SystemdUnit(f"{layout.UNITS}/{unit}.service", plain(spec), layout.unit_wanted(name))
         case Supervisor.PODMAN:
-            return Definition()
+            return SystemdUnit()
 
 
 def plain(spec: ContainerSpec) -> str:

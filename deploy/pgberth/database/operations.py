@@ -11,13 +11,13 @@ from pyinfra.api import operation
 
 from pgberth import commands
 from pgberth.commands import Commands, File
-from pgberth.container.facts import Berth
-from pgberth.container.operations import wanted_spec
+from pgberth.container.context import TenantContext
+from pgberth.container.operations import desired_spec
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
 from pgberth.database.access import REPAIRABLE, access_sql
-from pgberth.database.probe import Server, wanted_logins
-from pgberth.database.settings import OURS, unlike, wanted_settings
+from pgberth.database.probe import Server, desired_logins
+from pgberth.database.settings import OURS, desired_settings, setting_drift
 from pgberth.model import layout, scram
 from pgberth.model.problems import Problem
 from pgberth.model.secret import Secret
@@ -36,27 +36,27 @@ SELECT pg_catalog.pg_reload_conf() \\g /dev/null
 
 
 @operation()
-def configuration_current(berth: Berth, files: Mapping[str, str], restart: Mapping[str, str]) -> Commands:
+def configuration_current(context: TenantContext, files: Mapping[str, str], restart: Mapping[str, str]) -> Commands:
     """
     The server's files are the wanted ones, and it runs with those that it takes up on reload.
 
     + files: name -> text of what the server takes up on reload
     + restart: of what only a new container takes up; put back where the running one was made with these, and edited
     """
-    state = berth.look()
-    if state is None or state.ready is None:
+    state = context.observe()
+    if state is None or state.machine_profile is None:
         return
-    kept = made_with(berth.tenant, state, restart)
-    wanted = {**files, **kept}
-    changed = {name: text for name, text in wanted.items() if not is_current(state, name, text)}
+    kept = made_with(context.tenant, state, restart)
+    desired = {**files, **kept}
+    changed = {name: text for name, text in desired.items() if not is_current(state, name, text)}
     behind = [] if changed else [*_behind(state, kept), *_unread(state)]
     edited = [name for name in changed if f"etc/{name}" in state.files]
-    _say(berth.tenant, [*(f"{name} is not the wanted one" for name in edited), *behind])
+    _say(context.tenant, [*(f"{name} is not the wanted one" for name in edited), *behind])
     if changed:
-        etc = layout.etc(berth.tenant.name)
-        yield berth.write_files(*(File(f"{etc}/{name}", text, f"0{mode(name)}") for name, text in changed.items()))
+        etc = layout.etc(context.tenant.name)
+        yield context.write_files(*(File(f"{etc}/{name}", text, f"0{mode(name)}") for name, text in changed.items()))
     if state.container is not None and state.container.running and (changed or behind):
-        yield berth.superuser(RELOAD)
+        yield context.superuser(RELOAD)
 
 
 def made_with(tenant: Tenant, state: TenantState, restart: Mapping[str, str]) -> Mapping[str, str]:
@@ -65,10 +65,10 @@ def made_with(tenant: Tenant, state: TenantState, restart: Mapping[str, str]) ->
 
     Nothing where it was made with another.
     """
-    wanted, found = wanted_spec(tenant, state, restart), state.container
-    if not isinstance(wanted, ContainerSpec) or found is None or not found.running or found.spec_hash != wanted.hash:
+    desired, found = desired_spec(tenant, state, restart), state.container
+    if not isinstance(desired, ContainerSpec) or found is None or not found.running or found.spec_hash != desired.hash:
         return {}
-    return wanted.files
+    return desired.files
 
 
 def is_current(state: TenantState, name: str, text: str) -> bool:
@@ -86,8 +86,8 @@ def _behind(state: TenantState, kept: Mapping[str, str]) -> list[str]:
     server = Server.of(state)
     if server is None or OURS not in kept:
         return []
-    found = unlike(wanted_settings(kept[OURS]), server.settings)
-    return [str(setting) for setting in found if not setting.held and setting.source in ("", OURS)]
+    found = setting_drift(desired_settings(kept[OURS]), server.settings)
+    return [str(setting) for setting in found if not setting.needs_restart and setting.source in ("", OURS)]
 
 
 def _unread(state: TenantState) -> list[str]:
@@ -97,22 +97,22 @@ def _unread(state: TenantState) -> list[str]:
 
 
 @operation()
-def access_current(berth: Berth) -> Commands:
+def access_current(context: TenantContext) -> Commands:
     """
     Roles, their passwords and settings, the database, pgvector and schema public are as wanted.
 
     What is off is named; it holds no data, so it is put right.
     """
-    state = berth.look()
-    if state is None or state.ready is None or state.container is None or not state.container.running:
+    state = context.observe()
+    if state is None or state.machine_profile is None or state.container is None or not state.container.running:
         return
-    tenant = berth.tenant
+    tenant = context.tenant
     server = Server.of(state)
     if server is None and not _is_new(state):
         fact = f"{tenant.name}: its server does not answer: {state.server_said}"
         yield commands.refuse(Problem(fact, "a lock or a crowd? runbooks/server-does-not-start.md"))
         return
-    passwords = {role: berth.secret(kind) for kind, role in layout.secret_roles(state.spec).items()}
+    passwords = {role: context.secret(kind) for kind, role in layout.secret_roles(state.spec).items()}
     missing = sorted(role for role, secret in passwords.items() if secret is None)
     if missing:
         yield commands.refuse(_no_secret(tenant, missing))
@@ -129,8 +129,8 @@ def access_current(berth: Berth) -> Commands:
         for finding in wrong:
             host.noop(f"repairing: {finding}")
         _say(tenant, [*map(str, wrong), *(f"password of {role} is not the stored one" for role in verifiers)])
-    script = access_sql(tenant, verifiers, wanted_logins(state.spec))
-    yield berth.superuser(script.reveal())
+    script = access_sql(tenant, verifiers, desired_logins(state.spec))
+    yield context.superuser(script.reveal())
 
 
 def _is_new(state: TenantState) -> bool:
@@ -156,18 +156,18 @@ def _no_secret(tenant: Tenant, roles: list[str]) -> Problem:
 
 
 @operation()
-def connection_files_published(berth: Berth) -> Commands:
+def connection_files_published(context: TenantContext) -> Commands:
     """The app's passfile and the file of connection URLs are there, 0600."""
-    yield from published(berth)
+    yield from published(context)
 
 
-def published(berth: Berth) -> Commands:
+def published(context: TenantContext) -> Commands:
     """What is left to do until a client that looks finds the server where it is. See `connection_files_published`."""
-    state = berth.look()
-    if state is None or state.ready is None or state.container is None:
+    state = context.observe()
+    if state is None or state.machine_profile is None or state.container is None:
         return
-    tenant = berth.tenant
-    password = berth.secret("app")
+    tenant = context.tenant
+    password = context.secret("app")
     if password is None:
         yield commands.refuse(_no_secret(tenant, [layout.app_login(state.spec)]))
         return
@@ -179,7 +179,7 @@ def published(berth: Berth) -> Commands:
             _say(tenant, [f"{path} {what}"] if path in state.files else [])
             wrong.append(File(f"{layout.directory(tenant.name)}/{path}", text))
     if wrong:
-        yield berth.write_files(*wrong)
+        yield context.write_files(*wrong)
 
 
 def connection_files(tenant: Tenant, spec: Mapping[str, Any], home: str, password: Secret) -> dict[str, str]:

@@ -90,16 +90,16 @@ class Server:
 
 def _login_findings(spec: Mapping[str, Any], found: Collection[str]) -> Iterator[Finding]:
     """Which of the app's two roles logs in changes with a rotation; the spec file says which."""
-    wanted = wanted_logins(spec)
+    desired = desired_logins(spec)
     for role in APP_LOGINS:
-        if (role in found) != (role in wanted):
-            yield Finding("role", role, "cannot log in" if role in wanted else "can log in")
+        if (role in found) != (role in desired):
+            yield Finding("role", role, "cannot log in" if role in desired else "can log in")
 
 
-def wanted_logins(spec: Mapping[str, Any]) -> tuple[str, ...]:
+def desired_logins(spec: Mapping[str, Any]) -> tuple[str, ...]:
     """The app's roles that may log in: the present one and, while a rotation waits for its clients, the former."""
-    former = layout.former_login(spec)
-    return (layout.app_login(spec), *([former] if former else []))
+    previous = layout.previous_login(spec)
+    return (layout.app_login(spec), *([previous] if previous else []))
 
 
 # One JSON object on one line. A role's verifier is never told, only its salt and digest: -vvv prints answers.

@@ -17,7 +17,7 @@ def named(tenant: Tenant, problems: Iterable[Problem]) -> list[Problem]:
     return [Problem(f"{tenant.name}: {problem.fact}", problem.hint) for problem in problems]
 
 
-def told(host: Any, tenant: Tenant, act: Callable[[], None]) -> bool:
+def run_reporting_problems(host: Any, tenant: Tenant, act: Callable[[], None]) -> bool:
     """Whether it was done; what stood in the way is printed as the tenant's problems."""
     try:
         act()

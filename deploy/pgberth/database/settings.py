@@ -45,7 +45,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Unlike:
+class SettingDrift:
     """
     A setting that is not as the file has it.
 
@@ -55,32 +55,32 @@ class Unlike:
 
     name: str
     live: str | None
-    wanted: str | None
+    desired: str | None
     source: str
-    held: bool
+    needs_restart: bool
 
     def __str__(self) -> str:
         live = f"is {self.live}" if self.live is not None else "is not set"
-        wanted = f"wanted {self.wanted}" if self.wanted is not None else f"not wanted, and comes from {self.source}"
-        return f"{self.name} {live}, {wanted}" + ("; only a new container takes that up" if self.held else "")
+        desired = f"wanted {self.desired}" if self.desired is not None else f"not wanted, and comes from {self.source}"
+        return f"{self.name} {live}, {desired}" + ("; only a new container takes that up" if self.needs_restart else "")
 
 
-def wanted_settings(text: str) -> dict[str, str]:
+def desired_settings(text: str) -> dict[str, str]:
     """Name -> value of a postgresql.conf that was rendered here."""
     found = (re.fullmatch(r"(\w+) = '(.*)'", line) for line in text.splitlines())
     return {line[1]: line[2].replace("''", "'").replace(r"\\", "\\") for line in found if line is not None}
 
 
-def unlike(wanted: Mapping[str, str], live: Iterable[Setting]) -> Iterator[Unlike]:
+def setting_drift(desired: Mapping[str, str], live: Iterable[Setting]) -> Iterator[SettingDrift]:
     """Every setting that differs, by name."""
     told = {setting.name: setting for setting in live if setting.name not in _OF_THE_GUARD}
-    for name in sorted(wanted.keys() | told.keys()):
-        asked, found = wanted.get(name), told.get(name)
+    for name in sorted(desired.keys() | told.keys()):
+        asked, found = desired.get(name), told.get(name)
         if found is None:
-            yield Unlike(name, None, asked, "", held=False)
+            yield SettingDrift(name, None, asked, "", needs_restart=False)
         elif asked is None or not _same(asked, found):
-            held = found.context == "postmaster"
-            yield Unlike(name, f"{found.value}{_unit(found)}", asked, found.source, held)
+            needs_restart = found.context == "postmaster"
+            yield SettingDrift(name, f"{found.value}{_unit(found)}", asked, found.source, needs_restart)
 
 
 def _same(asked: str, found: Setting) -> bool:

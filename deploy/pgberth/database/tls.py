@@ -13,7 +13,7 @@ from pyinfra.api import operation
 
 from pgberth import commands
 from pgberth.commands import Commands, File
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.database.operations import RELOAD, digest
 from pgberth.database.session import reached
 from pgberth.model import layout
@@ -80,7 +80,7 @@ def _read(listen: Listen) -> tuple[Texts, Mapping[str, str]]:
 
 
 @operation()
-def certificate_current(berth: Berth, given: Texts | None) -> Commands:
+def certificate_current(context: TenantContext, given: Texts | None) -> Commands:
     """
     The tenant's server has a certificate for where it listens; one of our own authority's is renewed in time.
 
@@ -89,57 +89,57 @@ def certificate_current(berth: Berth, given: Texts | None) -> Commands:
     A running server takes it up for its next session, and no session ends for it. One that is to listen elsewhere, or
     to show another kind of certificate, goes on with the one that it was started with until it is recycled.
     """
-    seen, listen = berth.look(), berth.tenant.listen
-    if seen is None or seen.ready is None or listen is None:
+    observed, listen = context.observe(), context.tenant.listen
+    if observed is None or observed.machine_profile is None or listen is None:
         return
-    runs = listening(seen.spec) if seen.container is not None and seen.container.running else {}
-    wanted = _given(berth, listen, given) if given else _own(berth, listen)
-    if not isinstance(wanted, Problem) and runs and runs["file"] != listen.file and runs["own"]:
-        former = Listen(str(runs["address"]), str(runs["host"]) if runs["host"] != runs["address"] else "")
-        more = _own(berth, former, file=str(runs["file"]))
-        wanted = more if isinstance(more, Problem) else [*wanted, *more]
-    if isinstance(wanted, Problem):
-        yield commands.refuse(wanted)
+    runs = listening(observed.spec) if observed.container is not None and observed.container.running else {}
+    desired = _given(context, listen, given) if given else _own(context, listen)
+    if not isinstance(desired, Problem) and runs and runs["file"] != listen.file and runs["own"]:
+        previous = Listen(str(runs["address"]), str(runs["host"]) if runs["host"] != runs["address"] else "")
+        more = _own(context, previous, file=str(runs["file"]))
+        desired = more if isinstance(more, Problem) else [*desired, *more]
+    if isinstance(desired, Problem):
+        yield commands.refuse(desired)
         return
-    loose = [path for path, mode in seen.modes.items() if mode != "600" and _is_ours(path)]
+    loose = [path for path, mode in observed.modes.items() if mode != "600" and _is_ours(path)]
     if loose:
-        host.log(f"{berth.tenant.name}: repairing: {', '.join(loose)} could be read by others")
-        yield berth.change(_CLOSE, layout.directory(berth.tenant.name), *loose)
-    if wanted:
-        yield berth.write_files(*dict.fromkeys(wanted))
-    if runs and (wanted or not _taken_up(berth, str(runs["file"]))):
-        yield berth.superuser(RELOAD)
+        host.log(f"{context.tenant.name}: repairing: {', '.join(loose)} could be read by others")
+        yield context.change(_CLOSE, layout.directory(context.tenant.name), *loose)
+    if desired:
+        yield context.write_files(*dict.fromkeys(desired))
+    if runs and (desired or not _taken_up(context, str(runs["file"]))):
+        yield context.superuser(RELOAD)
 
 
 def _is_ours(path: str) -> bool:
     return path.startswith("tls/") or (path.startswith("etc/server-") and path.endswith(".pem"))
 
 
-def _taken_up(berth: Berth, file: str) -> bool:
+def _taken_up(context: TenantContext, file: str) -> bool:
     """Whether the server shows what lies in its file: whoever wrote it may have been killed before he said so."""
     if not state.is_executing:
         return True
     from pgberth.database import certificate
 
-    with suppress(OSError, ValueError), reached(berth.port) as address:
-        text = _said(_CERTIFICATES, f"{layout.etc(berth.tenant.name)}/{file}")
+    with suppress(OSError, ValueError), reached(context.port) as address:
+        text = _said(_CERTIFICATES, f"{layout.etc(context.tenant.name)}/{file}")
         return certificate.first(shown(address)) == certificate.first(text)
     return True  # it does not answer; the checks tell why
 
 
-def _given(berth: Berth, listen: Listen, texts: Texts) -> list[File]:
+def _given(context: TenantContext, listen: Listen, texts: Texts) -> list[File]:
     """What is not there yet."""
     chain = "".join(f"{texts[kind].strip()}\n" for kind in ("certificate", "key"))
-    wanted = {f"etc/{listen.file}": chain, **({"tls/given.crt": texts["ca"]} if "ca" in texts else {})}
-    return [file for path, text in wanted.items() for file in _missing(berth, path, text)]
+    desired = {f"etc/{listen.file}": chain, **({"tls/given.crt": texts["ca"]} if "ca" in texts else {})}
+    return [file for path, text in desired.items() for file in _missing(context, path, text)]
 
 
-def _own(berth: Berth, listen: Listen, file: str = "") -> list[File] | Problem:
+def _own(context: TenantContext, listen: Listen, file: str = "") -> list[File] | Problem:
     """What is missing or about to run out, signed by the tenant's own authority."""
     from pgberth.database import certificate
 
-    name, seen, now = berth.tenant.name, berth.look(), certificate.utc()
-    files = seen.files if seen is not None else {}
+    name, observed, now = context.tenant.name, context.observe(), certificate.utc()
+    files = observed.files if observed is not None else {}
     server, ours, made = f"etc/{file or listen.file}", f"{layout.tls(name)}/{_AUTHORITY}", []
     if f"tls/{_AUTHORITY}" in files:
         signer = _said('cat "$1"', ours)
@@ -148,7 +148,7 @@ def _own(berth: Berth, listen: Listen, file: str = "") -> list[File] | Problem:
         made.append(File(ours, signer))
     try:
         trusted = certificate.first(signer)
-        made += _missing(berth, "tls/ca.crt", trusted)
+        made += _missing(context, "tls/ca.crt", trusted)
         text = _said(_CERTIFICATES, f"{layout.directory(name)}/{server}") if server in files else ""
         why = certificate.fault(text, listen, now, days=certificate.RENEWED_DAYS, authority=trusted)
         if why is not None:
@@ -160,16 +160,16 @@ def _own(berth: Berth, listen: Listen, file: str = "") -> list[File] | Problem:
     return made
 
 
-def _missing(berth: Berth, path: str, text: str) -> list[File]:
-    seen = berth.look()
-    there = seen.files.get(path) if seen is not None else None
-    return [] if there == digest(text) else [File(f"{layout.directory(berth.tenant.name)}/{path}", text)]
+def _missing(context: TenantContext, path: str, text: str) -> list[File]:
+    observed = context.observe()
+    there = observed.files.get(path) if observed is not None else None
+    return [] if there == digest(text) else [File(f"{layout.directory(context.tenant.name)}/{path}", text)]
 
 
-def trusted_by_clients(berth: Berth) -> str:
+def trusted_by_clients(context: TenantContext) -> str:
     """What clients of the server that runs are to trust, in PEM; "" where that is whatever their system does."""
-    seen = berth.look()
-    name, told = berth.tenant.name, listening(seen.spec) if seen is not None else {}
+    observed = context.observe()
+    name, told = context.tenant.name, listening(observed.spec) if observed is not None else {}
     return _said('cat "$1"', layout.root_file(name, own=bool(told.get("own")))) if told.get("ca") else ""
 
 

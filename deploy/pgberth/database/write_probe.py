@@ -38,7 +38,7 @@ Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True)
-class Beat:
+class WriteReport:
     """
     What came of it.
 
@@ -54,7 +54,7 @@ class Beat:
         return f"gap {self.gap_ms} ms, {self.lost} lost of {self.acknowledged} acknowledged writes"
 
 
-class Pulse:
+class WriteProbe:
     """
     + addresses: where the server may be found; the next is tried where one does not answer
     """
@@ -76,21 +76,21 @@ class Pulse:
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
-    def felt(self) -> bool:
+    def wait_for_write(self) -> bool:
         """Whether one more write gets through, within a few seconds: only then has a gap its end."""
-        deadline, wanted = time.monotonic() + 5, len(self._acknowledged) + 1
-        while len(self._acknowledged) < wanted and time.monotonic() < deadline:
+        deadline, desired = time.monotonic() + 5, len(self._acknowledged) + 1
+        while len(self._acknowledged) < desired and time.monotonic() < deadline:
             time.sleep(PAUSE)
-        return len(self._acknowledged) >= wanted
+        return len(self._acknowledged) >= desired
 
-    def stop(self) -> Beat:
+    def stop(self) -> WriteReport:
         """Stop writing, look for every acknowledged write, leave nothing. Raises psycopg.Error where it cannot look."""
-        self.felt()
+        self.wait_for_write()
         self._end()
         with self._connect() as session:
             found = {number for (number,) in session.execute(f"SELECT number FROM {SCHEMA}.write".encode())}  # noqa: S608
             session.execute(_DROP.encode())
-        return Beat(len(self._acknowledged), len(set(self._acknowledged) - found), round(self._gap * 1000))
+        return WriteReport(len(self._acknowledged), len(set(self._acknowledged) - found), round(self._gap * 1000))
 
     def give_up(self) -> None:
         """Stop writing; what is left in the server goes with the next run's CLEAR, where it does not go now."""

@@ -28,7 +28,7 @@ _UNSET = object()
 
 
 @dataclass(frozen=True)
-class Line:
+class InventoryLine:
     """
     One line of an inventory.
 
@@ -68,7 +68,7 @@ class Fleet:
         return [tenant for tenant in self.tenants.values() if tenant.machine.name == machine]
 
 
-def load(lines: Iterable[Line]) -> Fleet:
+def load(lines: Iterable[InventoryLine]) -> Fleet:
     """
     The fleet these lines describe.
 
@@ -164,7 +164,7 @@ _OPTIONAL = frozenset(MACHINE_RULES) - {"account"}
 _NOT_BY_GROUP = frozenset({"port"})  # a ring's tenants cannot share one
 
 
-def _value(line: Line, name: str) -> Any:
+def _value(line: InventoryLine, name: str) -> Any:
     """The field's value: the line's own, or the strongest group's, or the default; _UNSET where there is none."""
     if name in line.fields:
         return line.fields[name]
@@ -174,7 +174,7 @@ def _value(line: Line, name: str) -> Any:
     return _TENANT_DEFAULTS.get(name, _UNSET) if line.kind == "tenant" else _UNSET
 
 
-def _faults(lines: list[Line]) -> Iterable[Problem]:
+def _faults(lines: list[InventoryLine]) -> Iterable[Problem]:
     machines = [line.name for line in lines if line.kind == "machine"]  # a list, since a wrong name may be unhashable
     for line in lines:
         name_rule = tenant_name_fault(line.name) if line.kind == "tenant" else machine_name_fault(line.name)
@@ -195,13 +195,13 @@ def _faults(lines: list[Line]) -> Iterable[Problem]:
                 continue
             if value is _UNSET:
                 yield line.fault(name, f"{name} is missing")
-            elif wanted := rule(value):
+            elif desired := rule(value):
                 # Who writes a password there by mistake does not find it in a log.
                 told = "" if name == "secrets" else f" {value!r}"
-                yield line.fault(name, f"{name}{told} must be {wanted}")
+                yield line.fault(name, f"{name}{told} must be {desired}")
 
 
-def _unknown_fields(lines: list[Line]) -> Iterable[Problem]:
+def _unknown_fields(lines: list[InventoryLine]) -> Iterable[Problem]:
     for line in lines:
         known = {*TENANT_RULES, "on"} if line.kind == "tenant" else set(MACHINE_RULES)
         for name in line.fields:
@@ -209,7 +209,7 @@ def _unknown_fields(lines: list[Line]) -> Iterable[Problem]:
                 yield line.fault(name, f"unknown field {name!r}{did_you_mean(name, known)}")
 
 
-def _default_problems(lines: list[Line]) -> Iterable[Problem]:
+def _default_problems(lines: list[InventoryLine]) -> Iterable[Problem]:
     groups = {group: fields for line in lines for group, fields in line.defaults}
     allowed = set(TENANT_RULES) - _NOT_BY_GROUP
     for group, fields in groups.items():
@@ -219,7 +219,7 @@ def _default_problems(lines: list[Line]) -> Iterable[Problem]:
                 yield Problem(fact, f"known there: {', '.join(sorted(allowed))}")
 
 
-def _duplicates(lines: list[Line]) -> Iterable[Problem]:
+def _duplicates(lines: list[InventoryLine]) -> Iterable[Problem]:
     seen: dict[Any, list[str]] = defaultdict(list)
     for line in lines:
         seen[line.kind, str(line.name)].append(line.where)
@@ -228,7 +228,7 @@ def _duplicates(lines: list[Line]) -> Iterable[Problem]:
             yield Problem(f"{kind} {name!r} stands twice: {' and '.join(places)}", "rename or remove one of them")
 
 
-def _port_collisions(lines: list[Line]) -> Iterable[Problem]:
+def _port_collisions(lines: list[InventoryLine]) -> Iterable[Problem]:
     users: dict[tuple[str, int], list[str]] = defaultdict(list)
     for line in lines:
         if line.kind == "tenant":
@@ -241,7 +241,7 @@ def _port_collisions(lines: list[Line]) -> Iterable[Problem]:
             yield Problem(fact, f"give each its own; the next that no tenant of {machine} asks for is {free}")
 
 
-def _ports(line: Line) -> Iterable[tuple[str, int]]:
+def _ports(line: InventoryLine) -> Iterable[tuple[str, int]]:
     """(who, port) of every port it asks for, where that is one."""
     sidecar = _value(line, "sidecar")
     asked = {f"{line.name!r} ({line.at('port')})": _value(line, "port")}
@@ -249,7 +249,7 @@ def _ports(line: Line) -> Iterable[tuple[str, int]]:
     return [(user, port) for user, port in asked.items() if port_fault(port) is None]
 
 
-def _sidecars_without_tables(lines: list[Line]) -> Iterable[Problem]:
+def _sidecars_without_tables(lines: list[InventoryLine]) -> Iterable[Problem]:
     for line in lines:
         components = _value(line, "components")
         if line.kind != "tenant" or _value(line, "sidecar") is None or _components_fault(components):
@@ -264,7 +264,7 @@ def next_free(port: int, taken: Collection[int]) -> int:
     return next((free for free in everywhere if free not in taken), port)
 
 
-def _tenant(line: Line, machines: Mapping[str, Machine]) -> Tenant:
+def _tenant(line: InventoryLine, machines: Mapping[str, Machine]) -> Tenant:
     components = _value(line, "components")
     targets = dict(components) if isinstance(components, dict) else dict.fromkeys(components, HEAD)
     return Tenant(

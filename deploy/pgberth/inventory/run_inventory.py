@@ -10,7 +10,7 @@ from pyinfra import host, inventory, state
 from pyinfra.api.exceptions import DeployError
 
 from pgberth.inventory.declare import DECLARED, PROBLEMS
-from pgberth.inventory.load import TENANT_RULES, Fleet, Line, did_you_mean, load
+from pgberth.inventory.load import TENANT_RULES, Fleet, InventoryLine, did_you_mean, load
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Machine, Tenant
 
@@ -34,7 +34,7 @@ def read_fleet(*switches: str) -> tuple[Fleet, list[Problem]]:
         raise Refused([*problems, *refused.problems]) from None
 
 
-def lines() -> list[Line]:
+def lines() -> list[InventoryLine]:
     """Every line of the inventory, with what group data says for its ring."""
     return [line for name in inventory.hosts for line in _lines_of(name)]
 
@@ -46,14 +46,16 @@ def _file_problems() -> Iterator[Problem]:
             yield Problem(fact, hint)
 
 
-def _lines_of(name: str) -> Iterator[Line]:
+def _lines_of(name: str) -> Iterator[InventoryLine]:
     here = inventory.get_host(name)
     data = inventory.get_host_data(name)
     rings = tuple(group for group in here.groups if group in _declared_groups(here.groups))
     for key, value in data.items():
         if key.startswith(DECLARED):
             kind, told, fields, places = value
-            yield Line(kind, told, key.removeprefix(DECLARED), fields, rings, tuple(_defaults(here.groups)), places)
+            yield InventoryLine(
+                kind, told, key.removeprefix(DECLARED), fields, rings, tuple(_defaults(here.groups)), places
+            )
 
 
 def _declared_groups(groups: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api import FunctionCommand, operation
 
 from pgberth import commands
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.database.probe import Server
 from pgberth.knowledge.model import COMPONENT, STEP, EmbeddingModel, register
 from pgberth.migrations.operations import as_migrator
@@ -17,10 +17,10 @@ from pgberth.model.problems import Problem
 
 
 @operation()
-def model_registered(berth: Berth, model: EmbeddingModel) -> Any:
+def model_registered(context: TenantContext, model: EmbeddingModel) -> Any:
     """The store's column has the model's dimension, its registry row is there, and the ledger records the step."""
-    state = berth.look()
-    tenant = berth.tenant
+    state = context.observe()
+    tenant = context.tenant
     if COMPONENT not in tenant.components:
         host.noop(f"{tenant.name} has no {COMPONENT}")
         return
@@ -31,12 +31,12 @@ def model_registered(berth: Berth, model: EmbeddingModel) -> Any:
         return
     if _recorded(server) == model.parameters():
         return
-    berth.forget()
+    context.invalidate()
 
     def work(connect: Connect) -> None:
         register(connect, model)
 
-    yield FunctionCommand(as_migrator, (berth, work), {})
+    yield FunctionCommand(as_migrator, (context, work), {})
 
 
 def _recorded(server: Server) -> Any:

@@ -38,7 +38,7 @@ class MachineState(FactBase[MachineFacts | None]):
 
 
 @dataclass(frozen=True)
-class Ready:
+class MachineProfile:
     """
     What machine work found out, kept on the machine for the tenants: templates/machine/probe.sh's answer.
 
@@ -63,7 +63,7 @@ class Ready:
         return json.dumps(body, indent=2, sort_keys=True) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Ready | None:
+    def from_json(cls, text: str) -> MachineProfile | None:
         """None where there is no such file yet, or it is another version's: machine work makes it anew."""
         try:
             body = json.loads(text)
@@ -123,7 +123,7 @@ class AccountFacts:
     """
 
     images: dict[str, BuiltImage]
-    ready: Ready | None
+    machine_profile: MachineProfile | None
     unknown: dict[str, str] = field(default_factory=dict)
     digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -133,7 +133,7 @@ class AccountFacts:
 
     def digest_of(self, tag: str) -> str:
         """The digest recorded for this tag, whether the image is still there or not; "" where there is none."""
-        recorded = self.ready.images.get(tag) if self.ready is not None else None
+        recorded = self.machine_profile.images.get(tag) if self.machine_profile is not None else None
         found = self.digests.get(tag, ())
         return found[0] if found else recorded.digest if recorded is not None else ""
 
@@ -147,8 +147,10 @@ class AccountState(FactBase[AccountFacts]):
     def process(self, output: list[str]) -> AccountFacts:
         told = [_Told.parse(line) for line in output if line.startswith('{"tag"')]
         files = [line for line in output if line.startswith("{") and not line.startswith('{"tag"')]
-        ready = Ready.from_json(files[-1]) if files else None
-        looked_into = {image.id: image for image in ready.images.values()} if ready is not None else {}
+        machine_profile = MachineProfile.from_json(files[-1]) if files else None
+        looked_into = (
+            {image.id: image for image in machine_profile.images.values()} if machine_profile is not None else {}
+        )
         found = {one.tag: BuiltImage.from_labels(one.id, one.labels) or looked_into.get(one.id) for one in told}
         digests = {one.tag: one.digests for one in told if one.digests}
         images = {
@@ -157,7 +159,7 @@ class AccountState(FactBase[AccountFacts]):
             if image is not None
         }
         unknown = {one.tag: one.id for one in told if found[one.tag] is None}
-        return AccountFacts(images, ready, unknown, digests)
+        return AccountFacts(images, machine_profile, unknown, digests)
 
     @staticmethod
     def default() -> AccountFacts:
@@ -195,7 +197,7 @@ def asked(machine: Machine) -> MachineFacts | None:
     return found
 
 
-class Survey:
+class MachineContext:
     """
     What one run knows of a machine: asked once, and again after each change.
 
@@ -233,7 +235,7 @@ class Survey:
                 return AccountState.default()  # as in asked
         return self._account
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         self._facts = self._account = None
 
 

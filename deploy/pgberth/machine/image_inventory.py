@@ -16,7 +16,7 @@ from pgberth.model.image import Image
 
 
 @dataclass(frozen=True)
-class Held:
+class ImageState:
     """
     What a machine has of an image.
 
@@ -29,24 +29,24 @@ class Held:
 
 
 @dataclass
-class Stock:
+class ImageInventory:
     """
     + wanted: machine -> the images its tenants want, in the inventory's order
     + failed: whether the machine of that name failed in this run
     """
 
-    wanted: Mapping[str, Sequence[Image]]
+    desired: Mapping[str, Sequence[Image]]
     failed: Callable[[str], bool]
-    _held: dict[tuple[str, Image], Held] = field(default_factory=dict)
+    _held: dict[tuple[str, Image], ImageState] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return "Stock()"
 
-    def tell(self, machine: str, image: Image, held: Held) -> None:
+    def tell(self, machine: str, image: Image, held: ImageState) -> None:
         self._held[machine, image] = held
 
-    def held(self, machine: str, image: Image) -> Held:
-        return self._held.get((machine, image), Held())
+    def held(self, machine: str, image: Image) -> ImageState:
+        return self._held.get((machine, image), ImageState())
 
     def source(self, image: Image) -> str:
         """The machine that all others have the image from: the first that holds it; "" where none does."""
@@ -58,8 +58,8 @@ class Stock:
 
     def lacking(self, image: Image) -> list[str]:
         """Machines that want the image and do not hold the one of its source."""
-        wanted = self.held(self.source(image), image).id
-        return [machine for machine in self._takers(image) if self.held(machine, image).id != wanted]
+        desired = self.held(self.source(image), image).id
+        return [machine for machine in self._takers(image) if self.held(machine, image).id != desired]
 
     def recorder(self, image: Image) -> str:
         """The machine whose digest counts for a name of a registry: the first that has one; "" where none has."""
@@ -71,7 +71,7 @@ class Stock:
 
     def _asked(self, image: Image) -> Iterator[str]:
         return (
-            machine for machine, images in self.wanted.items() if image in images and (machine, image) in self._held
+            machine for machine, images in self.desired.items() if image in images and (machine, image) in self._held
         )
 
     def _takers(self, image: Image) -> Iterator[str]:
@@ -82,7 +82,7 @@ _PREFIX = "parcels-"
 
 
 @cache
-def parcels() -> Path:
+def staging_directory() -> Path:
     """
     Where on this machine images lie between two others: a directory of this run's own that ends with it.
 
@@ -98,9 +98,9 @@ def parcels() -> Path:
     return made
 
 
-def parcel(image_id: str) -> Path:
+def staged_archive(image_id: str) -> Path:
     """The file of that image between two machines; whole, or not there."""
-    return parcels() / f"{image_id.removeprefix('sha256:')}.tar"
+    return staging_directory() / f"{image_id.removeprefix('sha256:')}.tar"
 
 
 def _lives(pid: str) -> bool:

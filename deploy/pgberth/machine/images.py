@@ -13,8 +13,8 @@ from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.machine import transport
 from pgberth.machine.archive import Archive
-from pgberth.machine.facts import Survey, as_account
-from pgberth.machine.image_inventory import Held, Stock, parcel
+from pgberth.machine.facts import MachineContext, as_account
+from pgberth.machine.image_inventory import ImageInventory, ImageState, staged_archive
 from pgberth.machine.preparation import MachineFacts
 from pgberth.machine.transport import Steps
 from pgberth.model.image import BuiltImage, Image
@@ -24,9 +24,9 @@ from pgberth.model.tenant import Tenant
 _REGISTRY = "runbooks/image-by-registry.md"
 
 
-def archive_problems(wanted: Mapping[str, Tenant]) -> Iterator[Problem]:
+def archive_problems(desired: Mapping[str, Tenant]) -> Iterator[Problem]:
     """Of each archive, with one of the tenants that run from it, what is wrong with the file on this machine."""
-    for path, tenant in wanted.items():
+    for path, tenant in desired.items():
         try:
             Archive.read(path)
         except ValueError as wrong:
@@ -34,101 +34,103 @@ def archive_problems(wanted: Mapping[str, Tenant]) -> Iterator[Problem]:
             yield Problem(fact, "nothing was touched; runbooks/image-by-archive.md")
 
 
-def told(survey: Survey, stock: Stock) -> None:
+def told(context: MachineContext, image_inventory: ImageInventory) -> None:
     """The others know what this machine has."""
-    for image in survey.images:
-        stock.tell(survey.machine.name, image, _held(survey, image))
+    for image in context.images:
+        image_inventory.tell(context.machine.name, image, _held(context, image))
 
 
-def _held(survey: Survey, image: Image) -> Held:
-    account = survey.account()
+def _held(context: MachineContext, image: Image) -> ImageState:
+    account = context.account()
     if not image.built:
-        return Held(account.id_of(image.tag), account.digest_of(image.tag))
+        return ImageState(account.id_of(image.tag), account.digest_of(image.tag))
     found = account.images.get(image.tag)
-    return Held(found.id if found is not None and found.recipe == image.recipe else "")
+    return ImageState(found.id if found is not None and found.recipe == image.recipe else "")
 
 
 @operation()
-def images_made(survey: Survey, stock: Stock) -> Steps:
+def images_made(context: MachineContext, image_inventory: ImageInventory) -> Steps:
     """
     What no machine has yet is made on one of them: built by its present recipe, or its tag asked for at the registry.
 
     Where others want the same build it is brought here, to the control machine, for them.
     """
-    facts, machine = survey.facts(), survey.machine.name
+    facts, machine = context.facts(), context.machine.name
     if facts is None or not facts.uid:
         return
-    for image in survey.images:
-        if image.built and stock.maker(image) == machine:
-            yield from _built(survey, facts, image)
-            told(survey, stock)
-        elif image.name and not stock.digest(image) and stock.maker(image) == machine:
-            yield _pulled(survey, facts, image, image.name)
-            told(survey, stock)
-        if image.built and stock.source(image) == machine and stock.lacking(image):
-            image_id = stock.held(machine, image).id
-            yield from transport.fetched(survey, facts, image_id, parcel(image_id))
+    for image in context.images:
+        if image.built and image_inventory.maker(image) == machine:
+            yield from _built(context, facts, image)
+            told(context, image_inventory)
+        elif image.name and not image_inventory.digest(image) and image_inventory.maker(image) == machine:
+            yield _pulled(context, facts, image, image.name)
+            told(context, image_inventory)
+        if image.built and image_inventory.source(image) == machine and image_inventory.lacking(image):
+            image_id = image_inventory.held(machine, image).id
+            yield from transport.fetched(context, facts, image_id, staged_archive(image_id))
 
 
 @operation()
-def images_present(survey: Survey, stock: Stock) -> Steps:
+def images_present(context: MachineContext, image_inventory: ImageInventory) -> Steps:
     """
     Every image the machine's tenants want is in the account's store, and is the one that all machines have.
 
     One of an archive by its id, one of a registry by its digest; a built one as the machine has it that built it.
     """
-    facts = survey.facts()
+    facts = context.facts()
     if facts is None or not facts.uid:
         return
-    for image in survey.images:
+    for image in context.images:
         if image.archive:
-            yield from _of_archive(survey, facts, image)
+            yield from _of_archive(context, facts, image)
         elif image.name:
-            yield from _of_registry(survey, facts, image, stock)
+            yield from _of_registry(context, facts, image, image_inventory)
         else:
-            yield from _as_elsewhere(survey, facts, image, stock)
-        told(survey, stock)
+            yield from _as_elsewhere(context, facts, image, image_inventory)
+        told(context, image_inventory)
 
 
-def _of_archive(survey: Survey, facts: MachineFacts, image: Image) -> Steps:
-    wanted = Archive.read(image.archive)
-    if survey.account().id_of(image.tag) != wanted.id:
+def _of_archive(context: MachineContext, facts: MachineFacts, image: Image) -> Steps:
+    desired = Archive.read(image.archive)
+    if context.account().id_of(image.tag) != desired.id:
         path = Path(image.archive).resolve()
-        yield from transport.loaded(survey, facts, path, wanted.id, image.tag, wanted.architecture)
+        yield from transport.loaded(context, facts, path, desired.id, image.tag, desired.architecture)
 
 
-def _of_registry(survey: Survey, facts: MachineFacts, image: Image, stock: Stock) -> Commands:
-    account, machine = survey.account(), survey.machine.name
-    wanted, mine = stock.digest(image), account.digest_of(image.tag)
-    if not wanted:
+def _of_registry(
+    context: MachineContext, facts: MachineFacts, image: Image, image_inventory: ImageInventory
+) -> Commands:
+    account, machine = context.account(), context.machine.name
+    desired, mine = image_inventory.digest(image), account.digest_of(image.tag)
+    if not desired:
         fact = f"{machine}: nobody could ask {image.name} for its digest; see above"
         yield commands.refuse(Problem(fact, _REGISTRY))
-    elif not image.digest and mine and mine != wanted:
-        fact = f"{machine}: {image.name} is {mine} here, and {wanted} on {stock.recorder(image)}"
+    elif not image.digest and mine and mine != desired:
+        fact = f"{machine}: {image.name} is {mine} here, and {desired} on {image_inventory.recorder(image)}"
         hint = f'write the one you want in the inventory: Image(name="{image.name}", digest="..."): {_REGISTRY}'
         yield commands.refuse(Problem(fact, hint))
-    elif wanted not in account.digests.get(image.tag, ()):
-        yield _pulled(survey, facts, image, f"{image.repository}@{wanted}")
+    elif desired not in account.digests.get(image.tag, ()):
+        yield _pulled(context, facts, image, f"{image.repository}@{desired}")
 
 
-def _as_elsewhere(survey: Survey, facts: MachineFacts, image: Image, stock: Stock) -> Steps:
-    machine, source = survey.machine.name, stock.source(image)
-    if not source and stock.maker(image) in (machine, ""):  # whose turn it was has failed
-        yield from _built(survey, facts, image)
+def _as_elsewhere(context: MachineContext, facts: MachineFacts, image: Image, image_inventory: ImageInventory) -> Steps:
+    machine, source = context.machine.name, image_inventory.source(image)
+    if not source and image_inventory.maker(image) in (machine, ""):  # whose turn it was has failed
+        yield from _built(context, facts, image)
     elif not source:
         fact = f"{machine}: image {image.tag} could be built on no machine before this one's turn; see above"
         yield commands.refuse(Problem(fact, "run the deploy again; runbooks/image-is-not-built.md"))
-    elif machine in stock.lacking(image):
-        image_id = stock.held(source, image).id
-        if parcel(image_id).exists():
-            yield from transport.loaded(survey, facts, parcel(image_id), image_id, image.tag)
+    elif machine in image_inventory.lacking(image):
+        image_id = image_inventory.held(source, image).id
+        if staged_archive(image_id).exists():
+            yield from transport.loaded(context, facts, staged_archive(image_id), image_id, image.tag)
         else:
             fact = f"{machine}: image {image.tag} could not be brought here from {source}; see above"
             yield commands.refuse(Problem(fact, "run the deploy again"))
 
 
-def _built(survey: Survey, facts: MachineFacts, image: Image) -> Commands:
-    survey.forget()
+def _built(context: MachineContext, facts: MachineFacts, image: Image) -> Commands:
+    context.invalidate()
     yield as_account(
         facts,
         commands.script("machine/build-image.sh"),
@@ -142,10 +144,10 @@ def _built(survey: Survey, facts: MachineFacts, image: Image) -> Commands:
     )
 
 
-def _pulled(survey: Survey, facts: MachineFacts, image: Image, reference: str) -> StringCommand:
-    survey.forget()
+def _pulled(context: MachineContext, facts: MachineFacts, image: Image, reference: str) -> StringCommand:
+    context.invalidate()
     pull = commands.script("machine/pull-image.sh")
-    return as_account(facts, pull, survey.machine.name, reference, image.tag, timeout=1800)
+    return as_account(facts, pull, context.machine.name, reference, image.tag, timeout=1800)
 
 
 def mirror(facts: MachineFacts) -> str:
@@ -161,10 +163,10 @@ def mirror(facts: MachineFacts) -> str:
     return ""
 
 
-def looked_into(survey: Survey, facts: MachineFacts) -> dict[str, BuiltImage] | Problem:
+def looked_into(context: MachineContext, facts: MachineFacts) -> dict[str, BuiltImage] | Problem:
     """Tag -> image, of all that the tenants want; one without labels of ours is looked into by a container."""
-    have, machine = survey.account(), survey.machine.name
-    for image in survey.images:
+    have, machine = context.account(), context.machine.name
+    for image in context.images:
         if not have.id_of(image.tag):
             return Problem(f"{machine}: image {image.tag} is not there", "run the deploy again")
     known = dict(have.images)

@@ -8,7 +8,7 @@ from pyinfra.api import StringCommand, operation
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.machine import images, preparation
-from pgberth.machine.facts import Ready, Survey, as_account
+from pgberth.machine.facts import MachineContext, MachineProfile, as_account
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
 from pgberth.model.problems import Problem
@@ -17,9 +17,9 @@ from pgberth.model.tenant import Machine
 _UNFIT = "runbooks/machine-is-not-fit.md"
 
 
-def obstacles(survey: Survey) -> list[Problem]:
+def obstacles(context: MachineContext) -> list[Problem]:
     """All that keeps the machine from carrying tenants and that this run cannot mend; each names the machine."""
-    facts, machine = survey.facts(), survey.machine
+    facts, machine = context.facts(), context.machine
     if facts is None:
         return [Problem(f"{machine.name}: the machine could not be asked what it has", f"see above, and {_UNFIT}")]
     missing = [] if facts.root else preparation.steps(facts)
@@ -28,17 +28,17 @@ def obstacles(survey: Survey) -> list[Problem]:
 
 
 @operation()
-def prepared(survey: Survey) -> Commands:
+def prepared(context: MachineContext) -> Commands:
     """Packages, account, subordinate ids and devices are there: as root each missing piece is made."""
-    facts = survey.facts()
+    facts = context.facts()
     if facts is None or not facts.root:
         return
     for step in preparation.steps(facts):
-        survey.forget()
+        context.invalidate()
         yield StringCommand(f"{step.first} {step.command}".strip())
-    now = survey.facts()
+    now = context.facts()
     # Only what has been installed by now can tell its version.
-    if now is not facts and (found := obstacles(survey)):
+    if now is not facts and (found := obstacles(context)):
         yield commands.refuse(*found)
     elif now is not None:
         yield from _configured(now)
@@ -79,24 +79,24 @@ def _configured(facts: MachineFacts) -> Commands:
 
 
 @operation()
-def runtime_chosen(survey: Survey) -> Commands:
+def runtime_chosen(context: MachineContext) -> Commands:
     """
     A hardened container has run here, and what made it work is recorded for the tenants.
 
     Asked again only when podman or an image changed.
     """
-    facts, machine = survey.facts(), survey.machine
+    facts, machine = context.facts(), context.machine
     if facts is None or not facts.uid:
         return
-    have = survey.account()
-    recorded = (have.ready.podman, have.ready.images) if have.ready is not None else None
+    have = context.account()
+    recorded = (have.machine_profile.podman, have.machine_profile.images) if have.machine_profile is not None else None
     if recorded == (facts.podman, have.images) and not have.unknown:
         return
-    known = images.looked_into(survey, facts)
+    known = images.looked_into(context, facts)
     if isinstance(known, Problem):
         yield commands.refuse(known)
         return
-    first = known[survey.images[0].tag]
+    first = known[context.images[0].tag]
     done, output = host.run_shell_command(
         as_account(facts, commands.script("machine/probe.sh"), first.id, str(first.uid), str(first.gid), timeout=400)
     )
@@ -107,17 +107,17 @@ def runtime_chosen(survey: Survey) -> Commands:
     said = dict(line.split("=", 1) for line in output.stdout_lines if "=" in line)
     limits = {"memory", "pids"} <= set(said["controllers"].strip("[]").split())
     units = said.get("user_systemd") == "yes"
-    ready = Ready(
+    machine_profile = MachineProfile(
         facts.podman, said["runtime"], said["driver"], limits, facts.home, known, units, said.get("volumes", "")
     )
-    if ready.runtime and units and not facts.root:
+    if machine_profile.runtime and units and not facts.root:
         # A unit has no place for it, and the user's own configuration is not ours to edit.
-        fact = f"{machine.name}: only the OCI runtime {ready.runtime} works for {facts.account}"
-        hint = f'write runtime = "{ready.runtime}" under [engine] in ~/.config/containers/containers.conf'
+        fact = f"{machine.name}: only the OCI runtime {machine_profile.runtime} works for {facts.account}"
+        hint = f'write runtime = "{machine_profile.runtime}" under [engine] in ~/.config/containers/containers.conf'
         yield commands.refuse(Problem(fact, hint))
         return
-    configuration = containers_conf(facts.systemd, ready.runtime) if facts.root else ""
-    yield as_account(facts, _RECORD, layout.MACHINE_FILE, ready.to_json(), configuration, timeout=10)
+    configuration = containers_conf(facts.systemd, machine_profile.runtime) if facts.root else ""
+    yield as_account(facts, _RECORD, layout.MACHINE_FILE, machine_profile.to_json(), configuration, timeout=10)
 
 
 _RECORD = """set -eu; umask 077

@@ -155,12 +155,12 @@ def _account_problems(facts: MachineFacts) -> Iterator[Problem]:
 
 
 def missing_packages(facts: MachineFacts) -> list[str]:
-    wanted = {package for program, package in _PACKAGES.items() if program not in facts.programs}
+    desired = {package for program, package in _PACKAGES.items() if program not in facts.programs}
     if not facts.programs & {"crun", "runc"}:
-        wanted |= {"crun", "runc"}  # both: which of them works is found by trying
+        desired |= {"crun", "runc"}  # both: which of them works is found by trying
     if not facts.programs & {"slirp4netns", "pasta"}:
-        wanted |= {"slirp4netns", "passt"}  # podman 4 asks for the first, podman 5 for the second
-    return sorted(wanted)
+        desired |= {"slirp4netns", "passt"}  # podman 4 asks for the first, podman 5 for the second
+    return sorted(desired)
 
 
 def _package_steps(facts: MachineFacts) -> Iterator[Step]:

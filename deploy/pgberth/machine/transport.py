@@ -10,7 +10,7 @@ from pyinfra.api import FileDownloadCommand, FileUploadCommand, QuoteString, Str
 from pyinfra.api.command import PyinfraCommand
 
 from pgberth import commands
-from pgberth.machine.facts import Survey, as_account
+from pgberth.machine.facts import MachineContext, as_account
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model.names import LOCAL
 from pgberth.model.problems import Problem
@@ -20,7 +20,9 @@ Steps = Generator[PyinfraCommand, None, None]  # files among them
 _THERE = 'podman info --format "{{.Host.Arch}}"; ! podman image exists "$1" || echo there'
 
 
-def loaded(survey: Survey, facts: MachineFacts, path: Path, image_id: str, tag: str, architecture: str = "") -> Steps:
+def loaded(
+    context: MachineContext, facts: MachineFacts, path: Path, image_id: str, tag: str, architecture: str = ""
+) -> Steps:
     """
     The image of this archive is in the account's store, under its tag.
 
@@ -32,13 +34,13 @@ def loaded(survey: Survey, facts: MachineFacts, path: Path, image_id: str, tag: 
     asked, said = host.run_shell_command(as_account(facts, _THERE, image_id, timeout=60))
     lines = said.stdout_lines if asked else []
     if architecture and lines and architecture != lines[0]:
-        yield commands.refuse(_other_architecture(survey.machine.name, str(path), architecture, lines[0]))
+        yield commands.refuse(_other_architecture(context.machine.name, str(path), architecture, lines[0]))
         return
-    survey.forget()
+    context.invalidate()
     load = as_account(facts, commands.script("machine/load-image.sh"), image_id, tag, str(path), timeout=900)
     if "there" in lines:
         yield _reading(load, "/dev/null")
-    elif survey.machine.name == LOCAL:
+    elif context.machine.name == LOCAL:
         yield _reading(load, str(path))
     else:
         there = _place(facts, image_id)
@@ -52,13 +54,13 @@ def _other_architecture(machine: str, what: str, has: str, wants: str) -> Proble
     return Problem(fact, "give its tenants an image of the machine's own architecture; nothing was sent")
 
 
-def fetched(survey: Survey, facts: MachineFacts, image_id: str, path: Path) -> Steps:
+def fetched(context: MachineContext, facts: MachineFacts, image_id: str, path: Path) -> Steps:
     """The image of the account's store is a file on the control machine: whole, or not there."""
     save = as_account(
         facts, 'exec podman save --quiet --format docker-archive "$1"', image_id.removeprefix("sha256:"), timeout=900
     )
     half = path.with_suffix(".half")
-    if survey.machine.name == LOCAL:
+    if context.machine.name == LOCAL:
         yield StringCommand("(", save, ") >", QuoteString(str(half)))
     else:
         there = _place(facts, image_id)

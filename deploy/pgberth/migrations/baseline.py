@@ -18,14 +18,14 @@ from pyinfra.api import StringCommand, operation
 
 from pgberth import commands
 from pgberth.commands import Commands
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.database.probe import Server
 from pgberth.database.session import connect, reached, within
 from pgberth.migrations.drift import Trait, compared_schemas, differences, snapshot
 from pgberth.migrations.fresh import Action, rebuild
 from pgberth.migrations.ledger import Connection, heads_of
 from pgberth.migrations.operations import plan
-from pgberth.migrations.session import Patience, locked
+from pgberth.migrations.session import RetryPolicy, locked
 from pgberth.model import layout
 from pgberth.model.problems import Refused
 from pgberth.model.roles import DATABASE, FRESH, MIGRATOR
@@ -59,9 +59,9 @@ def key(server: Server) -> str:
     return hashlib.sha256(json.dumps([applied, server.version, server.vector]).encode()).hexdigest()
 
 
-def read(berth: Berth, server: Server) -> tuple[Trait, ...] | None:
+def read(context: TenantContext, server: Server) -> tuple[Trait, ...] | None:
     """The kept baseline; None where there is none of these versions."""
-    done, output = host.run_shell_command(commands.shell('cat "$1" 2>/dev/null', place(berth.tenant), timeout=10))
+    done, output = host.run_shell_command(commands.shell('cat "$1" 2>/dev/null', place(context.tenant), timeout=10))
     try:
         kept = json.loads(output.stdout) if done else {}
         return tuple(Trait(*row) for row in kept["traits"]) if kept.get("key") == key(server) else None
@@ -69,22 +69,22 @@ def read(berth: Berth, server: Server) -> tuple[Trait, ...] | None:
         return None  # another version's file, or half of one: made anew
 
 
-def drift(berth: Berth, server: Server) -> list[str]:
+def drift(context: TenantContext, server: Server) -> list[str]:
     """What differs from the kept baseline, in words; nothing where there is none."""
-    kept, password = read(berth, server), berth.secret("app")
+    kept, password = read(context, server), context.secret("app")
     if kept is None or password is None:
         return []
-    with _sessions(berth, _COMPARE_SECONDS) as connected:
+    with _sessions(context, _COMPARE_SECONDS) as connected:
         try:
-            session = connected(berth.login, password)
-            return [str(found) for found in differences(kept, snapshot(session, compared_schemas(berth.tenant)))]
+            session = connected(context.login, password)
+            return [str(found) for found in differences(kept, snapshot(session, compared_schemas(context.tenant)))]
         except psycopg.Error as error:
             # An exception inside an operation would end the run for every tenant.
             return [f"the catalogue could not be compared: {error.diag.message_primary or error}".strip()]
 
 
 @operation(is_idempotent=False)
-def baseline_known(berth: Berth, actions: Mapping[str, Action], receipt: Receipt) -> Commands:
+def baseline_known(context: TenantContext, actions: Mapping[str, Action], receipt: Receipt) -> Commands:
     """
     The catalogue of a fresh run of what is applied is at hand; drift is measured against it.
 
@@ -94,20 +94,20 @@ def baseline_known(berth: Berth, actions: Mapping[str, Action], receipt: Receipt
     + actions: what each step of code does, by its name
     """
     yield from ()
-    seen = berth.look() if state.is_executing else None
-    server = Server.of(seen) if seen is not None else None
-    if seen is None or seen.container is None or server is None or read(berth, server) is not None:
+    observed = context.observe() if state.is_executing else None
+    server = Server.of(observed) if observed is not None else None
+    if observed is None or observed.container is None or server is None or read(context, server) is not None:
         return
-    if not _history_holds(berth.tenant, server):
+    if not _history_holds(context.tenant, server):
         return
-    changed = berth.changed
+    changed = context.changed
     try:
-        _make_one_at_a_time(berth, server, actions)
+        _make_one_at_a_time(context, server, actions)
     except Refused as refused:
         receipt.no_baseline = "; ".join(problem.fact for problem in refused.problems)
     except psycopg.Error as error:
         receipt.no_baseline = f"{error.diag.message_primary or error}".strip()
-    berth.changed = changed
+    context.changed = changed
 
 
 def _history_holds(tenant: Tenant, server: Server) -> bool:
@@ -120,24 +120,24 @@ def _history_holds(tenant: Tenant, server: Server) -> bool:
     return True
 
 
-def _make_one_at_a_time(berth: Berth, server: Server, actions: Mapping[str, Action]) -> None:
+def _make_one_at_a_time(context: TenantContext, server: Server, actions: Mapping[str, Action]) -> None:
     """Whoever comes second waits, and finds it made. Raises Refused or psycopg.Error."""
-    with _sessions(berth, 3 * _SECONDS) as connected:
+    with _sessions(context, 3 * _SECONDS) as connected:
         # The app's session: the migrator has three, and may need them all.
-        waiting = connected(berth.login, berth.secret("app"))
-        with locked(waiting, FRESH, Patience(lock_seconds=_SECONDS)):
-            if read(berth, server) is None:
-                _make(berth, server, actions)
+        waiting = connected(context.login, context.secret("app"))
+        with locked(waiting, FRESH, RetryPolicy(lock_seconds=_SECONDS)):
+            if read(context, server) is None:
+                _make(context, server, actions)
 
 
-def _make(berth: Berth, server: Server, actions: Mapping[str, Action]) -> None:
-    _do(berth.superuser(_EMPTY, _SECONDS))
-    with _sessions(berth, _SECONDS) as connected:
-        traits = _fresh(berth.tenant, server, actions, lambda: connected(MIGRATOR, berth.secret("migrator"), FRESH))
-    _do(berth.superuser(_DROP, _SECONDS))
+def _make(context: TenantContext, server: Server, actions: Mapping[str, Action]) -> None:
+    _do(context.superuser(_EMPTY, _SECONDS))
+    with _sessions(context, _SECONDS) as connected:
+        traits = _fresh(context.tenant, server, actions, lambda: connected(MIGRATOR, context.secret("migrator"), FRESH))
+    _do(context.superuser(_DROP, _SECONDS))
     text = json.dumps({"key": key(server), "traits": [[t.kind, t.object, t.trait, t.value] for t in traits]})
-    _do(berth.write(place(berth.tenant), text + "\n"))
-    logger.debug("%s: %d traits in the baseline", berth.tenant.name, len(traits))
+    _do(context.write(place(context.tenant), text + "\n"))
+    logger.debug("%s: %d traits in the baseline", context.tenant.name, len(traits))
 
 
 def _fresh(
@@ -158,10 +158,10 @@ def _do(command: StringCommand) -> None:
 
 
 @contextmanager
-def _sessions(berth: Berth, seconds: float) -> Iterator[Callable[..., Connection]]:
+def _sessions(context: TenantContext, seconds: float) -> Iterator[Callable[..., Connection]]:
     """Makes sessions (role, password, database) that are hung up together when time is up."""
     opened: list[Connection] = []
-    with reached(berth.port) as address, within(seconds, lambda: opened):
+    with reached(context.port) as address, within(seconds, lambda: opened):
 
         def connected(role: str, password: Secret | None, database: str = DATABASE) -> Connection:
             opened.append(connect(address, role, password, database=database))

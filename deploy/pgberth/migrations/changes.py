@@ -8,9 +8,9 @@ from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, operation
 
 from pgberth import commands
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.database.probe import Server
-from pgberth.database.problems import named, told
+from pgberth.database.problems import named, run_reporting_problems
 from pgberth.database.session import connect, reached
 from pgberth.migrations import ledger, runner
 from pgberth.migrations.erase import KINDS, Erasure, erase
@@ -36,13 +36,13 @@ sync "$new"; mv "$new" "$place/$name"; sync "$place"
 
 
 @operation()
-def reverted(berth: Berth, stamp: str) -> Any:
+def reverted(context: TenantContext, stamp: str) -> Any:
     """
     Components that are above their target are taken down to it, after a dump that was proven readable.
 
     + stamp: goes into the dump's name, <stamp>-before-down.dump in the tenant's directory
     """
-    state, tenant = berth.look(), berth.tenant
+    state, tenant = context.observe(), context.tenant
     server = Server.of(state) if state is not None else None
     if state is None or state.container is None or server is None:
         yield commands.refuse(Problem(f"{tenant.name}: the server does not answer", "run deploy/verify.py"))
@@ -56,23 +56,23 @@ def reverted(berth: Berth, stamp: str) -> Any:
         return
     place = f"{layout.directory(tenant.name)}/dumps"
     bindir = state.container.labels[layout.BINDIR_LABEL]
-    yield berth.change(_DUMP, tenant.name, bindir, place, f"{stamp}-before-down.dump", timeout=3600)
-    berth.forget()
+    yield context.change(_DUMP, tenant.name, bindir, place, f"{stamp}-before-down.dump", timeout=3600)
+    context.invalidate()
 
     def work(connect: Connect) -> None:
         # The last applied goes first: a component may rest on those before it.
         for component in reversed(above):
-            wanted = target(tenant, component)
-            if wanted is not None:
-                runner.revert(connect, component, wanted, tenant.parameters.get(component))
+            desired = target(tenant, component)
+            if desired is not None:
+                runner.revert(connect, component, desired, tenant.parameters.get(component))
 
-    yield FunctionCommand(as_migrator, (berth, work), {})
+    yield FunctionCommand(as_migrator, (context, work), {})
 
 
 def _above(tenant: Tenant, component: str, server: Server) -> bool:
-    wanted = target(tenant, component)
+    desired = target(tenant, component)
     heads = ledger.heads_of(server.ledger)
-    return wanted is not None and bool(plan_down(component, heads, wanted, tenant.parameters.get(component)))
+    return desired is not None and bool(plan_down(component, heads, desired, tenant.parameters.get(component)))
 
 
 # The image's own clients, by their plain names, as the superuser on the socket.
@@ -82,26 +82,26 @@ exec podman exec -i --env "PATH=$2:/usr/bin:/bin" --env PGHOST=/run/postgresql -
 
 
 @operation()
-def rehearsed(berth: Berth) -> Any:
+def rehearsed(context: TenantContext) -> Any:
     """What migrate would do, tried on a schema-only copy and told: SQL, locks, changes. The live one is only read."""
-    state, tenant = berth.look(), berth.tenant
+    state, tenant = context.observe(), context.tenant
     if state is None or state.container is None or state.server is None:
         yield commands.refuse(Problem(f"{tenant.name}: the server does not answer", "run deploy/verify.py"))
         return
     bindir = state.container.labels[layout.BINDIR_LABEL]
     for component in tenant.ordered_components:
-        yield berth.change(_BESIDE, tenant.name, bindir, timeout=600, stdin=SCRATCH_SCRIPT)
-        yield FunctionCommand(_tell_rehearsal, (berth, component), {})
-    yield berth.change(_BESIDE, tenant.name, bindir, stdin=DROP_SCRIPT)
+        yield context.change(_BESIDE, tenant.name, bindir, timeout=600, stdin=SCRATCH_SCRIPT)
+        yield FunctionCommand(_tell_rehearsal, (context, component), {})
+    yield context.change(_BESIDE, tenant.name, bindir, stdin=DROP_SCRIPT)
     # A copy came and went; nothing of the tenant is another.
-    berth.changed = False
+    context.changed = False
 
 
-def _tell_rehearsal(state: Any, host: Any, berth: Berth, component: str) -> bool:  # noqa: ARG001
-    tenant, password = berth.tenant, berth.secret("migrator")
+def _tell_rehearsal(state: Any, host: Any, context: TenantContext, component: str) -> bool:  # noqa: ARG001
+    tenant, password = context.tenant, context.secret("migrator")
 
     def act() -> None:
-        with reached(berth.port) as address:
+        with reached(context.port) as address:
             found = rehearse(
                 lambda: connect(address, MIGRATOR, password, database=DATABASE),
                 lambda: connect(address, MIGRATOR, password, database=SCRATCH),
@@ -112,7 +112,7 @@ def _tell_rehearsal(state: Any, host: Any, berth: Berth, component: str) -> bool
         for line in rehearsal_lines(found):
             logger.info(f"{host.print_prefix}{line}")
 
-    return told(host, tenant, act)
+    return run_reporting_problems(host, tenant, act)
 
 
 def rehearsal_lines(found: Rehearsal) -> list[str]:
@@ -125,18 +125,18 @@ def rehearsal_lines(found: Rehearsal) -> list[str]:
 
 
 @operation()
-def erased(berth: Berth, wanted: Erasure) -> Any:
+def erased(context: TenantContext, desired: Erasure) -> Any:
     """Every row of one subject is gone from the append-only tables, and a tombstone stands in the ledger."""
-    component = KINDS[wanted.kind].component
-    if component not in berth.tenant.components:
-        fact = f"{berth.tenant.name}: it has no component {component!r}, so nothing of {wanted.subject}"
+    component = KINDS[desired.kind].component
+    if component not in context.tenant.components:
+        fact = f"{context.tenant.name}: it has no component {component!r}, so nothing of {desired.subject}"
         yield commands.refuse(Problem(fact, "is it the right tenant?"))
         return
-    berth.forget()
+    context.invalidate()
 
     def work(connect: Connect) -> None:
-        gone = erase(connect, wanted)
+        gone = erase(connect, desired)
         told = ", ".join(f"{rows} of {table}" for table, rows in gone.items())
-        host.log(f"{berth.tenant.name}: erased {wanted.subject}: {told}")
+        host.log(f"{context.tenant.name}: erased {desired.subject}: {told}")
 
-    yield FunctionCommand(as_migrator, (berth, work), {})
+    yield FunctionCommand(as_migrator, (context, work), {})

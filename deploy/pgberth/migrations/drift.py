@@ -46,21 +46,21 @@ class Difference:
     kind: str
     object: str
     trait: str
-    wanted: str | None
+    desired: str | None
     live: str | None
 
     def __str__(self) -> str:
         """As drift: "index knowledge.i is missing"."""
         if not self.trait:
-            return f"{self.kind} {self.object} is {'missing' if self.live is None else 'not wanted'}"
-        return f"{self.kind} {self.object} has {self.trait} {_shown(self.live)}, wanted {_shown(self.wanted)}"
+            return f"{self.kind} {self.object} is {'missing' if self.live is None else 'not desired'}"
+        return f"{self.kind} {self.object} has {self.trait} {_shown(self.live)}, wanted {_shown(self.desired)}"
 
     @property
     def as_change(self) -> str:
         """The same as a change from `wanted` to `live`: "adds index knowledge.i"."""
         if not self.trait:
             return f"{'drops' if self.live is None else 'adds'} {self.kind} {self.object}"
-        return f"changes {self.trait} of {self.kind} {self.object} from {_shown(self.wanted)} to {_shown(self.live)}"
+        return f"changes {self.trait} of {self.kind} {self.object} from {_shown(self.desired)} to {_shown(self.live)}"
 
 
 def _shown(value: str | None) -> str:
@@ -90,9 +90,9 @@ def snapshot(connection: Connection, schemas: Iterable[str]) -> tuple[Trait, ...
         return tuple(sorted(cursor.execute(snapshot_sql(schemas).encode(), prepare=False)))
 
 
-def differences(wanted: Iterable[Trait], live: Iterable[Trait]) -> tuple[Difference, ...]:
+def differences(desired: Iterable[Trait], live: Iterable[Trait]) -> tuple[Difference, ...]:
     """Every difference, sorted. An object that is only on one side is one difference, not one a trait."""
-    found = _compared(_by_object(wanted), _by_object(live))
+    found = _compared(_by_object(desired), _by_object(live))
     return tuple(sorted(found, key=lambda difference: (difference.kind, difference.object, difference.trait)))
 
 
@@ -106,12 +106,12 @@ def _by_object(traits: Iterable[Trait]) -> _Objects:
     return objects
 
 
-def _compared(wanted: _Objects, live: _Objects) -> Iterator[Difference]:
-    for identity in wanted.keys() ^ live.keys():
-        is_wanted = identity in wanted
+def _compared(desired: _Objects, live: _Objects) -> Iterator[Difference]:
+    for identity in desired.keys() ^ live.keys():
+        is_wanted = identity in desired
         yield Difference(*identity, "", *(("present", None) if is_wanted else (None, "present")))
-    for identity in wanted.keys() & live.keys():
-        first, second = wanted[identity], live[identity]
+    for identity in desired.keys() & live.keys():
+        first, second = desired[identity], live[identity]
         for trait in first.keys() | second.keys():
             if first.get(trait) != second.get(trait):
                 yield Difference(*identity, trait, first.get(trait), second.get(trait))

@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from pgberth.migrations.indexes import limit_table_locks
 from pgberth.migrations.ledger import Connection
 from pgberth.migrations.runner import running
-from pgberth.migrations.session import Connect, Patience, retried
+from pgberth.migrations.session import Connect, RetryPolicy, retried
 from pgberth.model.problems import Problem, Refused
 
 TRIGGERS = ("append_only", "append_only_row")
@@ -108,43 +108,43 @@ def erasure_from(given: Mapping[str, str]) -> Erasure:
 _FORM = "say --data subject=KIND:UUID --data reason=TEXT --data tenant=NAME"
 
 
-def erase(connect: Connect, wanted: Erasure, patience: Patience = Patience()) -> dict[str, int]:  # noqa: B008 - frozen
+def erase(connect: Connect, desired: Erasure, retry: RetryPolicy = RetryPolicy()) -> dict[str, int]:  # noqa: B008 - frozen
     """
     Erase the subject; rows deleted, by table.
 
     Raises Refused where there is nothing of it, where rows that stay refer to what would go, where a trigger is not as
     it should be, and where others hold the tables for too long.
     """
-    kind = KINDS[wanted.kind]
-    with running(connect, kind.component, patience) as connection:
-        return retried(connection, kind.component, lambda: _erase(connection, kind, wanted, patience), patience)
+    kind = KINDS[desired.kind]
+    with running(connect, kind.component, retry) as connection:
+        return retried(connection, kind.component, lambda: _erase(connection, kind, desired, retry), retry)
 
 
-def _erase(connection: Connection, kind: Kind, wanted: Erasure, patience: Patience) -> dict[str, int]:
+def _erase(connection: Connection, kind: Kind, desired: Erasure, retry: RetryPolicy) -> dict[str, int]:
     try:
         with connection.transaction():
-            limit_table_locks(connection, patience)
+            limit_table_locks(connection, retry)
             _refuse_open(connection, kind)
-            _refuse_kept(connection, kind, wanted)
+            _refuse_kept(connection, kind, desired)
             gone: Counter[str] = Counter()
-            for table, rows in _delete(connection, kind, wanted.id):
+            for table, rows in _delete(connection, kind, desired.id):
                 gone[table] += rows
             if not any(gone.values()):
-                raise Refused.because(f"{kind.component} has nothing of {wanted.subject}", "nothing was changed")
+                raise Refused.because(f"{kind.component} has nothing of {desired.subject}", "nothing was changed")
             _refuse_open(connection, kind)
-            _bury(connection, kind, wanted, gone)
+            _bury(connection, kind, desired, gone)
     except (errors.ForeignKeyViolation, errors.RestrictViolation) as kept:
-        fact = f"{wanted.subject} is referred to by rows that stay: {kept.diag.message_primary}"
+        fact = f"{desired.subject} is referred to by rows that stay: {kept.diag.message_primary}"
         raise Refused.because(fact, "nothing was changed; erase what refers to it first") from kept
     return dict(gone)
 
 
-def _refuse_kept(connection: Connection, kind: Kind, wanted: Erasure) -> None:
+def _refuse_kept(connection: Connection, kind: Kind, desired: Erasure) -> None:
     if not kind.kept_by:
         return
-    others = [other for (other,) in connection.execute(kind.kept_by, {"id": wanted.id})]
+    others = [other for (other,) in connection.execute(kind.kept_by, {"id": desired.id})]
     if others:
-        fact = f"{wanted.subject} is referred to by the history of {', '.join(others)}"
+        fact = f"{desired.subject} is referred to by the history of {', '.join(others)}"
         raise Refused.because(fact, "nothing was changed; erase what refers to it first")
 
 
@@ -190,8 +190,8 @@ def _refuse_open(connection: Connection, kind: Kind) -> None:
 _REPAIR = "nothing was changed; run deploy/provision.py, which puts triggers right, then try again"
 
 
-def _bury(connection: Connection, kind: Kind, wanted: Erasure, gone: Mapping[str, int]) -> None:
+def _bury(connection: Connection, kind: Kind, desired: Erasure, gone: Mapping[str, int]) -> None:
     connection.execute(
         "INSERT INTO memory_ledger.tombstone (component, subject, deleted, reason) VALUES (%s, %s, %s, %s)",
-        [kind.component, wanted.subject, Jsonb(dict(gone)), wanted.reason],
+        [kind.component, desired.subject, Jsonb(dict(gone)), desired.reason],
     )

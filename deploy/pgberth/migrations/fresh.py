@@ -8,7 +8,7 @@ from pathlib import Path
 from pgberth.migrations import ledger
 from pgberth.migrations.ledger import Connection, Head
 from pgberth.migrations.runner import apply, run_code, running
-from pgberth.migrations.session import Connect, Patience
+from pgberth.migrations.session import Connect, RetryPolicy
 from pgberth.migrations.source import SQL_ROOT, Parameters, Value
 from pgberth.model.problems import Problem, Refused
 
@@ -22,7 +22,7 @@ def rebuild(
     *,
     actions: Mapping[str, Action] | None = None,
     root: Path = SQL_ROOT,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
 ) -> None:
     """
     Apply to an empty database what another one has applied, with the values that it recorded.
@@ -40,11 +40,11 @@ def rebuild(
         return
     given = _values(versions, steps)
     last = versions[-1].version
-    apply(connect, component, given, to=last, root=root, patience=patience)
+    apply(connect, component, given, to=last, root=root, retry=retry)
     for step in steps:
-        _repeat(connect, step, (actions or {}).get(step.version), patience)
-        apply(connect, component, given, to=last, root=root, patience=patience)
-    _refuse_less(connect, component, done, patience)
+        _repeat(connect, step, (actions or {}).get(step.version), retry)
+        apply(connect, component, given, to=last, root=root, retry=retry)
+    _refuse_less(connect, component, done, retry)
 
 
 def _values(versions: list[Head], steps: list[Head]) -> dict[str, Value]:
@@ -53,7 +53,7 @@ def _values(versions: list[Head], steps: list[Head]) -> dict[str, Value]:
     return {name: value for head in versions for name, value in head.parameters.items() if name not in provided}
 
 
-def _repeat(connect: Connect, step: Head, action: Action | None, patience: Patience) -> None:
+def _repeat(connect: Connect, step: Head, action: Action | None, retry: RetryPolicy) -> None:
     if action is None:
         raise Refused.because(f"{step.title} is a code step, and nothing is known that does it")
     act = action
@@ -61,15 +61,15 @@ def _repeat(connect: Connect, step: Head, action: Action | None, patience: Patie
     def work(connection: Connection) -> bool:
         return act(connection, step.parameters)
 
-    run_code(connect, step.component, step.version, step.parameters, work, after=step.needs, patience=patience)
+    run_code(connect, step.component, step.version, step.parameters, work, after=step.needs, retry=retry)
 
 
-def _refuse_less(connect: Connect, component: str, wanted: list[Head], patience: Patience) -> None:
-    with running(connect, component, patience) as connection:
+def _refuse_less(connect: Connect, component: str, desired: list[Head], retry: RetryPolicy) -> None:
+    with running(connect, component, retry) as connection:
         made = {head.version: head for head in ledger.heads(connection, component) if head.state == "applied"}
     problems = [
         Problem(f"{head.title} is applied there, and these files make it otherwise")
-        for head in wanted
+        for head in desired
         if head.version not in made or made[head.version].rendered_sha256 != head.rendered_sha256
     ]
     if problems:

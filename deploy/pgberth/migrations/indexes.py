@@ -7,14 +7,14 @@ from typing import Literal
 from psycopg import sql
 
 from pgberth.migrations.ledger import Connection
-from pgberth.migrations.session import Patience, retried
+from pgberth.migrations.session import RetryPolicy, retried
 from pgberth.migrations.statements import IndexStatement
 from pgberth.model.problems import Refused
 
 IndexState = Literal["absent", "invalid", "valid"]
 
 
-def ensure(connection: Connection, index: IndexStatement, patience: Patience) -> bool:
+def ensure(connection: Connection, index: IndexStatement, retry: RetryPolicy) -> bool:
     """
     Build the index unless it is there and valid; True if it was built.
 
@@ -24,7 +24,7 @@ def ensure(connection: Connection, index: IndexStatement, patience: Patience) ->
 
     The session is in autocommit mode, outside a transaction. Raises Refused, or the server's error.
     """
-    built = retried(connection, index.schema, lambda: _build(connection, index, patience), patience)
+    built = retried(connection, index.schema, lambda: _build(connection, index, retry), retry)
     if state(connection, index) != "valid":
         fact = f"index {index.schema}.{index.name} is not valid after it was built"
         raise Refused.because(fact, "Run again: it is dropped and built anew.")
@@ -49,7 +49,7 @@ def state(connection: Connection, index: IndexStatement) -> IndexState:
     return "valid" if usable else "invalid"
 
 
-def _build(connection: Connection, index: IndexStatement, patience: Patience) -> bool:
+def _build(connection: Connection, index: IndexStatement, retry: RetryPolicy) -> bool:
     found = state(connection, index)
     if found == "valid":
         return False
@@ -61,14 +61,14 @@ def _build(connection: Connection, index: IndexStatement, patience: Patience) ->
         connection.execute(index.create(concurrently=True), prepare=False)
     else:
         with connection.transaction():
-            limit_table_locks(connection, patience)
+            limit_table_locks(connection, retry)
             connection.execute(index.create(concurrently=False), prepare=False)
     return True
 
 
-def limit_table_locks(connection: Connection, patience: Patience) -> None:
+def limit_table_locks(connection: Connection, retry: RetryPolicy) -> None:
     """Give up soon on each table lock, until the end of the transaction: whoever comes later queues behind us."""
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{patience.table_lock_ms}ms"])
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{retry.table_lock_ms}ms"])
 
 
 def has_rows(connection: Connection, index: IndexStatement) -> bool:

@@ -125,20 +125,20 @@ def backfilled(connect: Connect, schema: str, mode: str) -> Mapping[str, int]:
     Refused where there is no such table, or a row's scope is none of LOCAL, TEAM and GLOBAL.
     """
     source = sql.Identifier(schema, "agent_memories")
-    wanted = sql.SQL(_WANTED).format(source=source)
+    desired = sql.SQL(_WANTED).format(source=source)
     with opened(connect, "pgberth backfill") as session, session.transaction() as transaction:
         become_owner(session)
         if not _there(session, schema, "agent_memories"):
             raise Refused.because(f"there is no table {schema}.agent_memories", "--data schema=NAME says where it is")
         rows = _number(session, sql.SQL("SELECT count(*) FROM {}").format(source))
-        known = _number(session, sql.SQL("SELECT count(*) FROM ({}) AS wanted").format(wanted))
+        known = _number(session, sql.SQL("SELECT count(*) FROM ({}) AS wanted").format(desired))
         if rows != known:
             fact = f"{rows - known} rows of {schema}.agent_memories have a scope that is none of LOCAL, TEAM, GLOBAL"
             raise Refused.because(fact, "nothing was changed; give them one of these")
-        written = 0 if mode == "verify" else _written(session, wanted)
+        written = 0 if mode == "verify" else _written(session, desired)
         missing = f"SELECT count(*) FROM (SELECT {_COMPARED} FROM ({{}}) AS wanted EXCEPT ALL SELECT {_COMPARED}"  # noqa: S608
         missing += " FROM memory_plugin.memory_records) AS missing"
-        left = _number(session, sql.SQL(missing).format(wanted))
+        left = _number(session, sql.SQL(missing).format(desired))
         if mode == "dry-run" or (mode == "apply" and left):
             raise_rollback(transaction)
     return {"rows": rows, "written": written, "missing": left}
@@ -148,14 +148,14 @@ def raise_rollback(transaction: psycopg.Transaction) -> None:
     raise psycopg.Rollback(transaction)
 
 
-def _written(session: psycopg.Connection[Any], wanted: sql.Composed) -> int:
+def _written(session: psycopg.Connection[Any], desired: sql.Composed) -> int:
     names = (
         "INSERT INTO memory_plugin.memory_namespaces (name, kind)"
         " SELECT DISTINCT namespace, reach FROM ({}) AS wanted ON CONFLICT DO NOTHING"
     )
-    session.execute(sql.SQL(names).format(wanted))
+    session.execute(sql.SQL(names).format(desired))
     records = (
         f"INSERT INTO memory_plugin.memory_records ({_COMPARED}, kind, source)"  # noqa: S608
         f" SELECT {_COMPARED}, 'fact', 'agent' FROM ({{}}) AS wanted ON CONFLICT (id) DO NOTHING"
     )
-    return session.execute(sql.SQL(records).format(wanted)).rowcount
+    return session.execute(sql.SQL(records).format(desired)).rowcount

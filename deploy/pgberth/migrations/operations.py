@@ -9,33 +9,33 @@ from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, operation
 
 from pgberth import commands
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.database.probe import Server, probe_sql
-from pgberth.database.problems import named, told
+from pgberth.database.problems import named, run_reporting_problems
 from pgberth.database.session import connect, reached
 from pgberth.inventory.load import did_you_mean
 from pgberth.migrations import ledger, repair, runner, source
 from pgberth.migrations.plan import Plan, plan_up
-from pgberth.migrations.session import Connect, Patience, shared
+from pgberth.migrations.session import Connect, RetryPolicy, shared
 from pgberth.migrations.verify import REPAIRABLE, Finding, verify_sql
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import MIGRATOR
 from pgberth.model.tenant import HEAD, Tenant
 from pgberth.report.receipt import Receipt, current_report
-from pgberth.secrets.external import Given
+from pgberth.secrets.external import ExternalPasswords
 
 
 @operation()
-def at_targets(berth: Berth) -> Any:
+def at_targets(context: TenantContext) -> Any:
     """
     Each component is at its target version, and nothing that can be made again is missing from it.
 
     Applied history that differs from the files stops the tenant before anything is done.
     """
-    state = berth.look()
-    if state is None or state.ready is None or state.container is None:
+    state = context.observe()
+    if state is None or state.machine_profile is None or state.container is None:
         return
-    tenant = berth.tenant
+    tenant = context.tenant
     server = Server.of(state)
     if server is None:
         fact = f"{tenant.name}: the server does not answer: {state.server_said}"
@@ -45,7 +45,7 @@ def at_targets(berth: Berth) -> Any:
         plans = [plan(tenant, component, server) for component in tenant.ordered_components]
     except Refused:
         # Said again by the runner, which has the ledger's bodies at hand and shows the difference; it changes nothing.
-        yield FunctionCommand(as_migrator, (berth, _refused_in_full(tenant)), {})
+        yield FunctionCommand(as_migrator, (context, _refused_in_full(tenant)), {})
         return
     behind = [ready.component for ready in plans if ready.steps]
     broken = [
@@ -65,7 +65,7 @@ def at_targets(berth: Berth) -> Any:
             for component in broken:
                 _repair(session, tenant, component)
 
-    yield FunctionCommand(as_migrator, (berth, work), {})
+    yield FunctionCommand(as_migrator, (context, work), {})
 
 
 def plan(tenant: Tenant, component: str, server: Server) -> Plan:
@@ -128,21 +128,21 @@ def parameter_problems(tenant: Tenant) -> Iterable[Problem]:
 
 def target(tenant: Tenant, component: str) -> int | str | None:
     """The version the inventory names; None for the newest."""
-    wanted = tenant.components[component]
-    return None if wanted == HEAD else wanted
+    desired = tenant.components[component]
+    return None if desired == HEAD else desired
 
 
-def as_migrator(state: Any, host: Any, berth: Berth, work: Callable[[Connect], None]) -> bool:  # noqa: ARG001
+def as_migrator(state: Any, host: Any, context: TenantContext, work: Callable[[Connect], None]) -> bool:  # noqa: ARG001
     """Do work with sessions of the migrator's; a refusal becomes the tenant's failure, in our own words."""
-    password, port = berth.secret("migrator"), berth.port  # of the look that the work was planned by
-    berth.forget_server()
+    password, port = context.secret("migrator"), context.port  # of the look that the work was planned by
+    context.invalidate_server()
 
     def act() -> None:
         with reached(port) as address:
             work(lambda: connect(address, MIGRATOR, password))
 
-    done = told(host, berth.tenant, act)
-    berth.forget_server()
+    done = run_reporting_problems(host, context.tenant, act)
+    context.invalidate_server()
     return done
 
 
@@ -152,7 +152,7 @@ def _refused_in_full(tenant: Tenant) -> Callable[[Connect], None]:
         with shared(connect) as session:
             for component in tenant.ordered_components:
                 try:
-                    with runner.running(session, component, Patience()) as connection:
+                    with runner.running(session, component, RetryPolicy()) as connection:
                         heads = ledger.heads(connection, component)
                     plan_up(component, heads, tenant.parameters.get(component), to=target(tenant, component))
                 except Refused as refused:
@@ -170,10 +170,10 @@ def _repair(connect: Connect, tenant: Tenant, component: str) -> None:
         logger.warning(f"{host.print_prefix}not repaired: {obstacle}")
 
 
-def begin(verb: str, tenant: Tenant, given: Given | None = None) -> tuple[Berth, Receipt]:
+def begin(verb: str, tenant: Tenant, given: ExternalPasswords | None = None) -> tuple[TenantContext, Receipt]:
     """The tenant for the length of a run, and the record of it. + given: passwords that come from elsewhere"""
     receipt = current_report().receipts.setdefault(tenant.name, Receipt(verb, tenant.name, tenant.rings, tenant.port))
-    return Berth(tenant, tenant_probe(tenant), given), receipt
+    return TenantContext(tenant, tenant_probe(tenant), given), receipt
 
 
 def waiting(tenant: Tenant, server: Server) -> list[str]:

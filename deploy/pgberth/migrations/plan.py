@@ -135,11 +135,11 @@ def _changed(head: Head, name: str, was: Value, now: Value) -> Problem:
 
 def _target(source: Component, to: str | int) -> str:
     known = [migration.version for migration in source.versions]
-    wanted = known[-1] if to == HEAD else f"{to:04}" if isinstance(to, int) else to
-    if wanted not in known:
-        fact = f"{source.name} has no version {wanted}"
+    desired = known[-1] if to == HEAD else f"{to:04}" if isinstance(to, int) else to
+    if desired not in known:
+        fact = f"{source.name} has no version {desired}"
         raise Refused.because(fact, f"Versions are {known[0]} to {known[-1]}, or {HEAD}.")
-    return wanted
+    return desired
 
 
 def _history(source: Component, heads: tuple[Head, ...]) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ from pgberth.migrations.indexes import has_rows
 from pgberth.migrations.ledger import Connection
 from pgberth.migrations.plan import Waiting
 from pgberth.migrations.runner import application, apply
-from pgberth.migrations.session import Connect, Patience, become_owner, opened
+from pgberth.migrations.session import Connect, RetryPolicy, become_owner, opened
 from pgberth.migrations.source import SQL_ROOT, Migration, Parameters
 from pgberth.migrations.statements import index_statement, split
 from pgberth.model.problems import Problem, Refused
@@ -89,7 +89,7 @@ def rehearse(
     *,
     to: str | int | None = None,
     root: Path = SQL_ROOT,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
 ) -> Rehearsal:
     """
     Apply the component's pending steps to the copy, and tell what came of it.
@@ -106,7 +106,7 @@ def rehearse(
         _refuse_other(component, differences(snapshot(original, [component]), before))
         _copy_ledger(original, copy)
         watch = _Watch(original, copy)
-        outcome = apply(scratch, component, parameters, to=to, root=root, patience=patience, observe=watch.step)
+        outcome = apply(scratch, component, parameters, to=to, root=root, retry=retry, observe=watch.step)
         steps = tuple(Rehearsed(migration, watch.locks[migration.version]) for migration in outcome.done)
         return Rehearsal(component, steps, differences(before, snapshot(copy, [component])), outcome.waiting)
 

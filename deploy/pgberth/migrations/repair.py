@@ -11,7 +11,7 @@ from pgberth.migrations import indexes, ledger
 from pgberth.migrations.ledger import Connection
 from pgberth.migrations.plan import plan_up
 from pgberth.migrations.runner import running
-from pgberth.migrations.session import Connect, Patience
+from pgberth.migrations.session import Connect, RetryPolicy
 from pgberth.migrations.source import SQL_ROOT, Migration, Parameters
 from pgberth.migrations.statements import IndexStatement, index_statement, split
 from pgberth.migrations.step import failures_told, go_up
@@ -41,7 +41,7 @@ def repair(
     parameters: Parameters | None = None,
     *,
     root: Path = SQL_ROOT,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
 ) -> Repair:
     """
     Repair what `verify_sql` finds and REPAIRABLE allows. Nothing is applied that was not applied before.
@@ -50,12 +50,12 @@ def repair(
     are run again. Each is tried, whatever became of the one before. Raises Refused where the history differs or the
     lock is held.
     """
-    with running(connect, component, patience) as connection:
+    with running(connect, component, retry) as connection:
         plan = plan_up(component, ledger.heads(connection, component), parameters, root=root)
         before = findings(connection, plan.applied)
         wrong = [finding for finding in before if finding.kind in REPAIRABLE]
         obstacles: list[Problem] = []
-        for step in _steps(connection, plan.applied, wrong, patience):
+        for step in _steps(connection, plan.applied, wrong, retry):
             try:
                 step()
             except Refused as refused:
@@ -65,20 +65,20 @@ def repair(
 
 
 def _steps(
-    connection: Connection, applied: tuple[Migration, ...], wrong: list[Finding], patience: Patience
+    connection: Connection, applied: tuple[Migration, ...], wrong: list[Finding], retry: RetryPolicy
 ) -> Iterator[Callable[[], None]]:
     names = {finding.object.rpartition(".")[2].strip('"') for finding in wrong if finding.kind == "index"}
     for migration, index in _written(applied):
         if index.name in names:
-            yield partial(_rebuild, connection, migration, index, patience)
+            yield partial(_rebuild, connection, migration, index, retry)
     repeatables = tuple(migration for migration in applied if migration.kind == "repeatable")
     if repeatables and any(finding.kind != "index" for finding in wrong):
-        yield partial(go_up, connection, repeatables, patience, None)
+        yield partial(go_up, connection, repeatables, retry, None)
 
 
-def _rebuild(connection: Connection, migration: Migration, index: IndexStatement, patience: Patience) -> None:
+def _rebuild(connection: Connection, migration: Migration, index: IndexStatement, retry: RetryPolicy) -> None:
     with failures_told(connection, migration, "up"):
-        if indexes.ensure(connection, index, patience):
+        if indexes.ensure(connection, index, retry):
             ledger.record(connection, migration, "applied", note=f"rebuilt index {index.name}")
 
 

@@ -20,9 +20,9 @@ from psycopg import Rollback
 from pgberth.migrations import ledger
 from pgberth.migrations.ledger import Connection, Head
 from pgberth.migrations.plan import Plan, Waiting, plan_down, plan_up
-from pgberth.migrations.session import BOOTSTRAP, Connect, Patience, become_owner, locked, opened, retried
+from pgberth.migrations.session import BOOTSTRAP, Connect, RetryPolicy, become_owner, locked, opened, retried
 from pgberth.migrations.source import SQL_ROOT, Migration, Parameters, sha256
-from pgberth.migrations.step import Observe, go_down, go_up, units
+from pgberth.migrations.step import Observe, go_down, go_up, transaction_groups
 from pgberth.model.killpoint import killpoint
 from pgberth.model.problems import Refused
 
@@ -48,7 +48,7 @@ def apply(
     *,
     to: str | int | None = None,
     root: Path = SQL_ROOT,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
     observe: Observe | None = None,
 ) -> Outcome:
     """
@@ -60,10 +60,10 @@ def apply(
 
     Raises Refused: history that differs, a lock that somebody holds, a step that fails. Steps before it are done.
     """
-    with running(connect, component, patience) as connection:
+    with running(connect, component, retry) as connection:
         plan = plan_up(component, ledger.heads(connection, component), parameters, to, root)
-        for unit in units(plan.steps):
-            go_up(connection, unit, patience, observe)
+        for unit in transaction_groups(plan.steps):
+            go_up(connection, unit, retry, observe)
         return _outcome(plan)
 
 
@@ -74,7 +74,7 @@ def revert(
     parameters: Parameters | None = None,
     *,
     root: Path = SQL_ROOT,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
 ) -> Outcome:
     """
     Take the component down until `to` is its newest version; "zero" leaves nothing of it.
@@ -82,13 +82,13 @@ def revert(
     Every version is one transaction, newest first. Raises Refused as `apply` does, and where a down file refuses: that
     version and the older ones are then as they were.
     """
-    with running(connect, component, patience) as connection:
+    with running(connect, component, retry) as connection:
         heads = ledger.heads(connection, component)
         steps = plan_down(component, heads, to, parameters, root)
         rest = [head for head in heads if head.kind != "versioned" and head.state == "applied"]
         for migration in steps:
             gone = tuple(head for head in rest if migration.version in head.needs)
-            go_down(connection, migration, gone, patience)
+            go_down(connection, migration, gone, retry)
             rest = [head for head in rest if head not in gone]
         return Outcome(component, steps)
 
@@ -101,7 +101,7 @@ def run_code(
     action: Callable[[Connection], bool],
     *,
     after: tuple[str, ...],
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
 ) -> bool:
     """
     Do a step that is code, such as register_model, and record it in the ledger; True if anything was done.
@@ -114,10 +114,10 @@ def run_code(
     Raises Refused where a version of `after` is not applied, or where the step was done with other parameters.
     """
     step = _code_step(component, name, parameters, after)
-    with running(connect, component, patience) as connection:
+    with running(connect, component, retry) as connection:
         heads = {head.version: head for head in ledger.heads(connection, component) if head.state == "applied"}
         _refuse_code(step, heads)
-        return retried(connection, component, lambda: _act(connection, step, action, name in heads), patience)
+        return retried(connection, component, lambda: _act(connection, step, action, name in heads), retry)
 
 
 def _code_step(component: str, name: str, parameters: Parameters, after: tuple[str, ...]) -> Migration:
@@ -171,16 +171,16 @@ def _outcome(plan: Plan) -> Outcome:
 
 
 @contextmanager
-def running(connect: Connect, component: str, patience: Patience) -> Iterator[Connection]:
+def running(connect: Connect, component: str, retry: RetryPolicy) -> Iterator[Connection]:
     """A session as memory_owner that holds the component's lock, in a database that has a ledger."""
     with opened(connect, application("migrate")) as connection:
         become_owner(connection)
         if not ledger.exists(connection):
             # CREATE ... IF NOT EXISTS is no answer: two that run it at once still collide.
-            with locked(connection, BOOTSTRAP, patience):
+            with locked(connection, BOOTSTRAP, retry):
                 if not ledger.exists(connection):
                     ledger.create(connection)
-        with locked(connection, component, patience):
+        with locked(connection, component, retry):
             killpoint(f"migrate.{component}.locked")
             yield connection
 

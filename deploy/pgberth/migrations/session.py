@@ -27,7 +27,7 @@ RETRYABLE = (errors.LockNotAvailable, errors.DeadlockDetected, errors.Serializat
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """
     How long the runner waits for others.
 
@@ -121,7 +121,7 @@ def become_owner(connection: Connection) -> None:
 
 
 @contextmanager
-def locked(connection: Connection, name: str, patience: Patience) -> Iterator[None]:
+def locked(connection: Connection, name: str, retry: RetryPolicy) -> Iterator[None]:
     """
     Hold this database's lock of that name. Raises Refused, naming the holder, when patience ends.
 
@@ -129,7 +129,7 @@ def locked(connection: Connection, name: str, patience: Patience) -> Iterator[No
     turn, and the server ends one of the two as a deadlock.
     """
     key = _key(name)
-    _poll(connection, key, name, patience)
+    _poll(connection, key, name, retry)
     try:
         yield
     finally:
@@ -144,12 +144,12 @@ def _key(name: str) -> tuple[int, int]:
     return LOCK_CLASS, checksum - (checksum >> 31 << 32)  # as a signed 32-bit integer
 
 
-def _poll(connection: Connection, key: tuple[int, int], name: str, patience: Patience) -> None:
-    deadline = time.monotonic() + patience.lock_seconds
+def _poll(connection: Connection, key: tuple[int, int], name: str, retry: RetryPolicy) -> None:
+    deadline = time.monotonic() + retry.lock_seconds
     pause = 0.02
     while not _taken(connection, key):
         if time.monotonic() >= deadline:
-            raise _busy(connection, key, name, patience)
+            raise _busy(connection, key, name, retry)
         time.sleep(_jitter(pause))
         pause = min(pause * 1.5, 0.5)
 
@@ -159,7 +159,7 @@ def _taken(connection: Connection, key: tuple[int, int]) -> bool:
     return bool(row and row[0])
 
 
-def _busy(connection: Connection, key: tuple[int, int], name: str, patience: Patience) -> Refused:
+def _busy(connection: Connection, key: tuple[int, int], name: str, retry: RetryPolicy) -> Refused:
     connection.execute("RESET ROLE")  # the login may see when its other sessions began; the owner role may not
     holders = connection.execute(
         "SELECT l.pid, a.application_name, a.backend_start::timestamptz(0)::text FROM pg_catalog.pg_locks AS l"
@@ -170,12 +170,12 @@ def _busy(connection: Connection, key: tuple[int, int], name: str, patience: Pat
     ).fetchall()
     who = "; ".join(f"pid {pid} ({application}), since {since}" for pid, application, since in holders)
     return Refused.because(
-        f"{name} is being migrated by {who or 'somebody who has just finished'}; waited {patience.lock_seconds:g} s",
+        f"{name} is being migrated by {who or 'somebody who has just finished'}; waited {retry.lock_seconds:g} s",
         "Wait for it to end and run again. Should it be stuck: SELECT pg_terminate_backend(pid).",
     )
 
 
-def retried(connection: Connection, component: str, work: Callable[[], Result], patience: Patience) -> Result:
+def retried(connection: Connection, component: str, work: Callable[[], Result], retry: RetryPolicy) -> Result:
     """
     Do `work` again when it lost a lock to others, with growing pauses.
 
@@ -183,8 +183,8 @@ def retried(connection: Connection, component: str, work: Callable[[], Result], 
 
     Raises Refused, naming who holds locks on the component's tables, after the last attempt.
     """
-    pause = patience.pause_seconds
-    for _ in range(patience.attempts - 1):
+    pause = retry.pause_seconds
+    for _ in range(retry.attempts - 1):
         try:
             return work()
         except RETRYABLE:
@@ -193,10 +193,10 @@ def retried(connection: Connection, component: str, work: Callable[[], Result], 
     try:
         return work()
     except RETRYABLE as wrong:
-        raise _blocked(connection, component, wrong, patience) from wrong
+        raise _blocked(connection, component, wrong, retry) from wrong
 
 
-def _blocked(connection: Connection, component: str, wrong: psycopg.Error, patience: Patience) -> Refused:
+def _blocked(connection: Connection, component: str, wrong: psycopg.Error, retry: RetryPolicy) -> Refused:
     holders = connection.execute(
         "SELECT DISTINCT l.pid, a.usename, a.application_name, l.relation::regclass::text, l.mode"
         " FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a USING (pid)"
@@ -209,7 +209,7 @@ def _blocked(connection: Connection, component: str, wrong: psycopg.Error, patie
     ).fetchall()
     who = "; ".join(f"pid {pid} {user} ({app}) holds {mode} on {table}" for pid, user, app, table, mode in holders)
     return Refused.because(
-        f"{component}: {wrong.diag.message_primary}, {patience.attempts} times; {who or 'nobody holds a lock now'}",
+        f"{component}: {wrong.diag.message_primary}, {retry.attempts} times; {who or 'nobody holds a lock now'}",
         "Nothing was changed. End that transaction, or run again when it is quieter.",
     )
 

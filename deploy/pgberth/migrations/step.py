@@ -11,7 +11,7 @@ import psycopg
 
 from pgberth.migrations import indexes, ledger
 from pgberth.migrations.ledger import Connection, Head
-from pgberth.migrations.session import RETRYABLE, Patience, retried
+from pgberth.migrations.session import RETRYABLE, RetryPolicy, retried
 from pgberth.migrations.source import Migration
 from pgberth.migrations.statements import index_statement, split
 from pgberth.migrations.verify import findings
@@ -24,7 +24,7 @@ Observe = Callable[[Connection, Migration], None]
 _EXISTS = {"42P06", "42P07", "42710", "42723", "42701"}
 
 
-def units(steps: Iterable[Migration]) -> Iterator[tuple[Migration, ...]]:
+def transaction_groups(steps: Iterable[Migration]) -> Iterator[tuple[Migration, ...]]:
     """
     What is applied as a whole: each version, and all repeatables together.
 
@@ -37,7 +37,7 @@ def units(steps: Iterable[Migration]) -> Iterator[tuple[Migration, ...]]:
         yield repeatables
 
 
-def go_up(connection: Connection, unit: tuple[Migration, ...], patience: Patience, observe: Observe | None) -> None:
+def go_up(connection: Connection, group: tuple[Migration, ...], retry: RetryPolicy, observe: Observe | None) -> None:
     """
     Apply one unit and verify it.
 
@@ -46,16 +46,16 @@ def go_up(connection: Connection, unit: tuple[Migration, ...], patience: Patienc
     A transactional one is there as a whole or not at all. Another is `started` in the ledger until it is done; the next
     run takes it up again. Raises Refused, and records the failure.
     """
-    with failures_told(connection, unit[0], "up"):
-        if unit[0].transactional:
-            _in_transaction(connection, unit, patience, observe)
+    with failures_told(connection, group[0], "up"):
+        if group[0].transactional:
+            _in_transaction(connection, group, retry, observe)
         else:
-            _by_statement(connection, unit[0], patience, observe)
-    for migration in unit:
+            _by_statement(connection, group[0], retry, observe)
+    for migration in group:
         killpoint(f"migrate.{migration.component}.{migration.version}.applied")
 
 
-def go_down(connection: Connection, migration: Migration, gone: tuple[Head, ...], patience: Patience) -> None:
+def go_down(connection: Connection, migration: Migration, gone: tuple[Head, ...], retry: RetryPolicy) -> None:
     """
     Revert one migration, in one transaction.
 
@@ -69,27 +69,27 @@ def go_down(connection: Connection, migration: Migration, gone: tuple[Head, ...]
             ledger.record(connection, migration, "reverted")
             for head in gone:
                 ledger.record(connection, head, "reverted")
-            indexes.limit_table_locks(connection, patience)
+            indexes.limit_table_locks(connection, retry)
             _execute(connection, migration, migration.down)
             killpoint(f"migrate.{migration.component}.{migration.version}.undone")
 
     with failures_told(connection, migration, "down"):
-        retried(connection, migration.component, work, patience)
+        retried(connection, migration.component, work, retry)
     killpoint(f"migrate.{migration.component}.{migration.version}.reverted")
 
 
 def _in_transaction(
-    connection: Connection, unit: tuple[Migration, ...], patience: Patience, observe: Observe | None
+    connection: Connection, group: tuple[Migration, ...], retry: RetryPolicy, observe: Observe | None
 ) -> None:
     def work() -> None:
         with connection.transaction():
-            indexes.limit_table_locks(connection, patience)
-            taken = [_run(connection, migration, observe) for migration in unit]
-            _verify(connection, unit)
-            for migration, duration_ms in zip(unit, taken, strict=True):
+            indexes.limit_table_locks(connection, retry)
+            taken = [_run(connection, migration, observe) for migration in group]
+            _verify(connection, group)
+            for migration, duration_ms in zip(group, taken, strict=True):
                 ledger.record(connection, migration, "applied", duration_ms=duration_ms)
 
-    retried(connection, unit[0].component, work, patience)
+    retried(connection, group[0].component, work, retry)
 
 
 def _run(connection: Connection, migration: Migration, observe: Observe | None) -> int:
@@ -100,16 +100,16 @@ def _run(connection: Connection, migration: Migration, observe: Observe | None) 
     return _since(began)
 
 
-def _by_statement(connection: Connection, migration: Migration, patience: Patience, observe: Observe | None) -> None:
+def _by_statement(connection: Connection, migration: Migration, retry: RetryPolicy, observe: Observe | None) -> None:
     began = time.monotonic()
     _record_started(connection, migration)
     for statement in split(migration.up):
         index = index_statement(statement)
         if index is not None:
-            indexes.ensure(connection, index, patience)
+            indexes.ensure(connection, index, retry)
         else:
             run = partial(_execute, connection, migration, statement.text, statement.line)
-            retried(connection, migration.component, run, patience)
+            retried(connection, migration.component, run, retry)
     _told_ran(connection, migration, observe)
     _verify(connection, (migration,))
     ledger.record(connection, migration, "applied", duration_ms=_since(began))
@@ -127,8 +127,8 @@ def _told_ran(connection: Connection, migration: Migration, observe: Observe | N
         observe(connection, migration)
 
 
-def _verify(connection: Connection, unit: tuple[Migration, ...]) -> None:
-    wrong = findings(connection, unit)
+def _verify(connection: Connection, group: tuple[Migration, ...]) -> None:
+    wrong = findings(connection, group)
     if wrong:
         hint = "The file did not do what its verify file expects; one of the two is wrong."
         raise Refused(Problem(str(finding), hint) for finding in wrong)

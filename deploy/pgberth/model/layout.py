@@ -130,7 +130,7 @@ def app_login(spec: Mapping[str, object]) -> str:
     return told if isinstance(told, str) and told in APP_LOGINS else APP_LOGINS[0]
 
 
-def former_login(spec: Mapping[str, object]) -> str | None:
+def previous_login(spec: Mapping[str, object]) -> str | None:
     """The app's login role whose clients a rotation still waits for; None where none is under way."""
     told = spec.get("former_login")
     return told if isinstance(told, str) and told in APP_LOGINS and told != app_login(spec) else None

@@ -120,16 +120,16 @@ def with_search_path(url: str, component: str, *, dialect: Dialect = "libpq", na
     it is no URL, and where clients would not read it alike.
     """
     given = _Given.of(url, name)
-    wanted = search_path(component)
+    desired = search_path(component)
     stated = list(given.search_paths())
     for text in stated:
-        if schemas(text) != wanted:
-            fact = f"{name}: its search_path is {text!r}, and {component} needs {','.join(wanted)!r}"
+        if schemas(text) != desired:
+            fact = f"{name}: its search_path is {text!r}, and {component} needs {','.join(desired)!r}"
             raise Refused.because(fact, f"take it out of {name}, or set {variable(component)}, which is left as it is")
     if stated:
         return url
     if dialect == "lib_pq":
-        return given.adding(f"search_path={','.join(wanted)}").text()
+        return given.adding(f"search_path={','.join(desired)}").text()
     if given.fragment:  # libpq: part of the database's name, or of the last parameter; for others the URL ends there
         raise given.refused("it has a fragment (#), which libpq does not know", "take it out, or write # as %23")
     return given.with_option(options(component)).text()

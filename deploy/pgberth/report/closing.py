@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from pgberth.model.problems import Problem
-from pgberth.report.inventory_errors import slip
+from pgberth.report.inventory_errors import explain
 from pgberth.run import current_run
 
 _VERBS = Path(__file__).resolve().parents[2]
@@ -109,7 +109,7 @@ def _refusal(error: BaseException | None) -> str:
     fault = getattr(error, "exception", None)
     if isinstance(fault, DeployError):
         return str(fault)
-    refused = slip(error)
+    refused = explain(error)
     return f"the inventory is refused:\n{refused}" if refused is not None else ""
 
 

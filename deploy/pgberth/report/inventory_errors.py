@@ -16,7 +16,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _HINT = "correct it; nothing was touched: runbooks/inventory-is-refused.md"
 
 
-def slip(error: BaseException | None, reading: str = "") -> Refused | None:
+def explain(error: BaseException | None, reading: str = "") -> Refused | None:
     """
     What is wrong with the inventory's files, where that is why the run ends.
 

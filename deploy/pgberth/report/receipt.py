@@ -51,7 +51,7 @@ class Receipt:
     did: dict[str, Any] = field(default_factory=dict)
     no_baseline: str = ""
     spec: str = ""
-    rollout: str = ""
+    rollout_hash: str = ""
 
     @property
     def failed_checks(self) -> list[Result]:
@@ -69,7 +69,7 @@ class Receipt:
             "seconds": round(self.seconds, 2),
             "image": self.image,
             "spec": self.spec,
-            "rollout": self.rollout,
+            "rollout": self.rollout_hash,
             "versions": self.versions,
             "changed": self.changed,
             "pending": self.pending,

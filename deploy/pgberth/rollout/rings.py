@@ -13,7 +13,7 @@ from pyinfra.context import ctx_host
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.container import operations as container_room
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.container.spec import ContainerSpec
 from pgberth.migrations.operations import tenant_probe
 from pgberth.model import layout
@@ -29,7 +29,7 @@ latest=$(ls -1 | grep '\\.json$' | sort -r | head -n 1); [ -z "$latest" ] || cat
 
 
 @operation()
-def canary_green(berth: Berth, files: dict[str, str], canaries: list[Tenant], concerned: bool) -> Commands:
+def canary_green(context: TenantContext, files: dict[str, str], canaries: list[Tenant], concerned: bool) -> Commands:
     """
     The canary ring is green, and one of its tenants on what this tenant is about to get.
 
@@ -39,18 +39,18 @@ def canary_green(berth: Berth, files: dict[str, str], canaries: list[Tenant], co
     """
     if not state.is_executing or not concerned:
         return
-    seen = berth.look()
-    wanted = container_room.wanted_spec(berth.tenant, seen, files) if seen is not None else None
-    if not isinstance(wanted, ContainerSpec):
+    observed = context.observe()
+    desired = container_room.desired_spec(context.tenant, observed, files) if observed is not None else None
+    if not isinstance(desired, ContainerSpec):
         return  # the next operation says it
     problems, keys = [], set()
     for canary in canaries:
         key, why = judge(canary)
         keys.add(key)
-        problems += [Problem(f"{berth.tenant.name}: canary {canary.name} is not green: {why}")] if why else []
-    if canaries and not problems and wanted.rollout not in keys:
+        problems += [Problem(f"{context.tenant.name}: canary {canary.name} is not green: {why}")] if why else []
+    if canaries and not problems and desired.rollout_hash not in keys:
         told = "image, profile, flags and bundle version"
-        fact = f"{berth.tenant.name}: no canary tenant runs what this one would get ({told} {wanted.rollout})"
+        fact = f"{context.tenant.name}: no canary tenant runs what this one would get ({told} {desired.rollout_hash})"
         problems.append(Problem(fact))
     if problems:
         hint = f"nothing was done; recycle the ring first (--limit {CANARY}); {PAGE}"
@@ -69,17 +69,22 @@ def judge(canary: Tenant) -> tuple[str, str]:
     except ConnectError as error:
         return "", f"its machine cannot be reached: {error}"
     with ctx_host.use(there):
-        seen = Berth(canary, tenant_probe(canary)).look()
+        observed = TenantContext(canary, tenant_probe(canary)).observe()
         done, output = host.run_shell_command(commands.shell(_LATEST, layout.receipts(canary.name), timeout=20))
-    if seen is None or seen.container is None or not seen.container.running or not seen.container.attended:
+    if (
+        observed is None
+        or observed.container is None
+        or not observed.container.running
+        or not observed.container.reachable
+    ):
         return "", "its container does not run"
-    if seen.server is None:
-        return "", f"its server does not answer: {seen.server_said}"
-    if "recycling.json" in seen.files:
+    if observed.server is None:
+        return "", f"its server does not answer: {observed.server_said}"
+    if "recycling.json" in observed.files:
         return "", "a recycle of it is not over"
-    if seen.spec.get("hash") != seen.container.spec_hash:
-        return "", f"it runs spec {seen.container.spec_hash}, its spec file says {seen.spec.get('hash')}"
-    return str(seen.spec.get("rollout", "")), _red(seen.container.spec_hash, output.stdout if done else "")
+    if observed.spec.get("hash") != observed.container.spec_hash:
+        return "", f"it runs spec {observed.container.spec_hash}, its spec file says {observed.spec.get('hash')}"
+    return str(observed.spec.get("rollout", "")), _red(observed.container.spec_hash, output.stdout if done else "")
 
 
 def _red(runs: str, receipt: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.database.session import connect, reached
 from pgberth.model import layout
 
@@ -17,15 +17,15 @@ _TABLES = """SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
  ORDER BY 1, 2"""
 
 
-def rows(berth: Berth) -> dict[str, int]:
+def rows(context: TenantContext) -> dict[str, int]:
     """Table -> rows, of every table the app may read. Raises psycopg.Error where it cannot log in."""
     found: dict[str, int] = {}
-    components = list(berth.tenant.ordered_components)
-    seen = berth.look()
-    login = layout.app_login(seen.spec if seen is not None else {})
+    components = list(context.tenant.ordered_components)
+    observed = context.observe()
+    login = layout.app_login(observed.spec if observed is not None else {})
     with (
-        reached(berth.port) as address,
-        connect(address, login, berth.secret("app"), options=_OPTIONS) as session,
+        reached(context.port) as address,
+        connect(address, login, context.secret("app"), options=_OPTIONS) as session,
     ):
         for schema, table in session.execute(_TABLES, [components]).fetchall():
             query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))

@@ -8,20 +8,20 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.commands import Commands
 from pgberth.container import operations as container_room
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.report.receipt import Receipt
 from pgberth.rollout.recycling import Recycling
 
 
 @operation()
-def settled(berth: Berth, receipt: Receipt) -> Commands:
+def finish_interrupted_recycle(context: TenantContext, receipt: Receipt) -> Commands:
     """No recycle that was killed is half done: what it began is proven, or the former container is back."""
-    seen = berth.look() if state.is_executing else None
-    if seen is None or seen.ready is None or container_room.foreign(berth.tenant, seen):
+    observed = context.observe() if state.is_executing else None
+    if observed is None or observed.machine_profile is None or container_room.foreign(context.tenant, observed):
         return
-    work = Recycling(berth, receipt)
-    if "recycling.json" in seen.files:
-        problems = work.settle(seen)
+    work = Recycling(context, receipt)
+    if "recycling.json" in observed.files:
+        problems = work.settle(observed)
     elif not work.cleared():
         return
     else:

@@ -12,9 +12,9 @@ from pgberth import commands
 from pgberth.checks import operations as checks_room
 from pgberth.commands import Commands
 from pgberth.container import operations as container_room
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.container.retire import discarded
-from pgberth.container.run_lock import ours
+from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database import operations as database_room
 from pgberth.database.probe import Server
 from pgberth.inventory.load import Fleet, next_free
@@ -60,87 +60,89 @@ def throwaways(canary: Tenant, found: Fleet) -> dict[str, Tenant]:
     return made
 
 
-def _a(canary: Tenant, found: Fleet) -> None:
+def stage_throwaway(canary: Tenant, found: Fleet) -> None:
     """Fresh, with pgvector there already, with it in the wrong schema, and with rows of an older installation."""
-    berth, receipt = begin("stage", canary)
+    context, receipt = begin("stage", canary)
     receipt.did["stage"] = "A"
-    ours(name="tenant is ours", berth=berth, verb="stage")
+    acquire_run_lock(name="tenant is ours", context=context, verb="stage")
     for variant, tenant in throwaways(canary, found).items():
         _tried(variant, tenant)
-    passed(name="throwaway tenants passed", berth=berth, receipt=receipt)
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
+    passed(name="throwaway tenants passed", context=context, receipt=receipt)
+    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)
 
 
 def _tried(variant: str, tenant: Tenant) -> None:
-    berth, receipt = begin("stage", tenant)
+    context, receipt = begin("stage", tenant)
     restart, reload = restart_files(tenant), reload_files(tenant)
 
     def named(what: str) -> str:
         return f"{variant}: {what}"
 
-    discarded(name=named("nothing is left of another try"), berth=berth)
-    container_room.secrets_exist(name=named("passwords exist"), berth=berth)
-    container_room.volume_initialised(name=named("volume is initialised"), berth=berth)
-    database_room.configuration_current(name=named("configuration is ours"), berth=berth, files=reload, restart=restart)
-    container_room.container_running(name=named("container runs"), berth=berth, files=restart)
-    database_room.access_current(name=named("roles and rights are as wanted"), berth=berth)
-    planted(name=named("what an older installation left is there"), berth=berth, variant=variant)
-    moving.set_aside(name=named("public holds pgvector alone"), berth=berth)
-    migrations_room.at_targets(name=named("schemas are at their versions"), berth=berth)
-    moving.brought_over(name=named("rows are brought over"), berth=berth, did=receipt.did)
-    database_room.connection_files_published(name=named("connection files are published"), berth=berth)
-    checks_room.smoke(name=named("smoke checks pass"), berth=berth, receipt=receipt, files=reload)
-    task_done(name=named("a task is done"), berth=berth)
-    discarded(name=named("throwaway tenant is gone"), berth=berth)
+    discarded(name=named("nothing is left of another try"), context=context)
+    container_room.secrets_exist(name=named("passwords exist"), context=context)
+    container_room.volume_initialised(name=named("volume is initialised"), context=context)
+    database_room.configuration_current(
+        name=named("configuration is ours"), context=context, files=reload, restart=restart
+    )
+    container_room.container_running(name=named("container runs"), context=context, files=restart)
+    database_room.access_current(name=named("roles and rights are as wanted"), context=context)
+    planted(name=named("what an older installation left is there"), context=context, variant=variant)
+    moving.set_aside(name=named("public holds pgvector alone"), context=context)
+    migrations_room.at_targets(name=named("schemas are at their versions"), context=context)
+    moving.brought_over(name=named("rows are brought over"), context=context, did=receipt.did)
+    database_room.connection_files_published(name=named("connection files are published"), context=context)
+    checks_room.smoke(name=named("smoke checks pass"), context=context, receipt=receipt, files=reload)
+    task_done(name=named("a task is done"), context=context)
+    discarded(name=named("throwaway tenant is gone"), context=context)
 
 
 @operation(is_idempotent=False)
-def planted(berth: Berth, variant: str) -> Commands:
+def planted(context: TenantContext, variant: str) -> Commands:
     """What an older installation left is there, and stops a deploy where it should."""
     if not state.is_executing or not VARIANTS[variant]:
         return
-    yield berth.superuser(_AS_SUPERUSER + VARIANTS[variant])
-    seen = berth.look()
-    server = Server.of(seen) if seen is not None else None
+    yield context.superuser(_AS_SUPERUSER + VARIANTS[variant])
+    observed = context.observe()
+    server = Server.of(observed) if observed is not None else None
     found = [str(finding) for finding in moving.misplaced(server)] if server is not None else []
     if bool(found) != (variant in ("in-schema", "old-rows")):
-        fact = f"{berth.tenant.name}: a deploy would stop at {found or 'nothing'}"
+        fact = f"{context.tenant.name}: a deploy would stop at {found or 'nothing'}"
         yield commands.refuse(Problem(fact, "the preflight does not see what was planted: a fault of this release"))
 
 
 @operation(is_idempotent=False)
-def task_done(berth: Berth) -> Commands:
+def task_done(context: TenantContext) -> Commands:
     """A client commits a memory, the row is where it should be, search finds it, public has none."""
-    problems = list(task(berth)) if state.is_executing else []
+    problems = list(task(context)) if state.is_executing else []
     if problems:
-        facts = [Problem(f"{berth.tenant.name}: {problem}", "runbooks/check-is-red.md") for problem in problems]
+        facts = [Problem(f"{context.tenant.name}: {problem}", "runbooks/check-is-red.md") for problem in problems]
         yield commands.refuse(*facts)
 
 
 @operation()
-def passed(berth: Berth, receipt: Receipt) -> Commands:
+def passed(context: TenantContext, receipt: Receipt) -> Commands:
     """The stage is passed, which is for the receipt to say."""
     yield from ()
     if state.is_executing:
         receipt.did["passed"] = True
         receipt.state = f"stage {receipt.did['stage']} passed"
-        berth.forget()  # so that the receipt is kept
+        context.invalidate()  # so that the receipt is kept
 
 
-def _b(canary: Tenant, found: Fleet) -> None:
+def stage_canary(canary: Tenant, found: Fleet) -> None:
     """The canary ring, recycled whether anything differs or not."""
-    recycle.of(canary, found, recycle.Wish("stage B", pending=False), at_once=1, verb="stage")
+    recycle.recycle_tenant(canary, found, recycle.RecycleOptions("stage B", pending=False), at_once=1, verb="stage")
 
 
-def _c(canary: Tenant, found: Fleet) -> None:  # noqa: ARG001
+def stage_task(canary: Tenant, found: Fleet) -> None:  # noqa: ARG001
     """A real task on the canary."""
-    berth, receipt = begin("stage", canary)
+    context, receipt = begin("stage", canary)
     receipt.did["stage"] = "C"
-    ours(name="tenant is ours", berth=berth, verb="stage")
-    task_done(name="a task is done", berth=berth)
-    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(canary))
-    passed(name="stage is passed", berth=berth, receipt=receipt)
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
+    acquire_run_lock(name="tenant is ours", context=context, verb="stage")
+    task_done(name="a task is done", context=context)
+    checks_room.smoke(name="smoke checks pass", context=context, receipt=receipt, files=reload_files(canary))
+    passed(name="stage is passed", context=context, receipt=receipt)
+    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)
 
 
-STAGES: Mapping[str, Callable[[Tenant, Fleet], None]] = {"A": _a, "B": _b, "C": _c}
+STAGES: Mapping[str, Callable[[Tenant, Fleet], None]] = {"A": stage_throwaway, "B": stage_canary, "C": stage_task}

@@ -8,7 +8,7 @@ from secrets import token_hex
 
 import psycopg
 
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.database.session import connect, reached
 from pgberth.model import layout
 from pgberth.model.url import search_path
@@ -20,20 +20,20 @@ _POST = "INSERT INTO memory_records (namespace, content, kind, source) VALUES (%
 _SEARCH = """SELECT id FROM memory_records WHERE namespace = %s AND content_tsv @@ plainto_tsquery('english', %s)"""
 
 
-def task(berth: Berth) -> Iterator[str]:
+def task(context: TenantContext) -> Iterator[str]:
     """
     What went wrong with one task over TCP, by the component's own search_path; nothing where it went well.
 
     Committed, unlike the suite's probes, and removed afterwards: its namespace takes its record along.
     """
-    seen, name = berth.look(), f"workspace:pgberth-task-{token_hex(6)}"
-    login = layout.app_login(seen.spec if seen is not None else {})
+    observed, name = context.observe(), f"workspace:pgberth-task-{token_hex(6)}"
+    login = layout.app_login(observed.spec if observed is not None else {})
     options = f"-csearch_path={','.join(search_path(COMPONENT))} -cstatement_timeout=10s"
     try:
         with (
-            reached(berth.port) as address,
-            closing(connect(address, login, berth.secret("app"), options=options)) as client,
-            closing(connect(address, login, berth.secret("app"), options=options)) as reader,
+            reached(context.port) as address,
+            closing(connect(address, login, context.secret("app"), options=options)) as client,
+            closing(connect(address, login, context.secret("app"), options=options)) as reader,
         ):
             try:
                 yield from _done(client, reader, name)
@@ -49,12 +49,12 @@ def task(berth: Berth) -> Iterator[str]:
 def _done(client: psycopg.Connection, reader: psycopg.Connection, name: str) -> Iterator[str]:
     client.execute(_PUT, [name])
     row = client.execute(_POST, [name, _TEXT]).fetchone()
-    wanted = row[0] if row is not None else None
+    desired = row[0] if row is not None else None
     # Another session: what it sees is committed.
     lies = reader.execute("SELECT id FROM memory_plugin.memory_records WHERE namespace = %s", [name]).fetchall()
-    if lies != [(wanted,)]:
+    if lies != [(desired,)]:
         yield "the memory is not in memory_plugin.memory_records"
-    if reader.execute(_SEARCH, [name, "ferry manifests"]).fetchall() != [(wanted,)]:
+    if reader.execute(_SEARCH, [name, "ferry manifests"]).fetchall() != [(desired,)]:
         yield "search does not find the memory"
     found = reader.execute("SELECT to_regclass('public.memory_records') IS NULL").fetchone()
     if found != (True,):

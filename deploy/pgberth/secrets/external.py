@@ -16,14 +16,14 @@ from pgberth.run import current_run
 from pgberth.secrets.reference import Source, password_fault
 from pgberth.secrets.reference import source as read
 
-Given = Mapping[str, Secret]  # a secret's kind, e.g. "app" -> the password its source gives
+ExternalPasswords = Mapping[str, Secret]  # a secret's kind, e.g. "app" -> the password its source gives
 
 _SECONDS = 60  # for a command: whoever it asks may have to touch a key first
 _AT_ONCE = 8
 _PAGE = "nothing was touched; runbooks/passwords-from-elsewhere.md"
 
 
-def given(tenants: list[Tenant]) -> dict[str, Given]:
+def resolve(tenants: list[Tenant]) -> dict[str, ExternalPasswords]:
     """
     Tenant -> what the sources give that its inventory names.
 
@@ -73,8 +73,8 @@ def _answer(source: Source) -> Secret | str:
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError, LookupError) as error:
         return _told(error)
     text = text.removesuffix("\n")
-    wanted = password_fault(text)
-    return Secret(text) if wanted is None else f"gives no password: it must be {wanted}"
+    desired = password_fault(text)
+    return Secret(text) if desired is None else f"gives no password: it must be {desired}"
 
 
 def _told(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra.api.exceptions import DeployError
 
 from pgberth.checks import operations as checks_room
-from pgberth.container.run_lock import ours
+from pgberth.container.run_lock import acquire_run_lock
 from pgberth.inventory.run_inventory import tenant_here
 from pgberth.migrations import moving
 from pgberth.migrations.operations import begin
@@ -28,7 +28,7 @@ def backfill() -> None:
     tenant = tenant_here(found)
     if tenant is None or tenant.name != name:
         return
-    berth, receipt = begin("backfill", tenant)
-    ours(name="tenant is ours", berth=berth, verb="backfill")
-    moving.backfilled(name="legacy memories are backfilled", berth=berth, schema=schema, mode=mode, did=receipt.did)
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
+    context, receipt = begin("backfill", tenant)
+    acquire_run_lock(name="tenant is ours", context=context, verb="backfill")
+    moving.backfilled(name="legacy memories are backfilled", context=context, schema=schema, mode=mode, did=receipt.did)
+    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra.api.exceptions import DeployError
 
 from pgberth.checks import operations as checks_room
-from pgberth.container.run_lock import ours
+from pgberth.container.run_lock import acquire_run_lock
 from pgberth.inventory.run_inventory import tenant_here
 from pgberth.migrations import changes
 from pgberth.migrations.erase import erasure_from
@@ -24,7 +24,7 @@ def erase() -> None:
         hint = f"type the name of the tenant that loses rows: one of {', '.join(found.tenants)}"
         problems.append(Problem(f"--data tenant={typed.get('tenant', '')!r} is no tenant of this inventory", hint))
     try:
-        wanted = erasure_from(typed)
+        desired = erasure_from(typed)
     except Refused as refused:
         raise DeployError(str(Refused([*problems, *refused.problems]))) from None
     if problems:
@@ -32,8 +32,8 @@ def erase() -> None:
     tenant = tenant_here(found)
     if tenant is None or tenant.name != typed["tenant"]:
         return
-    berth, receipt = begin("erase", tenant)
-    ours(name="tenant is ours", berth=berth, verb="erase")
-    changes.erased(name="subject is erased", berth=berth, wanted=wanted)
-    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
+    context, receipt = begin("erase", tenant)
+    acquire_run_lock(name="tenant is ours", context=context, verb="erase")
+    changes.erased(name="subject is erased", context=context, desired=desired)
+    checks_room.smoke(name="smoke checks pass", context=context, receipt=receipt, files=reload_files(tenant))
+    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)

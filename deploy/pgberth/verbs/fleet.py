@@ -15,7 +15,7 @@ from pgberth.migrations.operations import parameter_problems
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Tenant
 from pgberth.run import current_run
-from pgberth.secrets.external import Given, given
+from pgberth.secrets.external import ExternalPasswords, resolve
 
 
 @dataclass
@@ -34,9 +34,9 @@ class RunInputs:
         return [tenant for name, tenant in (self.fleet.tenants if self.fleet else {}).items() if in_limit(name)]
 
     @cached_property
-    def passwords(self) -> Mapping[str, Given]:
+    def passwords(self) -> Mapping[str, ExternalPasswords]:
         """Tenant -> its external passwords. Raises Refused."""
-        return given(self.limited)
+        return resolve(self.limited)
 
     @cached_property
     def certificates(self) -> Mapping[str, Mapping[str, str]]:
@@ -71,7 +71,7 @@ def _checked_fleet(*switches: str) -> Fleet:
     return found
 
 
-def external_passwords() -> Mapping[str, Given]:
+def external_passwords() -> Mapping[str, ExternalPasswords]:
     """
     Tenant -> the passwords that the inventory takes from elsewhere; each source is asked once a run.
 

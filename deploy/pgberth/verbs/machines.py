@@ -11,8 +11,8 @@ from pgberth.commands import Commands
 from pgberth.inventory.load import Fleet
 from pgberth.machine import images
 from pgberth.machine import operations as machine_room
-from pgberth.machine.facts import Survey
-from pgberth.machine.image_inventory import Stock
+from pgberth.machine.facts import MachineContext
+from pgberth.machine.image_inventory import ImageInventory
 from pgberth.model.image import Image
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Machine, Tenant
@@ -26,20 +26,20 @@ def check(found: Fleet) -> None:
 
     Raises DeployError with every problem at once, before anything is touched.
     """
-    wanted = {tenant.image.archive: tenant for tenant in found.tenants.values() if tenant.image.archive}
-    if problems := list(images.archive_problems(wanted)):
+    desired = {tenant.image.archive: tenant for tenant in found.tenants.values() if tenant.image.archive}
+    if problems := list(images.archive_problems(desired)):
         raise DeployError(f"the inventory is refused:\n{Refused(problems)}")
 
 
 def prepare(found: Fleet, machine: Machine) -> None:
     """Everything a machine needs before its tenants' turn."""
-    survey, stock = Survey(machine, images_on(found, machine.name)), _stock(found)
-    fit(name="machine is fit", survey=survey, stock=stock)
-    machine_room.prepared(name="machine is prepared", survey=survey)
-    if survey.images:
-        images.images_made(name="image is made", survey=survey, stock=stock)
-        images.images_present(name="image is present", survey=survey, stock=stock)
-        machine_room.runtime_chosen(name="a container has run", survey=survey)
+    context, image_inventory = MachineContext(machine, images_on(found, machine.name)), _image_inventory(found)
+    fit(name="machine is fit", context=context, image_inventory=image_inventory)
+    machine_room.prepared(name="machine is prepared", context=context)
+    if context.images:
+        images.images_made(name="image is made", context=context, image_inventory=image_inventory)
+        images.images_present(name="image is present", context=context, image_inventory=image_inventory)
+        machine_room.runtime_chosen(name="a container has run", context=context)
 
 
 def images_on(found: Fleet, machine: str) -> list[Image]:
@@ -47,10 +47,10 @@ def images_on(found: Fleet, machine: str) -> list[Image]:
     return list(dict.fromkeys(tenant.image for tenant in found.tenants_on(machine)))
 
 
-def _stock(found: Fleet) -> Stock:
+def _image_inventory(found: Fleet) -> ImageInventory:
     """What all machines of the run have between them."""
-    wanted = {name: images_on(found, name) for name in found.machines}
-    return current_run().part(Stock, lambda: Stock(wanted, has_failed))
+    desired = {name: images_on(found, name) for name in found.machines}
+    return current_run().part(ImageInventory, lambda: ImageInventory(desired, has_failed))
 
 
 def has_failed(machine: str) -> bool:
@@ -59,7 +59,7 @@ def has_failed(machine: str) -> bool:
 
 
 @operation()
-def fit(survey: Survey, stock: Stock) -> Commands:
+def fit(context: MachineContext, image_inventory: ImageInventory) -> Commands:
     """
     Nothing keeps the machine from carrying tenants that this run cannot mend.
 
@@ -68,13 +68,13 @@ def fit(survey: Survey, stock: Stock) -> Commands:
     """
     if not state.is_executing:
         return
-    found = machine_room.obstacles(survey)
+    found = machine_room.obstacles(context)
     current_report().notes.extend(str(problem) for problem in found)
     if found:
-        fact = f"{survey.machine.name}: this machine is not fit: {len(found)} problem(s), listed at the end of the run"
+        fact = f"{context.machine.name}: this machine is not fit: {len(found)} problem(s), listed at the end of the run"
         yield commands.refuse(Problem(fact, "nothing of it was touched"))
     else:
-        images.told(survey, stock)
+        images.told(context, image_inventory)
 
 
 @operation()

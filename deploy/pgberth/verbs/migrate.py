@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgberth.checks import operations as checks_room
-from pgberth.container.run_lock import ours
+from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database import operations as database_room
 from pgberth.inventory.run_inventory import switch, tenant_here
 from pgberth.migrations import changes
@@ -23,17 +23,17 @@ def migrate() -> None:
     down, rehearse = switch("down", False), switch("rehearse", False)
     if tenant is None:
         return
-    berth, receipt = begin("migrate", tenant)
-    ours(name="tenant is ours", berth=berth, verb="migrate")
+    context, receipt = begin("migrate", tenant)
+    acquire_run_lock(name="tenant is ours", context=context, verb="migrate")
     if rehearse:
-        changes.rehearsed(name="migration is rehearsed on a copy", berth=berth)
+        changes.rehearsed(name="migration is rehearsed on a copy", context=context)
         return
-    database_room.access_current(name="roles and rights are as wanted", berth=berth)
+    database_room.access_current(name="roles and rights are as wanted", context=context)
     if down:
         stamp = f"{receipt.started:%Y%m%dT%H%M%SZ}"
-        changes.reverted(name="schemas are down at their versions", berth=berth, stamp=stamp)
-    migrations_room.at_targets(name="schemas are at their versions", berth=berth)
+        changes.reverted(name="schemas are down at their versions", context=context, stamp=stamp)
+    migrations_room.at_targets(name="schemas are at their versions", context=context)
     # A component that came has a URL, too.
-    database_room.connection_files_published(name="connection files are published", berth=berth)
-    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
+    database_room.connection_files_published(name="connection files are published", context=context)
+    checks_room.smoke(name="smoke checks pass", context=context, receipt=receipt, files=reload_files(tenant))
+    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgberth.checks import operations as checks_room
-from pgberth.container.run_lock import ours
+from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database import operations as database_room
 from pgberth.inventory.run_inventory import tenant_here
 from pgberth.migrations import moving
@@ -18,11 +18,11 @@ def move() -> None:
     tenant = tenant_here(fleet())
     if tenant is None:
         return
-    berth, receipt = begin("move", tenant)
-    ours(name="tenant is ours", berth=berth, verb="move")
-    moving.set_aside(name="public holds pgvector alone", berth=berth)
-    database_room.access_current(name="roles and rights are as wanted", berth=berth)
-    migrations_room.at_targets(name="schemas are at their versions", berth=berth)
-    moving.brought_over(name="rows are brought over", berth=berth, did=receipt.did)
-    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
+    context, receipt = begin("move", tenant)
+    acquire_run_lock(name="tenant is ours", context=context, verb="move")
+    moving.set_aside(name="public holds pgvector alone", context=context)
+    database_room.access_current(name="roles and rights are as wanted", context=context)
+    migrations_room.at_targets(name="schemas are at their versions", context=context)
+    moving.brought_over(name="rows are brought over", context=context, did=receipt.did)
+    checks_room.smoke(name="smoke checks pass", context=context, receipt=receipt, files=reload_files(tenant))
+    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgberth.inventory.run_inventory import number, switch, tenant_here
-from pgberth.rollout.recycle import Wish, of
+from pgberth.rollout.recycle import RecycleOptions, recycle_tenant
 from pgberth.run import current_run
 from pgberth.verbs.fleet import fleet
 
@@ -16,8 +16,8 @@ def recycle() -> None:
     --data max_down=N lets that many be without a server at once.
     """
     found = fleet("reason", "pending", "max_down")
-    wish = Wish(current_run().data.get("reason", ""), switch("pending", False))
+    wish = RecycleOptions(current_run().data.get("reason", ""), switch("pending", False))
     at_once = number("max_down", 1, least=1, most=100)
     tenant = tenant_here(found)
     if tenant is not None:
-        of(tenant, found, wish, at_once, "recycle")
+        recycle_tenant(tenant, found, wish, at_once, "recycle")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra.api.exceptions import DeployError
 
 from pgberth.checks import operations as checks_room
-from pgberth.container.run_lock import ours
+from pgberth.container.run_lock import acquire_run_lock
 from pgberth.inventory.run_inventory import tenant_here
 from pgberth.knowledge import operations as knowledge_room
 from pgberth.knowledge.model import model_from
@@ -28,9 +28,9 @@ def register_model() -> None:
     tenant = tenant_here(found)
     if tenant is None:
         return
-    berth, receipt = begin("register_model", tenant)
-    ours(name="tenant is ours", berth=berth, verb="register_model")
-    knowledge_room.model_registered(name="model is registered", berth=berth, model=model)
-    migrations_room.at_targets(name="schemas are at their versions", berth=berth)
-    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
+    context, receipt = begin("register_model", tenant)
+    acquire_run_lock(name="tenant is ours", context=context, verb="register_model")
+    knowledge_room.model_registered(name="model is registered", context=context, model=model)
+    migrations_room.at_targets(name="schemas are at their versions", context=context)
+    checks_room.smoke(name="smoke checks pass", context=context, receipt=receipt, files=reload_files(tenant))
+    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)

@@ -6,7 +6,7 @@ from pyinfra.api.exceptions import DeployError
 
 from pgberth.checks import operations as checks_room
 from pgberth.container.retire import retired
-from pgberth.container.run_lock import ours
+from pgberth.container.run_lock import acquire_run_lock
 from pgberth.inventory.run_inventory import one_concerned, tenant_here
 from pgberth.migrations.operations import begin
 from pgberth.model.problems import Problem
@@ -24,8 +24,8 @@ def retire() -> None:
     tenant = tenant_here(found)
     if tenant is None or tenant.name != typed:
         return
-    berth, receipt = begin("retire", tenant)
-    ours(name="tenant is ours", berth=berth, verb="retire")
-    retired(name="tenant is retired", berth=berth)
+    context, receipt = begin("retire", tenant)
+    acquire_run_lock(name="tenant is ours", context=context, verb="retire")
+    retired(name="tenant is retired", context=context)
     receipt.state = "retired, data kept"
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
+    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)

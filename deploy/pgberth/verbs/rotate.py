@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgberth.checks import operations as checks_room
-from pgberth.container.run_lock import ours
+from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database import operations as database_room
 from pgberth.database import rotation
 from pgberth.inventory.run_inventory import number, tenant_here
@@ -26,11 +26,13 @@ def rotate() -> None:
     passwords = external_passwords()
     if tenant is None:
         return
-    berth, receipt = begin("rotate", tenant, passwords.get(tenant.name))
-    ours(name="tenant is ours", berth=berth, verb="rotate")
-    database_room.access_current(name="roles and rights are as wanted", berth=berth)
+    context, receipt = begin("rotate", tenant, passwords.get(tenant.name))
+    acquire_run_lock(name="tenant is ours", context=context, verb="rotate")
+    database_room.access_current(name="roles and rights are as wanted", context=context)
     did, notes = receipt.did, receipt.notes
-    rotation.roles_rotated(name="superuser, migrator and monitor have new passwords", berth=berth, did=did, notes=notes)
-    rotation.app_rotated(name="app has a new password", berth=berth, did=did, notes=notes, drain=drain)
-    checks_room.smoke(name="smoke checks pass", berth=berth, receipt=receipt, files=reload_files(tenant))
-    checks_room.receipt_kept(name="receipt is kept", berth=berth, receipt=receipt)
+    rotation.roles_rotated(
+        name="superuser, migrator and monitor have new passwords", context=context, did=did, notes=notes
+    )
+    rotation.app_rotated(name="app has a new password", context=context, did=did, notes=notes, drain=drain)
+    checks_room.smoke(name="smoke checks pass", context=context, receipt=receipt, files=reload_files(tenant))
+    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)

@@ -8,7 +8,7 @@ from pyinfra.api import operation
 from pgberth import commands
 from pgberth.checks import operations as checks_room
 from pgberth.commands import Commands
-from pgberth.container.facts import Berth
+from pgberth.container.context import TenantContext
 from pgberth.container.state import TenantState
 from pgberth.database.probe import Server
 from pgberth.inventory.load import Fleet
@@ -31,53 +31,55 @@ def status() -> None:
     if machine is not None:
         leftovers(name="leftovers are known", machine=machine, found=found)
     if tenant is not None:
-        berth, receipt = begin("status", tenant)
-        checks_room.noted(name="what is pending is known", berth=berth, receipt=receipt, files=restart_files(tenant))
-        baseline_known(name="a fresh run's catalogue is known", berth=berth, actions=CODE_STEPS, receipt=receipt)
-        described(name="what is there is known", berth=berth, receipt=receipt)
+        context, receipt = begin("status", tenant)
+        checks_room.record_pending(
+            name="what is pending is known", context=context, receipt=receipt, files=restart_files(tenant)
+        )
+        baseline_known(name="a fresh run's catalogue is known", context=context, actions=CODE_STEPS, receipt=receipt)
+        described(name="what is there is known", context=context, receipt=receipt)
 
 
 @operation()
-def described(berth: Berth, receipt: Receipt) -> Commands:
+def described(context: TenantContext, receipt: Receipt) -> Commands:
     """The tenant's state in words, in its receipt."""
     yield from ()
-    seen = berth.look() if state.is_executing else None
-    receipt.state = _state(berth, seen)
-    if seen is None or seen.ready is None:
+    observed = context.observe() if state.is_executing else None
+    receipt.state = _state(context, observed)
+    if observed is None or observed.machine_profile is None:
         return
-    if not seen.ready.limits:
+    if not observed.machine_profile.limits:
         receipt.notes.append("memory and pids limits are not enforced: this account has no cgroup of its own")
-    receipt.notes += adrift(seen)
-    server = Server.of(seen)
+    receipt.notes += adrift(observed)
+    server = Server.of(observed)
     if server is not None:
         receipt.notes += [f"drift: {finding}" for finding in server.access]
-        receipt.notes += [f"drift: {line}" for line in drift(berth, server)]
+        receipt.notes += [f"drift: {line}" for line in drift(context, server)]
         if receipt.no_baseline:
             receipt.notes.append(f"drift: there is no fresh run's catalogue to compare with: {receipt.no_baseline}")
 
 
-def adrift(seen: TenantState) -> list[str]:
+def adrift(observed: TenantState) -> list[str]:
     """How the container that is there differs from the spec file beside it."""
-    found, told = seen.container, []
-    if "recycling.json" in seen.files:
+    found, told = observed.container, []
+    if "recycling.json" in observed.files:
         told.append("a recycle was interrupted; the next deploy ends it")
-    if found is not None and found.running and found.spec_hash != seen.spec.get("hash"):
-        told.append(f"drift: it runs spec {found.spec_hash}, its spec file says {seen.spec.get('hash')}")
-    if found is not None and found.running and found.image != seen.spec.get("image"):
-        told.append(f"drift: it runs image {found.image}, its spec file says {seen.spec.get('image')}")
+    if found is not None and found.running and found.spec_hash != observed.spec.get("hash"):
+        told.append(f"drift: it runs spec {found.spec_hash}, its spec file says {observed.spec.get('hash')}")
+    if found is not None and found.running and found.image != observed.spec.get("image"):
+        told.append(f"drift: it runs image {found.image}, its spec file says {observed.spec.get('image')}")
     return told
 
 
-def _state(berth: Berth, seen: TenantState | None) -> str:
-    if seen is None or seen.ready is None:
+def _state(context: TenantContext, observed: TenantState | None) -> str:
+    if observed is None or observed.machine_profile is None:
         return "machine not ready"
-    if seen.container is None and "retired" in seen.spec:
-        return f"retired {seen.spec['retired']}, data kept (g{seen.generation})"
-    if seen.container is None:
-        return "absent" if seen.generation is None else f"no container, data kept (g{seen.generation})"
-    if seen.container.running and seen.server is None:
-        return checks_room.not_answering(berth, seen).fact.removeprefix(f"{berth.tenant.name}: ")
-    return f"{seen.container.status} g{seen.generation}"
+    if observed.container is None and "retired" in observed.spec:
+        return f"retired {observed.spec['retired']}, data kept (g{observed.generation})"
+    if observed.container is None:
+        return "absent" if observed.generation is None else f"no container, data kept (g{observed.generation})"
+    if observed.container.running and observed.server is None:
+        return checks_room.not_answering(context, observed).fact.removeprefix(f"{context.tenant.name}: ")
+    return f"{observed.container.status} g{observed.generation}"
 
 
 @operation()

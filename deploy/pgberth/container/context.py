@@ -20,7 +20,7 @@ from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 
 
-class TenantLook(FactBase[TenantState | None]):
+class TenantObservation(FactBase[TenantState | None]):
     """Everything about one tenant; None where it could not be asked. One command, about 60 ms."""
 
     def command(self, tenant: str) -> StringCommand:
@@ -45,7 +45,7 @@ class TenantLook(FactBase[TenantState | None]):
         return None
 
 
-class ServerLook(FactBase[list[str]]):
+class ServerObservation(FactBase[list[str]]):
     """What the server of a running container answers to the probe, line by line; nothing where it does not."""
 
     def command(self, tenant: str, pid: int, bindir: str) -> StringCommand:
@@ -63,7 +63,7 @@ class ServerLook(FactBase[list[str]]):
 _READ_SECRETS = 'cd "$1" && for name in *; do printf "%s %s\\n" "$name" "$(cat "$name")"; done'
 
 
-class Berth:
+class TenantContext:
     """
     A tenant on its machine during one run. Looked at once, and again after each change whose outcome is not certain.
 
@@ -79,27 +79,27 @@ class Berth:
         self.probe = probe
         self.given = given or {}
         self.changed = False
-        self._seen: TenantState | None = None
-        self._seen_executing = False
+        self._observed: TenantState | None = None
+        self._observed_executing = False
         self._before: TenantState | None = None
         self._secrets: dict[str, Secret] = {}
 
     def __repr__(self) -> str:
         return f"Berth({self.tenant.name})"
 
-    def look(self) -> TenantState | None:
+    def observe(self) -> TenantState | None:
         """The tenant's state, remembered until something changes."""
         # What was seen while changes were detected is old by the time they are made.
-        if self._seen is None or self._seen_executing != state.is_executing:
-            before = self._before if self._seen_executing == state.is_executing else None
-            self._seen_executing, self._before = state.is_executing, None
-            self._seen = (self._server_again(before) if before is not None else None) or self._whole()
-        return self._seen
+        if self._observed is None or self._observed_executing != state.is_executing:
+            before = self._before if self._observed_executing == state.is_executing else None
+            self._observed_executing, self._before = state.is_executing, None
+            self._observed = (self._server_again(before) if before is not None else None) or self._whole()
+        return self._observed
 
     def _whole(self) -> TenantState | None:
         try:
-            seen: TenantState | None = host.get_fact(
-                TenantLook,
+            observed: TenantState | None = host.get_fact(
+                TenantObservation,
                 tenant=self.tenant.name,
                 _stdin=StringIO(self.probe),
                 # In the prepare phase of a fresh machine there is nothing to ask yet.
@@ -108,21 +108,21 @@ class Berth:
         except PyinfraError:
             # pyinfra has told what went wrong, and that this was the run's last host: as a stack trace, from here.
             return None
-        return seen
+        return observed
 
     def _server_again(self, before: TenantState) -> TenantState | None:
         """The state after a change in the database alone; None where the server does not tell."""
         told = self._inside(before)
-        output = host.get_fact(ServerLook, tenant=self.tenant.name, **told, _stdin=StringIO(self.probe))
+        output = host.get_fact(ServerObservation, tenant=self.tenant.name, **told, _stdin=StringIO(self.probe))
         try:
             return before.with_server(output)
         except ValueError:
             return None
 
     @staticmethod
-    def _inside(seen: TenantState | None) -> dict[str, Any]:
+    def _inside(observed: TenantState | None) -> dict[str, Any]:
         """How the container's own psql is reached."""
-        container = seen.container if seen is not None else None
+        container = observed.container if observed is not None else None
         if container is None:
             return {"pid": 0, "bindir": ""}
         return {"pid": container.pid, "bindir": container.labels.get(layout.BINDIR_LABEL, "")}
@@ -130,26 +130,26 @@ class Berth:
     @property
     def port(self) -> int:
         """Where the server listens now; a port newly given in the inventory is taken up by a recycle."""
-        seen = self.look()
-        return int(seen.spec.get("port", self.tenant.port)) if seen is not None else self.tenant.port
+        observed = self.observe()
+        return int(observed.spec.get("port", self.tenant.port)) if observed is not None else self.tenant.port
 
     @property
     def login(self) -> str:
         """The role the app logs in as now; the other is idle, but for the length of a rotation."""
-        seen = self.look()
-        return layout.app_login(seen.spec if seen is not None else {})
+        observed = self.observe()
+        return layout.app_login(observed.spec if observed is not None else {})
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """What was seen holds no longer: something is about to change."""
         self.changed = True
-        self._seen = self._before = None
+        self._observed = self._before = None
 
-    def forget_server(self) -> None:
+    def invalidate_server(self) -> None:
         """The same, where only what is in the database changes."""
-        seen = self._seen or self._before
-        self.forget()
-        if seen is not None and seen.container is not None and seen.container.running:
-            self._before = seen
+        observed = self._observed or self._before
+        self.invalidate()
+        if observed is not None and observed.container is not None and observed.container.running:
+            self._before = observed
 
     def change(
         self,
@@ -165,9 +165,9 @@ class Berth:
         + after: what a look would find once it is done, where that is certain. A command that fails ends the tenant's
           run, so that nobody acts on it then
         """
-        self.forget()
-        self._seen = after
-        return commands.locked(self.tenant.name, text, *arguments, timeout=timeout, stdin=stdin)
+        self.invalidate()
+        self._observed = after
+        return commands.under_command_lock(self.tenant.name, text, *arguments, timeout=timeout, stdin=stdin)
 
     def now(self, command: StringCommand) -> list[str] | None:
         """
@@ -180,16 +180,16 @@ class Berth:
         )
         if done:
             return None
-        self.forget()  # whatever it was expected to leave
+        self.invalidate()  # whatever it was expected to leave
         return output.stderr_lines or ["it failed without a word"]
 
     def superuser(self, script: str, timeout: int = 120) -> StringCommand:
         """A psql script as the superuser over the socket; it comes on stdin, so that nothing of it is in an argv."""
-        told = self._inside(self.look())
-        self.forget_server()
+        told = self._inside(self.observe())
+        self.invalidate_server()
         names = layout.container(self.tenant.name), str(told["pid"]), told["bindir"], "postgres"
         text = commands.script("container/psql.sh")
-        return commands.locked(self.tenant.name, text, *names, timeout=timeout, stdin=script)
+        return commands.under_command_lock(self.tenant.name, text, *names, timeout=timeout, stdin=script)
 
     def write(self, path: str, text: str, mode: str = "0600") -> StringCommand:
         """Replace a file of this tenant atomically; the text travels on stdin."""
@@ -197,18 +197,18 @@ class Berth:
 
     def write_files(self, *files: File) -> StringCommand:
         """Replace files of this tenant, each atomically, in this order."""
-        seen = self._seen
-        self.forget()
+        observed = self._observed
+        self.invalidate()
         for file in files:
             path = file.path.removeprefix(f"{layout.directory(self.tenant.name)}/")
-            seen = seen.with_file(path, file.text, file.mode) if seen is not None else None
-        self._seen = seen
+            observed = observed.with_file(path, file.text, file.mode) if observed is not None else None
+        self._observed = observed
         return commands.write_files(self.tenant.name, files)
 
     def secret(self, kind: str) -> Secret | None:
         """The stored secret of that kind, e.g. "app", that the spec file names; None where there is none."""
-        seen = self.look()
-        return self.stored(layout.secret_names(seen.spec if seen is not None else {}).get(kind, ""))
+        observed = self.observe()
+        return self.stored(layout.secret_names(observed.spec if observed is not None else {}).get(kind, ""))
 
     def stored(self, name: str) -> Secret | None:
         """The secret in that file, e.g. "app-v2"; None where there is none."""
