@@ -113,7 +113,7 @@ MIRRORS: list[tuple[str, Answer, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("distribution", "listed", "wanted"), MIRRORS)
+@pytest.mark.parametrize(("distribution", "listed", "desired"), MIRRORS)
 def test_the_machines_own_debian_mirror_is_used_and_no_other(distribution: str, listed: Answer, desired: str) -> None:
     host = FakeHost(answers=[("indextargets", listed)])
     found: list[str] = []

@@ -148,7 +148,7 @@ def test_a_configuration_that_is_there_is_never_overwritten(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("systemd", "runtime", "wanted"),
+    ("systemd", "runtime", "desired"),
     [
         (True, "", "[engine]\n"),
         (True, "crun", '[engine]\nruntime = "crun"\n'),
