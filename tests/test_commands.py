@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pwd
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyinfra.api import StringCommand
+from pyinfra.api.operation import get_operation_name_from_func
 
 from pgberth import commands
 from pgberth.commands import File
@@ -23,7 +25,7 @@ from pgberth.container.context import TenantObservation
 from pgberth.machine.facts import AccountState, Carried, MachineState, as_account
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
-from pgberth.model.problems import Problem, visible
+from pgberth.model.problems import Problem, Refused, visible
 from pgberth.model.resources import TEMPLATES
 from tests.fake_host import Sent, as_sent
 from tests.machine.states import READY_AS_ROOT
@@ -114,6 +116,67 @@ def test_a_refusal_asks_nothing_of_the_machine_and_fails_with_its_lines() -> Non
     done, output = refusal.execute(nobody, nobody, nobody)
     assert (done, output.stdout_lines) == (False, [])
     assert output.stderr_lines == ["acme: no", "HINT: look", "globex: neither"]
+
+
+@commands.guarded_operation()
+def step_taken(before: int, refusal: Refused | None = None, after: int = 0) -> commands.Commands:
+    """Yields `before` commands, refuses where it was given a refusal, and yields `after` more."""
+    for number in range(before):
+        yield StringCommand(f"echo {number}")
+    if refusal is not None:
+        raise refusal
+    for number in range(after):
+        yield StringCommand(f"echo {before + number}")
+
+
+NO = Refused([Problem("acme: no", "look"), Problem("acme: neither")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "commands_sent", "refusal"),
+    [
+        ({"before": 0, "refusal": NO}, [], "acme: no\nHINT: look\nacme: neither"),
+        ({"before": 2, "refusal": NO}, ["echo 0", "echo 1"], "acme: no\nHINT: look\nacme: neither"),
+        ({"before": 1, "after": 1}, ["echo 0", "echo 1"], ""),
+        ({"before": 0}, [], ""),
+    ],
+    ids=["before its first command", "after two commands", "never", "never, with nothing to do"],
+)
+def test_an_operation_that_refuses_ends_in_one_failing_command(
+    arguments: dict[str, Any], commands_sent: list[str], refusal: str
+) -> None:
+    yielded = [as_sent(command) for command in step_taken._inner(**arguments)]
+    assert [one.text for one in yielded if not one.refusal] == commands_sent
+    assert [one.refusal for one in yielded if one.refusal] == ([refusal] if refusal else [])
+
+
+def test_an_operation_lets_any_other_exception_out() -> None:
+    @commands.guarded_operation()
+    def broken() -> commands.Commands:
+        yield StringCommand("true")
+        raise LookupError("a fault of ours")
+
+    with pytest.raises(LookupError):
+        list(broken._inner())
+
+
+def test_pyinfra_sees_the_operation_under_its_own_name_and_signature() -> None:
+    assert get_operation_name_from_func(step_taken._inner) == "test_commands.step_taken"
+    assert list(inspect.signature(step_taken._inner).parameters) == ["before", "refusal", "after"]
+    assert vars(step_taken._inner)["is_idempotent"]
+
+    @commands.guarded_operation(is_idempotent=False)
+    def once() -> commands.Commands:
+        yield StringCommand("true")
+
+    assert not vars(once._inner)["is_idempotent"]
+
+
+def test_a_change_is_expected_of_an_operation_that_would_refuse() -> None:
+    # pyinfra asks for an operation's first command to learn whether it would change anything, and stops there.
+    asked = step_taken._inner(before=1, refusal=NO)
+    assert as_sent(next(asked)).text == "echo 0"
+    asked.close()
 
 
 @given(text=TEXT.filter(lambda text: "/" not in text))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, wraps
+from typing import Any, ParamSpec
 
-from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.operation import PyinfraOperation
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from pgberth.model import layout
-from pgberth.model.problems import Problem
+from pgberth.model.problems import Problem, Refused
 from pgberth.model.resources import TEMPLATES
 
 Commands = Generator[StringCommand, None, None]
+Parameters = ParamSpec("Parameters")
 
 _HUNG = "is the server hung? runbooks/server-does-not-start.md"
 LOCK_WAIT = 60  # seconds; long enough for the orphan of a killed deploy to end
@@ -44,6 +47,32 @@ def refuse(*problems: Problem) -> StringCommand:
     An exception inside an operation would stop every host of the run; a failing command stops its own.
     """
     return Refusal(problems)
+
+
+def guarded_operation(
+    *, is_idempotent: bool = True
+) -> Callable[[Callable[Parameters, Iterator[PyinfraCommand]]], PyinfraOperation[Parameters]]:
+    """
+    A pyinfra operation whose function may raise Refused: it then yields one failing command with the problems.
+
+    pyinfra lets an exception out of an operation, and that would stop every host of the run; a failing command stops
+    its own host only. What the function yielded before it refused is run first.
+
+    + is_idempotent: as in pyinfra's own decorator
+    """
+
+    def decorate(function: Callable[Parameters, Iterator[PyinfraCommand]]) -> PyinfraOperation[Parameters]:
+        # The name and the signature are the function's own: pyinfra reads both.
+        @wraps(function)
+        def guarded(*arguments: Parameters.args, **named: Parameters.kwargs) -> Generator[PyinfraCommand, None, None]:
+            try:
+                yield from function(*arguments, **named)
+            except Refused as refused:
+                yield refuse(*refused.problems)
+
+        return operation(is_idempotent=is_idempotent)(guarded)
+
+    return decorate
 
 
 @cache
