@@ -21,6 +21,7 @@ Parameters = ParamSpec("Parameters")
 
 _HUNG = "is the server hung? runbooks/server-does-not-start.md"
 LOCK_WAIT = 60  # seconds; long enough for the orphan of a killed deploy to end
+_USES_LIB = "# uses lib.sh\n"
 INPUT_WAIT = 30  # seconds; a few KiB that were sent along with the command
 
 
@@ -77,8 +78,9 @@ def guarded_operation(
 
 @cache
 def script(name: str) -> str:
-    """A shell script below templates/, by its path there."""
-    return (TEMPLATES / name).read_text()
+    """A shell script below templates/, by its path there; after lib.sh where its first line asks for that."""
+    text = (TEMPLATES / name).read_text()
+    return (TEMPLATES / "lib.sh").read_text() + text if text.startswith(_USES_LIB) else text
 
 
 def shell(text: str, *arguments: str, timeout: int) -> StringCommand:
@@ -87,21 +89,11 @@ def shell(text: str, *arguments: str, timeout: int) -> StringCommand:
     return StringCommand(f"timeout -k 5 {timeout:d} /bin/sh -c", QuoteString(text), "pgberth", *quoted)
 
 
-# The account may be made in the middle of a run, so that who it is is asked on the spot.
-_BECOME = """entry=$(getent passwd "$1") || { echo "account '$1' does not exist on this machine" >&2; exit 1; }
-IFS=: read -r name _ uid gid _ home _ <<-END
-$entry
-END
-cd "$home" && umask 077 || exit 1
-if [ "$(id -u)" -eq "$uid" ]; then become=; else become="setpriv --reuid=$uid --regid=$gid --init-groups"; fi
-exec $become env -i LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \\
-  "HOME=$home" "USER=$name" "LOGNAME=$name" "XDG_RUNTIME_DIR=/run/user/$uid" /bin/sh -c "$2"
-"""
-
-
 def as_account(account: str, command: StringCommand) -> StringCommand:
     """A command as another account, in its home, with umask 077 and an environment of its own."""
-    return StringCommand("/bin/sh -c", QuoteString(_BECOME), "pgberth", QuoteString(account), QuoteString(command))
+    return StringCommand(
+        "/bin/sh -c", QuoteString(script("common/become.sh")), "pgberth", QuoteString(account), QuoteString(command)
+    )
 
 
 END = "pgberth:end-of-input"
@@ -167,27 +159,8 @@ class File:
     mode: str = "0600"
 
 
-# Few processes, and no more waits for the disk than it takes: a new tenant gets nine files.
-# Arguments: each file's path, mode and bytes. On stdin their texts, one after the other, never cut by the shell, which
-# takes half a minute for a long one. All are whole on the disk before one is in place.
-WRITE = """set -eu; umask 077
-path= mode=
-for word in "$@"; do
-  shift
-  if [ -z "$path" ]; then path=$word; continue; fi
-  if [ -z "$mode" ]; then mode=$word; continue; fi
-  case $path in /*) ;; *) path=./$path ;; esac
-  [ -d "${path%/*}" ] || mkdir -p "${path%/*}"
-  head -c "$word" > "$path.new"; [ "$mode" = 0600 ] || chmod "$mode" "$path.new"
-  set -- "$@" "$path.new"; path= mode=
-done
-sync "$@"
-for new in "$@"; do mv -f "$new" "${new%.new}"; shift; set -- "$@" "${new%/*}"; done
-sync "$@"
-"""
-
-
 def write_files(tenant: str, files: Sequence[File]) -> StringCommand:
     """Replace files of the tenant, in this order: each is old or new, never half."""
-    told = [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
-    return under_command_lock(tenant, WRITE, *told, stdin="".join(file.text for file in files))
+    arguments = [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
+    texts = "".join(file.text for file in files)
+    return under_command_lock(tenant, script("common/write-files.sh"), *arguments, stdin=texts)

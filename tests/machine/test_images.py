@@ -150,7 +150,7 @@ def test_an_archive_on_the_same_machine_is_read_where_it_is(archived: Image) -> 
     (load,) = present(machine(READY_AS_ROOT), context(archived))
     assert load.script == commands.script("machine/load-image.sh")
     assert load.arguments[:3] == [id_of(archived), archived.tag, archived.archive]
-    assert load.text.startswith("( cd")
+    assert load.text.startswith("( /bin/sh -c ")
     assert load.words[-2:] == ["<", archived.archive]
 
 
