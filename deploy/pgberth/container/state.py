@@ -132,7 +132,7 @@ class TenantState:
 
     @classmethod
     def parse(cls, output: list[str]) -> TenantState:
-        """From observe.sh's output. Raises ValueError, LookupError, TypeError or AttributeError where it is another's."""
+        """From observe.sh's output. Raises ValueError, LookupError, TypeError or AttributeError for any other."""
         sections = sections_of(output)
         container = sections["container"]
         answer, error = _answer(sections.get("server", ""))

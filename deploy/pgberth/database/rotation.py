@@ -1,9 +1,9 @@
 """
 Verbs: a tenant gets new passwords, and at every instant a stored one logs in.
 
-The app has two login roles. The idle one gets the new password, the connection files name it, and the previous one stays
-open until its clients are gone. The other roles are changed in place. A run that was killed is continued: a secret that
-is already stored is the one that is set, and a previous login that the spec file still names is closed first.
+The app has two login roles. The idle one gets the new password, the connection files name it, and the previous one
+stays open until its clients are gone. The other roles are changed in place. A killed run is continued: a secret that is
+already stored is the one that is set, and a previous login that the spec file still names is closed first.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def _external_files(context: TenantContext, listen: Listen, texts: Texts) -> lis
 
 
 def _own_files(context: TenantContext, listen: Listen, file: str = "") -> list[File]:
-    """What is missing or expires soon, signed by the tenant's own authority. Raises Refused where that is unreadable."""
+    """What is missing or expires soon, signed by the tenant's authority. Raises Refused where that is unreadable."""
     from pgberth.database import certificate
 
     name, files, now = context.name, context.observe().files, certificate.utc()
@@ -161,7 +161,7 @@ def _missing(context: TenantContext, path: str, text: str) -> list[File]:
 
 
 def trusted_by_clients(context: TenantContext) -> str:
-    """The authority, in PEM, that clients of the running server trust; "" where that is whatever their system trusts."""
+    """The authority, in PEM, that clients of the running server trust; "" for whatever their system trusts."""
     listening = context.observe().spec.listening
     if not listening.get("ca"):
         return ""

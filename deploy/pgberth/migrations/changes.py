@@ -66,7 +66,7 @@ def _bindir(context: TenantContext) -> str:
 
 @guarded_operation()
 def rehearsed(context: TenantContext) -> Any:
-    """Prints SQL, locks and changes of a migrate after a trial on a schema-only copy. The live database is only read."""
+    """Prints SQL, locks and changes of a migrate, after a trial on a schema-only copy. The live one is only read."""
     context.require_server()
     inside, bindir = commands.script("container/inside.sh"), _bindir(context)
     for component in context.tenant.ordered_components:

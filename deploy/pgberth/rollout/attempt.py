@@ -1,5 +1,5 @@
 """
-One tenant's recycle: a new container on the same volume, under a probe that writes, and the previous one where it is red.
+One tenant's recycle: a new container on the same volume, while a probe writes, and the previous one where it is red.
 
 What would be brought back is recorded before anything is changed, and removed last. So the run after a killed one finds
 it (`settle`): there, too, either the previous or the desired container ends up running.

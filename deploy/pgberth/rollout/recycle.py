@@ -1,4 +1,4 @@
-"""A tenant gets a new container on the same volume, ring by ring, and its previous one again where the new one is red."""
+"""A tenant gets a new container on the same volume, ring by ring; where that is red, it gets its previous one back."""
 
 from __future__ import annotations
 
@@ -161,9 +161,7 @@ def _refuse_older_pgvector(context: TenantContext, spec: ContainerSpec) -> None:
     server = context.require_server()
     if version_of(spec.image.pgvector) < version_of(server.vector):
         image = f"{context.name}: image {context.tenant.image.tag} carries pgvector {spec.image.pgvector}"
-        hint = (
-            "nothing was done; an extension cannot go back: give the tenant an image with that version or a newer one"
-        )
+        hint = "nothing was done; an extension cannot go back: give the tenant an image with that version or newer"
         raise Refused.because(f"{image}, the database has {server.vector}", hint)
 
 

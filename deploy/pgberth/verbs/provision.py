@@ -45,7 +45,7 @@ def provision() -> None:
 
 
 def bring_up(context: TenantContext, *, suite: bool) -> None:
-    """Bring one tenant to the inventory's state and prove that it works. An operation is named by the state it reaches."""
+    """Bring one tenant to the inventory's state and prove that it works. Operations are named by states."""
     acquire_run_lock(name="tenant is locked for this run", context=context)
     port_free(name="port is free", context=context)
     secrets_exist(name="passwords exist", context=context)
