@@ -207,7 +207,7 @@ def test_a_page_gives_its_commands_in_order_with_what_they_print() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "printed", "absent"),
+    ("desired", "printed", "absent"),
     [
         (["a … c", "d"], "x\na  b   c\ny\nd\n", []),
         (["d", "a"], "a\nd\n", ["a"]),  # the order counts
