@@ -1,4 +1,4 @@
-"""pyinfra reads this before any inventory: from here on a slip in one, or a Ctrl-C, is told in our words."""
+"""pyinfra reads this before any inventory. From here on, we report a mistake in an inventory and a Ctrl-C in plain words."""
 
 from pgberth.report.closing import install
 

@@ -19,6 +19,7 @@ PLACES: tuple[str, ...] = (
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "config.py",
     "runbooks/[!im]*.md",
     "runbooks/image-is-*.md",
     "runbooks/image-by-r*.md",
