@@ -1,4 +1,4 @@
-"""pyinfra reads this before any inventory. From here on, we report a mistake in an inventory and a Ctrl-C in plain words."""
+"""pyinfra reads this before any inventory. From here on, mistakes in one and a Ctrl-C are reported in plain words."""
 
 from pgberth.report.closing import install
 
