@@ -96,7 +96,7 @@ def test_what_is_wrong_on_any_machine_is_listed_together_before_anything_is_touc
     for problem in (
         "db1: 50 MiB free for /home",
         "inodes free for /home",
-        f"db2: subordinate ids of {ACCOUNT} are also given to bob",
+        f"db2: subordinate ids of {ACCOUNT} also belong to bob",
         "db3: not reached: ",
     ):
         assert problem in end, run.err
