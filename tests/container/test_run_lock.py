@@ -143,7 +143,7 @@ def take(said: str, *, executing: bool = True) -> tuple[list[Sent], list[Sent]]:
     """(what the operation sends, what it asked the connector to hold) where the machine answers so."""
     held: list[Sent] = []
 
-    def hold(command: StringCommand) -> tuple[object, str]:
+    def acquire_lock(command: StringCommand) -> tuple[object, str]:
         held.append(as_sent(command))
         return object(), said
 

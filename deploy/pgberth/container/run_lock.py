@@ -45,7 +45,7 @@ def acquire_run_lock(context: TenantContext, verb: str) -> Commands:
     # Longer than any run: the end of standard input ends it.
     command = commands.shell(script, directory, tenant.name, who, str(WAIT), str(LAPSE), timeout=86_400)
     connector: Any = host.connector  # one of ours: the inventory makes no others for tenants
-    held, said = connector.hold(command)
+    held, said = connector.acquire_lock(command)
     if said == "held":
         current_run().part(RunLocks).held[tenant.name] = held
         return
