@@ -464,7 +464,7 @@ SCRIPTS = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rg
 
 
 def test_there_are_scripts_to_read() -> None:
-    assert {"container/init.sh", "container/look.sh", "container/start.sh", "entrypoint/guard.sh"} <= set(SCRIPTS)
+    assert {"container/init.sh", "container/observe.sh", "container/start.sh", "entrypoint/guard.sh"} <= set(SCRIPTS)
     assert {"machine/build-image.sh", "machine/facts.sh", "machine/probe.sh"} <= set(SCRIPTS)
 
 

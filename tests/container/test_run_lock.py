@@ -147,7 +147,7 @@ def take(said: str, *, executing: bool = True) -> tuple[list[Sent], list[Sent]]:
         held.append(as_sent(command))
         return object(), said
 
-    host = FakeHost(connector=SimpleNamespace(hold=hold))
+    host = FakeHost(connector=SimpleNamespace(acquire_lock=acquire_lock))
     return sent(
         lock.acquire_run_lock, host, executing=executing, context=TenantContext(ACME, ""), verb="provision"
     ), held
