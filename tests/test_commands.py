@@ -24,7 +24,7 @@ from pyinfra.api.operation import get_operation_name_from_func
 from pgberth import commands
 from pgberth.commands import File
 from pgberth.container.context import TenantObservation
-from pgberth.machine.facts import AccountState, Carried, MachineState, as_account
+from pgberth.machine.facts import AccountState, InstalledTenants, MachineState, as_account
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
 from pgberth.model.problems import Problem, Refused, visible
@@ -417,7 +417,7 @@ def test_a_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_the_carried_tenants_are_asked_for_by_the_label_that_tenants_get() -> None:
-    asked = Sent(Carried().command(facts=FACTS).get_raw_value())
+    asked = Sent(InstalledTenants().command(facts=FACTS).get_raw_value())
     assert asked.script == commands.script("machine/list-tenants.sh")
     assert asked.arguments[:2] == [layout.TENANT_LABEL, f"{layout.HOME}/tenants"]
 
