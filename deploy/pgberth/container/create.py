@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pgberth import commands
 from pgberth.commands import Commands, File, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.launch import START_SECONDS, ContainerLaunch
+from pgberth.container.launch import START_SECONDS, ContainerLaunch, etc_files
 from pgberth.container.operations import desired_spec, init_arguments, initial_spec
 from pgberth.model import layout
 from pgberth.rendering.configuration import reload_files
@@ -34,7 +34,7 @@ def tenant_created(context: TenantContext) -> Commands:
     own = [name for kind, name in names.items() if kind not in context.passwords]
     files = [
         *(File(f"{place}/{names[kind]}", password.reveal() + "\n") for kind, password in context.passwords.items()),
-        *launch.etc_files(context.name, reload_files(context.tenant)),
+        *etc_files(context.name, {**launch.files, **reload_files(context.tenant)}),
         File(layout.spec_file(context.name), launch.spec_file(initial_spec(context, spec.image, 1)).text()),
     ]
     init = f"printf '%s' {shlex.quote(commands.script('container/init.sh'))} |"

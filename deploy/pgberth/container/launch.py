@@ -86,18 +86,12 @@ class ContainerLaunch:
 
     def write_files(self, context: TenantContext) -> Commands:
         """Its configuration and the spec file, which comes last: it says what should run."""
-        existing, files = context.observe().spec, self.etc_files(context.name)
+        existing, files = context.observe().spec, etc_files(context.name, self.files)
         spec = self.spec_file(existing)
         if spec != existing:
             files.append(File(layout.spec_file(context.name), spec.text()))
         if files:
             yield context.write_files(*files)
-
-    def etc_files(self, tenant: str, more: Mapping[str, str] | None = None) -> list[File]:
-        """The files that the container mounts. + more: name -> text of files beside its own"""
-        texts = {**self.files, **(more or {})}
-        place = layout.etc(tenant)
-        return [File(f"{place}/{name}", text, f"0{file_mode(name)}") for name, text in texts.items()]
 
     def start(self, context: TenantContext, seconds: int = START_SECONDS) -> StringCommand:
         """Create the container; its server answers on its socket within the seconds."""
@@ -122,6 +116,12 @@ class ContainerLaunch:
         volume, log = layout.volume(tenant, int(self.spec["generation"])), layout.log(tenant)
         first = [tenant, self.bindir, f"{self.port:04X}", str(seconds), volume, log, self.unit.file]
         return [*first, *self.arguments]
+
+
+def etc_files(tenant: str, texts: Mapping[str, str]) -> list[File]:
+    """Files that the container mounts. + texts: name -> text"""
+    place = layout.etc(tenant)
+    return [File(f"{place}/{name}", text, f"0{file_mode(name)}") for name, text in texts.items()]
 
 
 def file_mode(name: str) -> str:

@@ -10,7 +10,7 @@ from pyinfra import host
 from pgberth import commands
 from pgberth.commands import Commands, File, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.launch import file_mode
+from pgberth.container.launch import etc_files, file_mode
 from pgberth.container.operations import spec_or_none
 from pgberth.container.state import TenantState
 from pgberth.database.access import REPAIRABLE, access_sql
@@ -42,10 +42,7 @@ def configuration_current(context: TenantContext) -> Commands:
     edited = [name for name in changed if f"etc/{name}" in observed.files]
     _log_repairs(context.name, [*(f"{name} is not the wanted one" for name in edited), *behind])
     if changed:
-        etc = layout.etc(context.name)
-        yield context.write_files(
-            *(File(f"{etc}/{name}", text, f"0{file_mode(name)}") for name, text in changed.items())
-        )
+        yield context.write_files(*etc_files(context.name, changed))
     if observed.running and (changed or behind):
         yield context.superuser(reload_sql())
 
