@@ -227,7 +227,7 @@ def inspected(
 
 
 def look(tenant: Tenant = ACME, found: TenantState | None = None) -> str:
-    """look.sh's whole output for that state."""
+    """observe.sh's whole output for that state."""
     shown = found or state(tenant)
     sections = {
         "machine": shown.machine_profile.to_json() if shown.machine_profile is not None else "",

@@ -72,7 +72,7 @@ class Live:
         self.psql(access_sql(LIVE, verifiers).reveal(), "postgres")
 
     def psql(self, script: str, database: str) -> str:
-        """As look.sh asks, as the superuser."""
+        """As observe.sh asks, as the superuser."""
         options = ["-XAtq", "-v", "ON_ERROR_STOP=1", self.cluster.conninfo("postgres", database), "-f", "-"]
         command = [str(self.cluster.bin / "psql"), *options]
         return subprocess.run(command, input=script, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""look.sh, run for real beside a podman that only pretends."""
+"""observe.sh, run for real beside a podman that only pretends."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ NOBODY_THERE = 2**22 + 1  # above what any kernel counts processes to
 
 
 @pytest.mark.parametrize(
-    ("monitor", "listening", "attended"),
+    ("monitor", "listening", "reachable"),
     [(ALIVE, True, True), (NOBODY_THERE, True, False), (ALIVE, False, False), (NOBODY_THERE, False, False)],
 )
 def test_a_container_whose_monitor_or_published_port_is_gone_runs_for_nobody(

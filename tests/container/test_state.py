@@ -1,4 +1,4 @@
-"""One look at a tenant: what look.sh prints becomes a value, or is refused as not its own."""
+"""One look at a tenant: what observe.sh prints becomes a value, or is refused as not its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parsed(text: str) -> TenantState:
 
 
 def spoilt(section: str, text: str) -> str:
-    """look.sh's output with one section's text replaced."""
+    """observe.sh's output with one section's text replaced."""
     parts = look().split("\n--- ")
     return "\n--- ".join(f"{section}\n{text}\n" if part.startswith(f"{section}\n") else part for part in parts)
 

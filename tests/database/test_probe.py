@@ -27,7 +27,7 @@ ALL_THREE = replace(ACME, components=dict.fromkeys(COMPONENTS, HEAD))
 
 
 def psql(server: Server, script: str, database: str) -> str:
-    """As look.sh asks: silent, unaligned, tuples only, as the superuser."""
+    """As observe.sh asks: silent, unaligned, tuples only, as the superuser."""
     options = ["-XAtq", "-v", "ON_ERROR_STOP=1", server.conninfo("postgres", database), "-f", "-"]
     command = [str(server.bin / "psql"), *options]
     done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)

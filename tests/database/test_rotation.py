@@ -59,7 +59,7 @@ def test_the_server_takes_the_script_and_the_password_logs_in_until_it_is_taken_
 
 
 @pytest.mark.parametrize(
-    ("spec", "login", "former", "version"),
+    ("spec", "login", "previous", "version"),
     [
         ({}, "memory_app_a", None, 1),
         ({"app_login": "memory_app_b", "secrets": {"app": "app-v2"}}, "memory_app_b", None, 2),

@@ -74,9 +74,7 @@ def test_a_digest_of_the_inventory_counts_before_any_record() -> None:
     assert image_inventory(A, image=image).digest(image) == image.digest
 
 
-_PARCELS = (
-    "from pgberth.machine.image_inventory import parcels; print(parcels()); (parcels() / 'x.tar').touch(); input()"
-)
+_PARCELS = "from pgberth.machine.image_inventory import staging_directory; print(staging_directory()); (staging_directory() / 'x.tar').touch(); input()"
 
 
 def run_of_another(home: Path) -> subprocess.Popen[str]:

@@ -113,7 +113,7 @@ MIRRORS: list[tuple[str, Answer, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("distribution", "listed", "wanted"), MIRRORS)
+@pytest.mark.parametrize(("distribution", "listed", "desired"), MIRRORS)
 def test_the_machines_own_debian_mirror_is_used_and_no_other(distribution: str, listed: Answer, desired: str) -> None:
     host = FakeHost(answers=[("indextargets", listed)])
     found: list[str] = []
@@ -150,7 +150,7 @@ def test_an_archive_on_the_same_machine_is_read_where_it_is(archived: Image) -> 
     (load,) = present(machine(READY_AS_ROOT), context(archived))
     assert load.script == commands.script("machine/load-image.sh")
     assert load.arguments[:3] == [id_of(archived), archived.tag, archived.archive]
-    assert load.text.startswith("( cd")
+    assert load.text.startswith("( /bin/sh -c ")
     assert load.words[-2:] == ["<", archived.archive]
 
 

@@ -58,7 +58,7 @@ def test_a_fresh_machine_is_prepared_by_root_and_then_its_account_is_configured(
     made = sent(operations.prepared, host, context=context())
     assert [command.text for command in made[:-1]] == [f"{step.first} {step.command}".strip() for step in steps(FRESH)]
     assert made[-1].arguments == [containers_conf(systemd=False)]
-    assert "setpriv --reuid=1003" in made[-1].text
+    assert made[-1].account == READY_AS_ROOT.account
 
 
 @pytest.mark.parametrize("facts", [READY_AS_ROOT, READY_WITH_SYSTEMD, READY_AS_USER])
@@ -148,7 +148,7 @@ def test_a_configuration_that_is_there_is_never_overwritten(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("systemd", "runtime", "wanted"),
+    ("systemd", "runtime", "desired"),
     [
         (True, "", "[engine]\n"),
         (True, "crun", '[engine]\nruntime = "crun"\n'),

@@ -20,7 +20,7 @@ from pyinfra.connectors.ssh_util import load_key_with_certificate
 from pyinfra.connectors.sshuserclient import SSHClient
 from pyinfra.connectors.util import CommandOutput, make_unix_command, read_output_buffers
 
-from pgberth.commands import as_account, shell
+from pgberth.commands import as_account, script, shell
 from pgberth.connectors.lease import LockLease, said
 from pgberth.connectors.ssh_pool import FAULTS, Login, SshPool, SshPools, Unreachable, sudo_refused
 from pgberth.model.problems import Problem
@@ -29,10 +29,6 @@ from pgberth.run import current_run
 # What pyinfra hands to a connector for itself, not for the command.
 _OURS = frozenset({"_stdin", "_timeout", "_get_pty", "_success_exit_codes"})
 
-# Where sshd forwards no port: bash's own way to one, its two directions ended together, since whoever is left would
-# wait for ever for the other.
-_BRIDGE = """exec bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" 4<&0 || exit 1
-cat <&3 & cat <&4 >&3 & wait -n; kill %1 %2 2>/dev/null' bash "$1" """
 _CHUNK = 32_768  # bytes
 _BRIDGED = 86_400  # seconds; longer than any run
 
@@ -172,7 +168,8 @@ class MachineConnector(SSHConnector):
             channel = self._pool.dial(port, peer)
             if channel is None:
                 channel = self._pool.session()
-                channel.exec_command(self._sent(shell(_BRIDGE, str(port), timeout=_BRIDGED)).get_raw_value())
+                bridge = shell(script("common/bridge.sh"), str(port), timeout=_BRIDGED)
+                channel.exec_command(self._sent(bridge).get_raw_value())
         except (Unreachable, EOFError, SSHException) as fault:
             raise ConnectionError(f"{self.host.name}: port {port}: {fault}") from None
         return channel

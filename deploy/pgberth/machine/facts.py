@@ -6,10 +6,9 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from pyinfra import host
-from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.facts import FactBase
 
@@ -75,42 +74,9 @@ class MachineProfile:
             return None
 
 
-def as_account(facts: MachineFacts, text: str, *arguments: str, timeout: int, stdin: Any = None) -> StringCommand:
-    """
-    Run a script as the service account, in its home, with an environment of its own.
-
-    Where the caller is that account already, no identity changes hands.
-    """
-    become = ""
-    if facts.root:
-        become = f"setpriv --reuid={facts.uid} --regid=$(id -g {facts.uid}) --init-groups"
-    return StringCommand(
-        "cd",
-        QuoteString(facts.home),
-        f"&& umask 077 && exec {become} env -i LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-        QuoteString(f"HOME={facts.home}"),
-        QuoteString(f"USER={facts.account}"),
-        QuoteString(f"LOGNAME={facts.account}"),
-        f"XDG_RUNTIME_DIR=/run/user/{facts.uid}",
-        commands.shell(text, *arguments, timeout=timeout),
-        _stdin=stdin,
-    )
-
-
-# Asked before its account is configured, podman would settle for good on a driver and places of its own choosing: its
-# first question makes its database. A killed run can leave an account like that.
-_ASKABLE = '{ [ -e "$HOME/.config/containers/storage.conf" ] || [ -d "$HOME/.local/share/containers" ]; }'
-
-
-# Every image by its tag, then the machine file; exits 0 where nothing is there.
-_ACCOUNT = """ASKABLE || exit 0
-for tag in "$@"; do
-  format='{"tag": "'"$tag"'", "id": "sha256:{{.Id}}", "labels": {{json .Labels}}'
-  format="$format"', "digest": "{{.Digest}}", "digests": {{json .RepoDigests}}}'
-  podman image inspect --format "$format" "$tag" 2>/dev/null
-done
-cat "$HOME/MACHINE_FILE" 2>/dev/null | tr '\\n' ' '
-exit 0""".replace("ASKABLE", _ASKABLE)
+def as_account(facts: MachineFacts, text: str, *arguments: str, timeout: int) -> StringCommand:
+    """Run a script as the service account. Where the caller is that account already, it stays itself."""
+    return commands.as_account(facts.account, commands.shell(text, *arguments, timeout=timeout))
 
 
 @dataclass(frozen=True)
@@ -142,7 +108,8 @@ class AccountState(FactBase[AccountFacts]):
     """The service account's images and machine file."""
 
     def command(self, facts: MachineFacts, tags: tuple[str, ...]) -> StringCommand:
-        return as_account(facts, _ACCOUNT.replace("MACHINE_FILE", layout.MACHINE_FILE), *tags, timeout=60)
+        script = commands.script("machine/account-facts.sh")
+        return as_account(facts, script, layout.MACHINE_FILE, *tags, timeout=60)
 
     def process(self, output: list[str]) -> AccountFacts:
         told = [_Told.parse(line) for line in output if line.startswith('{"tag"')]
@@ -239,29 +206,20 @@ class MachineContext:
         self._facts = self._account = None
 
 
-_CARRIED = """if command -v podman >/dev/null && ASKABLE; then
-  podman ps --all --filter label=LABEL --format '{{ index .Labels "LABEL" }} container' || exit 1
-  podman volume ls --filter label=LABEL --format '{{ index .Labels "LABEL" }} volume:{{ .Name }}' || exit 1
-fi
-for place in "$HOME"/TENANTS/*/; do
-  [ ! -d "$place" ] || printf '%s directory\\n' "$(basename "$place")"
-  ! grep -qs '^  "retired": ' "$place/spec.json" || printf '%s retired\\n' "$(basename "$place")"
-done
-for file in "$HOME"/QUADLETS/UNIT.container "$HOME"/UNITS/UNIT.service; do
-  grep -qs '^# Written by pgberth' "$file" || continue
-  name=${file##*/UNIT_}; printf '%s unit:%s\\n' "${name%.*}" "${file##*/}"
-done
-exit 0""".replace("ASKABLE", _ASKABLE)
-
-
 class Carried(FactBase[dict[str, set[str]] | None]):
     """Tenant -> what the account has of it: container, volume:NAME, directory, unit:FILE, retired; or None: unknown."""
 
     def command(self, facts: MachineFacts) -> StringCommand:
-        text = _CARRIED.replace("LABEL", layout.TENANT_LABEL).replace("TENANTS", f"{layout.HOME}/tenants")
-        text = text.replace("QUADLETS", layout.QUADLETS).replace("UNITS", layout.UNITS)
-        text = text.replace("UNIT_", layout.unit("")).replace("UNIT", layout.unit("*"))
-        return as_account(facts, text, timeout=60)
+        return as_account(
+            facts,
+            commands.script("machine/list-tenants.sh"),
+            layout.TENANT_LABEL,
+            f"{layout.HOME}/tenants",
+            layout.QUADLETS,
+            layout.UNITS,
+            layout.unit(""),
+            timeout=60,
+        )
 
     def process(self, output: list[str]) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}

@@ -52,13 +52,6 @@ def _for_an_administrator(machine: Machine, facts: MachineFacts, missing: list[p
     return [Problem(fact, hint + "\nthen run the deploy again; nothing was touched")]
 
 
-# Written once: a service account is ours alone. A plain user's own configuration is never edited.
-_CONFIGURE = """set -eu
-mkdir -p "$HOME/.config/containers"; cd "$HOME/.config/containers"
-write() { [ -e "$1" ] || { printf '%b' "$2" > "$1.new"; sync "$1.new"; mv "$1.new" "$1"; }; }
-write containers.conf "$1"
-write storage.conf '[storage]\\ndriver = "overlay"\\n'
-"""
 _CONFIGURED = 'test -e "$HOME/.config/containers/storage.conf" && test -e "$HOME/.config/containers/containers.conf"'
 
 
@@ -75,7 +68,8 @@ def containers_conf(systemd: bool, runtime: str = "") -> str:
 def _configured(facts: MachineFacts) -> Commands:
     done, _ = host.run_shell_command(as_account(facts, _CONFIGURED, timeout=10))
     if not done:
-        yield as_account(facts, _CONFIGURE, containers_conf(facts.systemd), timeout=10)
+        configure = commands.script("machine/configure-podman.sh")
+        yield as_account(facts, configure, containers_conf(facts.systemd), timeout=10)
 
 
 @operation()
@@ -117,11 +111,5 @@ def runtime_chosen(context: MachineContext) -> Commands:
         yield commands.refuse(Problem(fact, hint))
         return
     configuration = containers_conf(facts.systemd, machine_profile.runtime) if facts.root else ""
-    yield as_account(facts, _RECORD, layout.MACHINE_FILE, machine_profile.to_json(), configuration, timeout=10)
-
-
-_RECORD = """set -eu; umask 077
-mkdir -p "$(dirname "$1")"; printf '%s' "$2" > "$1.new"; sync "$1.new"; mv -f "$1.new" "$1"
-conf=$HOME/.config/containers/containers.conf
-case $3 in *runtime*) printf '%s' "$3" > "$conf.new"; sync "$conf.new"; mv -f "$conf.new" "$conf";; esac
-"""
+    record = commands.script("machine/record-profile.sh")
+    yield as_account(facts, record, layout.MACHINE_FILE, machine_profile.to_json(), configuration, timeout=10)

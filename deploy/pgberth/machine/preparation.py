@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pgberth import commands
 from pgberth.model.image import version_of
 from pgberth.model.problems import Problem
-from pgberth.model.resources import TEMPLATES
 
 PODMAN_FLOOR = (4, 3)  # keep-id:uid=,gid= and --secret with mode came with 4.3
 FREE_KIB_FLOOR = 2 * 1024 * 1024  # an image, a volume and its write-ahead log
@@ -176,7 +176,7 @@ _DPKG_ENDED = """[ -z "$(ls /var/lib/dpkg/updates 2>/dev/null)" ] || dpkg --conf
 
 def _account_steps(facts: MachineFacts) -> Iterator[Step]:
     account = shlex.quote(facts.account)
-    script = (TEMPLATES / "machine/accounts-unlocked.sh").read_text()
+    script = commands.script("machine/accounts-unlocked.sh")
     unlocked = f"/bin/sh -c {shlex.quote(script)} pgberth"
     if not facts.uid:
         # useradd gives a normal account its subordinate ids; the password stays locked. Its home begins empty, since

@@ -1,4 +1,4 @@
-"""A client like the tenant's own, logging in again and again with what is published, while a verb changes it."""
+"""A client that logs in again and again with what is published, while a verb changes it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PAUSE = 0.05  # seconds between two logins
 
 
 @dataclass
-class LiveClient:
+class LoginProbe:
     """
-    + login, password: as published; whoever publishes others says so at once
-    + logins: how many got in and were answered
-    + refused: the server's own words, one for each that did not
+    + login, password: as published; `use` replaces both
+    + logins: how many were accepted and answered
+    + refused: the server's own words, one for each login that failed
     """
 
     login: str
@@ -30,10 +30,11 @@ class LiveClient:
     logins: int = 0
     refused: list[str] = field(default_factory=list)
 
-    def published(self, login: str, password: Secret) -> None:
+    def use(self, login: str, password: Secret) -> None:
+        """What is published from now on."""
         self.login, self.password = login, password
 
-    def knock(self, address: tuple[str, int]) -> None:
+    def try_login(self, address: tuple[str, int]) -> None:
         """One login and one question."""
         try:
             with connect(address, self.login, self.password) as session:
@@ -44,18 +45,18 @@ class LiveClient:
             self.logins += 1
 
     @contextmanager
-    def at_work(self, host: Any, port: int) -> Iterator[LiveClient]:
-        """In the background, from one login before what is done inside to one after it."""
+    def running(self, host: Any, port: int) -> Iterator[LoginProbe]:
+        """In the background, from one login before the body to one after it."""
         with loopback(host, port) as address:
-            self.knock(address)
-            worker = gevent.spawn(self._keep_on, address)
+            self.try_login(address)
+            worker = gevent.spawn(self._keep_trying, address)
             try:
                 yield self
             finally:
                 worker.kill()
-            self.knock(address)
+            self.try_login(address)
 
-    def _keep_on(self, address: tuple[str, int]) -> None:
+    def _keep_trying(self, address: tuple[str, int]) -> None:
         while True:
             gevent.sleep(PAUSE)
-            self.knock(address)
+            self.try_login(address)

@@ -1,4 +1,4 @@
-# One look at a tenant's memory plugin: every section below, on stdout. Changes nothing.
+# One observation of a tenant's memory plugin: every section below, on stdout. Changes nothing.
 # Arguments: the container, the image, the port of loopback where it is to answer.
 container=$1 image=$2 port=$3
 section() { printf '\n--- %s\n' "$1"; }
