@@ -125,7 +125,7 @@ def test_a_look_reaches_the_server_through_podman_where_the_namespaces_are_close
 def test_a_look_at_a_server_that_is_down_keeps_its_words(running: FakePrograms) -> None:
     running.answer("nsenter", ("*", "psql: error: No such file or directory", 2))
     found = looked(running)
-    assert (found.server, found.server_said) == (None, "psql: error: No such file or directory")
+    assert (found.server, found.server_error) == (None, "psql: error: No such file or directory")
 
 
 def test_a_look_at_a_stopped_container_does_not_ask_a_server(machine: FakePrograms) -> None:
