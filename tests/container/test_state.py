@@ -1,4 +1,4 @@
-"""One look at a tenant: what observe.sh prints becomes a value, or is refused as not its own."""
+"""One observation of a tenant: the output of observe.sh becomes a value, and any other output is refused."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pyinfra.api.exceptions import FactProcessError
 
 from pgberth.container.context import TenantObservation
 from pgberth.container.state import TenantState
+from pgberth.model.spec_file import SpecFile
 from tests.sample import ABSENT, ACME, READY, SYSTEM, container, observe_output, server, spec_file, state
 
 REAL = (Path(__file__).parent / "inspected.json").read_text()  # podman 4.3.1's own words about a running tenant
@@ -49,10 +50,10 @@ def test_a_real_podmans_answer_is_read() -> None:
 def test_a_tenant_that_is_not_there_is_absent_not_unknown() -> None:
     found = parsed(observe_output(found=state(**ABSENT)))
     assert found == state(**ABSENT)
-    assert (found.container, found.unknown, found.generation) == (None, "", None)
+    assert (found.container, found.unknown, found.spec.generation) == (None, "", None)
 
 
-def test_a_machine_that_was_never_made_ready_is_told_apart() -> None:
+def test_a_machine_that_was_never_prepared_is_known() -> None:
     assert parsed(observe_output(found=state(machine_profile=None, **ABSENT))).machine_profile is None
     assert parsed(spoilt("machine", READY.to_json()[:50])).machine_profile is None
 
@@ -63,10 +64,10 @@ def test_a_container_in_any_other_state_does_not_run(status: str) -> None:
     found = parsed(observe_output(found=state(container=down, marker={}, answer=None)))
     assert found.container is not None
     assert (found.container.status, found.container.running, found.container.exit_code) == (status, False, 137)
-    assert (found.server, found.marker) == (None, {})
+    assert (found.answer, found.marker) == (None, {})
 
 
-def test_what_podman_says_where_it_cannot_tell_is_kept() -> None:
+def test_the_words_of_a_podman_that_cannot_describe_a_container_are_kept() -> None:
     found = parsed(
         observe_output(found=state(container=None, unknown="Error: database is locked", marker={}, answer=None))
     )
@@ -81,8 +82,8 @@ WRONG_SPECS = [{**spec_file(), "generation": "1"}, {**spec_file(), "port": None}
 @pytest.mark.parametrize("half", [*HALF, *map(json.dumps, WRONG_SPECS)])
 def test_half_a_spec_file_counts_as_none(half: str) -> None:
     found = parsed(spoilt("spec", half))
-    assert found.spec == {}
-    assert found.generation is None
+    assert found.spec == SpecFile()
+    assert found.spec.generation is None
 
 
 @pytest.mark.parametrize("half", ["", "{", "null", "[]"])
@@ -101,6 +102,7 @@ def test_half_a_marker_counts_as_none(half: str) -> None:
 )
 def test_a_server_that_does_not_answer_is_down_in_its_own_words(said: str) -> None:
     found = parsed(spoilt("server", said))
+    assert found.answer is None
     assert found.server is None
     assert found.server_error == said
 
@@ -110,15 +112,15 @@ def test_the_answers_of_two_roles_are_one_and_either_alone_is_none() -> None:
     by_monitor = {"ledger": told["ledger"]}
     by_superuser = {name: value for name, value in told.items() if name != "ledger"}
     both = f"{json.dumps(by_superuser)}\n{json.dumps(by_monitor)}"
-    assert parsed(spoilt("server", both)).server == told
+    assert parsed(spoilt("server", both)).answer == told
     for alone in (by_superuser, by_monitor):
         found = parsed(spoilt("server", f"{json.dumps(alone)}\npsql: error: FATAL:  sorry"))
-        assert (found.server, found.server_error) == (None, "psql: error: FATAL:  sorry")
+        assert (found.answer, found.server_error) == (None, "psql: error: FATAL:  sorry")
 
 
 def test_notices_before_the_answer_do_not_hide_it() -> None:
     found = parsed(spoilt("server", "NOTICE:  something\n" + json.dumps(server())))
-    assert found.server == server()
+    assert found.answer == server()
 
 
 def test_a_container_without_labels_is_read_too() -> None:
@@ -174,7 +176,7 @@ WRONG = {
 
 @pytest.mark.parametrize("how", WRONG)
 def test_other_output_than_the_scripts_own_fails_this_tenant_only(how: str) -> None:
-    with pytest.raises(FactProcessError, match=r"unexpected answer from look\.sh"):
+    with pytest.raises(FactProcessError, match=r"unexpected answer from observe\.sh"):
         TenantObservation().process(WRONG[how].splitlines())
 
 
@@ -192,6 +194,6 @@ def test_a_tenant_that_could_not_be_asked_is_not_taken_for_an_absent_one() -> No
 
 
 def test_the_sample_is_what_the_product_would_have_made() -> None:
-    assert state().spec == spec_file(ACME)
+    assert state().spec.body == spec_file(ACME)
     assert state().marker["system_identifier"] == SYSTEM
     assert replace(state(), answer=None) != state()
