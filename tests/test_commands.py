@@ -380,7 +380,7 @@ def test_input_that_does_not_arrive_whole_does_nothing(tmp_path: Path, share: fl
         ["/bin/sh", "-c", asked.text], input=arrived, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == "acme: the input of a command did not arrive whole\nHINT: run the deploy again\n"
+    assert done.stderr == "acme: the input of a command arrived incomplete\nHINT: run the deploy again\n"
     assert (tmp_path / "some.conf").read_text() == "former\n"
 
 
@@ -488,4 +488,4 @@ def test_a_script_is_understood_by_the_plainest_shell(name: str, shell: list[str
 def test_a_command_without_an_end_is_ended_and_says_so(tmp_path: Path) -> None:
     done = run(commands.under_command_lock("acme", "sleep 20", timeout=1), tmp_path)
     assert done.returncode == 124
-    assert "acme: a command was ended after 1 s without an answer\nHINT: " in done.stderr
+    assert "acme: a command was stopped after 1 s without an answer\nHINT: " in done.stderr

@@ -364,7 +364,7 @@ def test_an_image_that_is_there_is_tagged_and_nothing_is_read(tmp_path: Path) ->
 def test_an_archive_that_became_another_image_gets_no_tag(tmp_path: Path) -> None:
     account, done = loaded(tmp_path, ("image exists*", "", 1))
     assert done.returncode == 1
-    assert f"archive /srv/server.tar did not become the image {IMAGE.id}" in done.stderr
+    assert f"archive /srv/server.tar was loaded, but did not give the image {IMAGE.id}" in done.stderr
     assert [call[0] for call in account.asked()] == ["image", "load", "image"]
 
 
@@ -394,7 +394,7 @@ def test_images_with_labels_of_ours_are_not_asked() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(stderr="there is no program postgres in it", done=False),
+        Answer(stderr="it has no program postgres", done=False),
         Answer(ASKED.replace("pgvector=0.8.5", "")),
         Answer(ASKED.replace("uid=999", "uid=")),
         Answer(ASKED.replace("postgres=18.1", "postgres=")),

@@ -1,7 +1,7 @@
 """
 `@tenant/<name>`: a tenant on this machine. pgberth.connectors.ssh has those on other machines.
 
-Every command runs as the service account, whoever runs pyinfra.
+Every command runs as the service account, even where root runs pyinfra.
 """
 
 from __future__ import annotations
