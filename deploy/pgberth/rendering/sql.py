@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import jinja2
 import jinja2.meta
@@ -146,3 +146,9 @@ def _sentence(wrong: BaseException) -> str:
     if isinstance(wrong, jinja2.TemplateNotFound):
         return "no such template"
     return " ".join(str(wrong).split()) or type(wrong).__name__
+
+
+@lru_cache
+def read_sql(name: str) -> LiteralString:
+    """A file of SQL below templates/, by its path there. It is a literal for psycopg, since no value is in it."""
+    return (TEMPLATES / name).read_text("utf-8")
