@@ -7,7 +7,7 @@ A test names what may be left out of an everyday run:
     @pytest.mark.sampled(1, of="place")      cases with one of the values of the fixture `place`, drawn once per module
 
 Each change of the sources draws again, and the same sources draw the same: a run that failed fails again. Another seed
-draws another sample. A case that is selected by its own name is never left out.
+draws another sample. Nothing is left out where cases are selected by their own names: FILE::TEST[CASE].
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if ALL:
+    if ALL or any("[" in argument for argument in config.args):
         return
     before = list(items)
     notes = config.stash.setdefault(_LEFT_OUT, [])
@@ -101,15 +101,15 @@ def _sampled(items: Iterable[pytest.Item], by_value: bool) -> Sampled:
     """What the marks of these items name. + by_value: marks with `of`; the others otherwise"""
     found: Sampled = {}
     for item in items:
-        for mark in item.iter_markers(_MARK):
-            size, of = mark.args[0], mark.kwargs.get("of")
-            if (of is not None) is not by_value:
-                continue
+        marks = [mark for mark in item.iter_markers(_MARK) if ("of" in mark.kwargs) is by_value]
+        # A test's own mark stands in the place of its module's.
+        for mark in marks if by_value else marks[:1]:
             name, _, case = item.nodeid.partition("[")
-            if of is not None:
+            if by_value:
+                of = mark.kwargs["of"]
                 name = f"{item.location[0]}, {of}"
                 case = str(getattr(item, "callspec").params[of])  # noqa: B009  (not every item has one)
-            found.setdefault((name, size), {}).setdefault(case, []).append(item)
+            found.setdefault((name, mark.args[0]), {}).setdefault(case, []).append(item)
     return found
 
 

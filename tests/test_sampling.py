@@ -86,7 +86,7 @@ def test_a_whole_run_tries_every_case(tmp_path: Path) -> None:
 
 
 def test_a_case_that_is_selected_by_its_name_is_not_left_out(tmp_path: Path) -> None:
-    names = [f"test_some[{number}]" for number in range(0, 6, 5)]
+    names = [f"test_some[{number}]" for number in (0, 3, 5)]
     assert run(tmp_path, *(f"test_cases.py::{name}" for name in names))[0] == names
 
 
