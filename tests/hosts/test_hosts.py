@@ -196,6 +196,7 @@ with opened_room() as room:
 """
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("booted", [True, False], ids=["booted", "booting"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 def test_nothing_is_left_of_a_run_that_was(number: signal.Signals, booted: bool, room: Room) -> None:

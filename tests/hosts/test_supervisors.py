@@ -13,6 +13,8 @@ from tests.hosts.commands import wait_for
 from tests.hosts.fleet import ACCOUNT, TenantContext
 from tests.hosts.standing import Place
 
+pytestmark = pytest.mark.sampled(1)
+
 VOLUME = "$(podman volume inspect --format {{.Mountpoint}} two-data-g1)"
 
 
@@ -145,6 +147,7 @@ def test_a_monitor_that_is_killed_takes_nothing_down_for_long(place: Place, two:
     assert monitors == "1"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("how", ["systemctl --user restart pgberth-two.service", "podman restart two"])
 def test_a_person_may_restart_it(place: Place, two: TenantContext, how: str) -> None:
     before = identity(two)
