@@ -111,7 +111,7 @@ def test_a_second_operator_waits_a_moment_for_the_first(machine: FakePrograms) -
     )
     time.sleep(0.2)
     first.end()
-    said, _ = waiting.communicate(timeout=10)
+    said, _ = waiting.communicate(timeout=60)
     assert said == "held\n"
 
 
