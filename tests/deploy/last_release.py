@@ -1,8 +1,8 @@
 """
 The release before this tree, from its wheel in tests/releases: unpacked beside the product, never installed over it.
 
-It runs with its directory first on PYTHONPATH. importlib.metadata takes the first distribution of a name that it meets
-there, so that pyinfra loads that release's connectors, whatever is installed in the environment.
+It runs with its directory first on PYTHONPATH. importlib.metadata takes the first distribution of each name on that
+path, so that pyinfra loads the connectors of that release, whatever the environment has installed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,15 @@ from tests.deploy.product import REPO, Inventory
 from tests.deploy.site import Site
 from tests.deploy.tenant import Tenant
 
-# Where that release keeps each verb. The wheel has no deploy files: in 0.1.0 they are in the checkout alone.
-VERBS = {
-    verb: f"pgberth.verbs.{verb}" for verb in ("provision", "verify", "recycle", "rotate", "register_model", "migrate")
-}
-# What its connectors are, as its own metadata names them.
+# The module of each verb that the tests run. The wheel has no deploy files: 0.1.0 has them in a checkout alone.
+VERBS = {verb: f"pgberth.verbs.{verb}" for verb in ("provision", "verify", "recycle", "rotate", "register_model")}
+# Its connectors, as its metadata names them.
 CONNECTORS = {
     "tenant": "pgberth.connector:TenantConnector",
     "tenant-ssh": "pgberth.remote:RemoteTenantConnector",
     "machine-ssh": "pgberth.remote:MachineConnector",
 }
-# As its inventories are written. This tree reads the very same file.
+# An inventory in its form. This tree must read the same file.
 _INVENTORY = """from pgberth.model import ALL, Image, Listen, machine, tenant
 _image = {image}
 _here = machine("@local", account="{account}")
@@ -36,10 +34,10 @@ machines = [_here.host]
 
 def install(place: Path) -> Path:
     """
-    A tree as a checkout of that release has it, for `Inventory(path, tree)`.
+    Lay out a tree like a checkout of that release, for `Inventory(path, tree)`.
 
-    To unpack a wheel of pure Python is what pip does, too, and needs neither pip nor a network. The deploy files lie
-    beside the package, where its closing table looks for the verb of a run.
+    pip, too, only unpacks a wheel of pure Python; this needs no pip and no network. The deploy files must lie beside
+    the package: by their directory that release recognises its own verbs.
     """
     (wheel,) = (REPO / "tests/releases").glob("pgberth-*.whl")
     deploy = place / "deploy"
@@ -58,7 +56,7 @@ def line(tenant: Tenant, listen: str = "") -> str:
 
 
 def inventories(site: Site, tree: Path, **rings: str) -> tuple[Inventory, Inventory]:
-    """One file, as that release reads it and as this tree does. + rings: ring -> the line of its tenant"""
+    """One file for that release and for this tree. + rings: ring -> the line of its tenant"""
     head = _INVENTORY.format(account=site.account.name, image=site.image)
     path = site.places / f"last_release_{secrets.token_hex(4)}.py"
     path.write_text(head + "".join(f"{ring} = [{tenant}]\n" for ring, tenant in rings.items()))

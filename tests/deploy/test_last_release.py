@@ -1,8 +1,8 @@
 """
-Tenants that the release before this tree made are taken over as they are, and every verb works on them.
+This tree takes over tenants that the last release made: it changes nothing but what it names, and every verb works.
 
-Two of them: one that has lived, with every component, a model, passwords that were rotated, and TLS where this machine
-has an address for it; and one whose last recycle was killed half-way.
+There are two of them. One has been in use: it has every component, a registered model, rotated passwords, and TLS where
+this machine has an address beyond loopback. The last recycle of the other one was killed half-way.
 """
 
 from __future__ import annotations
@@ -13,50 +13,51 @@ import socket
 import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from pgberth.database.write_probe import SCHEMA
 from tests.deploy import last_release
 from tests.deploy.last_release import CONNECTORS
 from tests.deploy.product import Inventory, Run, run
 from tests.deploy.site import Site
 from tests.deploy.tenant import Tenant
 
-# What this tree does to a tenant of the last release, named here and in the CHANGELOG; each is empty at its best.
-REPAIRS: list[str] = []  # operations of `provision` that change something, on the tenant that has lived
+# What this tree does to each tenant of the last release; the CHANGELOG names it, too. Each is empty at its best.
+REPAIRS: list[str] = []  # operations of `provision` that change something
 REWRITTEN: set[str] = set()  # files of its account
-PENDING: list[str] = []  # what a recycle would change, in the words of the closing report
+PENDING: set[str] = set()  # what a recycle would change, in the words of the closing report
+KEPT = "receipt is kept"  # an operation that follows every change
 MODEL = ("--data", "model=tests", "--data", "hash=1e5", "--data", "dimension=8")
 
 
 @dataclass
-class Taken:
+class Takeover:
     """
-    Tenants of the last release, before and after this tree had its turn.
+    Tenants of the last release, and the first provision of them by this tree.
 
-    + former, ours: the same inventory file, read by that release and by this tree
-    + lived: the ring `canary`; halved: the ring `production`, its recycle killed
-    + rows: table -> what was written to `lived`; + containers: tenant -> when its container was started
-    + files: those of `lived`; + first: the first provision by this tree
+    + inventory: the file that the last release read; this tree reads it, too
+    + used: the ring `canary`; + killed: the ring `production`, its recycle killed half-way
+    + rows: table -> what was written to `used`
+    + containers: tenant -> which container ran before this tree's first command, and since when
+    + before, after: the files of `used` on both sides of the first provision
     """
 
-    former: Inventory
-    ours: Inventory
-    lived: Tenant
-    halved: Tenant
-    rows: dict[str, list[Any]]
+    inventory: Inventory
+    used: Tenant
+    killed: Tenant
+    rows: dict[str, list[Any]] = field(repr=False)
     containers: dict[str, str]
-    files: dict[str, tuple[float, bytes]]
     first: Run
+    before: dict[str, tuple[float, bytes]] = field(repr=False)  # passwords among them
+    after: dict[str, tuple[float, bytes]] = field(repr=False)
 
 
 def address_beyond_loopback() -> str:
-    """An address of this machine; "" where it has none but loopback. Nothing is sent: a datagram's socket is bound."""
+    """An address of this machine; "" where it has none but loopback. Connecting a datagram socket sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -72,27 +73,28 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def taken(site: Site, tree: Path) -> Iterator[Taken]:
-    """The site has its image by then: both trees ask for it by the same tag and recipe."""
-    lived, halved = site.tenant("lived", "control_plane", "memory_plugin", "knowledge"), site.tenant("halved")
-    former, ours = last_release.inventories(
+def takeover(site: Site, tree: Path) -> Iterator[Takeover]:
+    """The site has its image already: both trees ask for it by the same tag and recipe, and build none."""
+    used, killed = site.tenant("used", "control_plane", "memory_plugin", "knowledge"), site.tenant("killed")
+    previous, current = last_release.inventories(
         site,
         tree,
-        canary=last_release.line(lived, address_beyond_loopback()),
-        production=last_release.line(halved),
+        canary=last_release.line(used, address_beyond_loopback()),
+        production=last_release.line(killed),
     )
-    limit = ("--limit", lived.name)
-    former.provision().went_well()
-    rows = write(lived)
-    former.verb("register_model", *limit, *MODEL).went_well()
-    former.verb("rotate", *limit, "--data", "drain=0").went_well()
-    killed = former.verb("recycle", "--limit", halved.name, PGBERTH_KILL_AT="recycle.swapped")
-    assert killed.code == -signal.SIGKILL, killed.said
-    former.verify(*limit).went_well()
-    containers = {one.name: started(one) for one in (lived, halved)}
-    files = lived.files()
-    yield Taken(former, ours, lived, halved, rows, containers, files, ours.provision())
-    for tenant in (lived, halved):
+    limit = ("--limit", used.name)
+    previous.provision().went_well()
+    rows = write(used)
+    previous.verb("register_model", *limit, *MODEL).went_well()
+    previous.verb("rotate", *limit, "--data", "drain=0").went_well()
+    dead = previous.verb("recycle", "--limit", killed.name, PGBERTH_KILL_AT="recycle.swapped")
+    assert dead.code == -signal.SIGKILL, dead.said
+    previous.verify(*limit).went_well()
+    containers = {one.name: started(one) for one in (used, killed)}
+    before = used.files()
+    first = current.provision()
+    yield Takeover(current, used, killed, rows, containers, first, before, used.files())
+    for tenant in (used, killed):
         site.remove(tenant)
 
 
@@ -121,7 +123,7 @@ INSERTS = {
 
 
 def write(tenant: Tenant) -> dict[str, list[Any]]:
-    """Rows for every component through its published URL; the value is what is there then."""
+    """Write rows for every component through its published URL, and read them all."""
     for component, url in urls(tenant).items():
         with psycopg.connect(url) as session:
             for statement in INSERTS[component].values():
@@ -141,18 +143,19 @@ def rows(tenant: Tenant) -> dict[str, list[Any]]:
 
 
 def started(tenant: Tenant) -> str:
-    """Which container runs, and since when."""
-    told = tenant.container()
-    return f"{told['Id']} {told['State']['StartedAt']}"
+    """The id of the tenant's container, and when it was started."""
+    container = tenant.container()
+    return f"{container['Id']} {container['State']['StartedAt']}"
 
 
 def newest_receipt(tenant: Tenant, verb: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(max((tenant.directory / "receipts").glob(f"*-{verb}.json")).read_text())
-    return told
+    newest = max((tenant.directory / "receipts").glob(f"*-{verb}.json"))
+    receipt: dict[str, Any] = json.loads(newest.read_text())
+    return receipt
 
 
 def test_the_last_release_is_what_made_them(tree: Path) -> None:
-    """Its package, its metadata and its connectors, as pyinfra loads them; not those that are installed."""
+    """pyinfra loads its package and its connectors, and not those that are installed."""
     script = (
         "import json, pgberth, pyinfra_cli.main\n"
         "from importlib.metadata import entry_points\n"
@@ -167,66 +170,77 @@ def test_the_last_release_is_what_made_them(tree: Path) -> None:
     assert {name: loaded[name] for name in CONNECTORS} == CONNECTORS
 
 
-def test_provision_changes_nothing_but_what_it_names(taken: Taken) -> None:
-    first = taken.first.went_well()
-    finished = [f"no recycle is half done: {taken.halved.name}", f"receipt is kept: {taken.halved.name}"]
-    assert sorted(first.changes) == sorted([*(f"{name}: {taken.lived.name}" for name in REPAIRS), *finished])
-    pending = [line.partition("pending: ")[2] for line in first.err.splitlines() if "pending: " in line]
-    assert pending == PENDING
-    before, now = taken.files, taken.lived.files()
-    new = {f"receipts/{path.name}" for path in (taken.lived.directory / "receipts").glob("*-provision.json")}
-    changed = {path for path in before | now if before.get(path) != now.get(path)} - (new if REPAIRS else set())
-    assert changed == REWRITTEN
-    assert {one.name: started(one) for one in (taken.lived, taken.halved)} == taken.containers
+def test_provision_changes_nothing_but_what_it_names(takeover: Takeover) -> None:
+    first = takeover.first.went_well()
+    named = {
+        takeover.used.name: [*REPAIRS, KEPT] if REPAIRS else [],
+        takeover.killed.name: ["no recycle is half done", *REPAIRS, KEPT],
+    }
+    assert sorted(first.changes) == sorted(f"{name}: {tenant}" for tenant, names in named.items() for name in names)
+    assert {line.partition("pending: ")[2] for line in first.err.splitlines() if "pending: " in line} == PENDING
+    assert {one.name: started(one) for one in (takeover.used, takeover.killed)} == takeover.containers
 
 
-def test_what_that_release_left_half_done_is_finished(site: Site, taken: Taken) -> None:
-    assert taken.first.line(taken.halved.name, "an interrupted recycle was ended"), taken.first.said
-    assert not (taken.halved.directory / "recycling.json").exists()
-    assert taken.halved.superuser(f"SELECT count(*) FROM pg_namespace WHERE nspname = '{SCHEMA}'") == "0"
-    assert site.leftovers(taken.halved) == []
+def test_provision_rewrites_no_file_but_those_it_names(takeover: Takeover) -> None:
+    before, after = takeover.before, takeover.after
+    changed = {path for path in before | after if before.get(path) != after.get(path)}
+    assert {path for path in changed if path in before} == REWRITTEN
+    assert all(path.startswith("receipts/") for path in changed - REWRITTEN)
+    assert REPAIRS or not changed
 
 
-def test_a_second_provision_changes_nothing(taken: Taken) -> None:
-    taken.ours.provision().changed_nothing()
+def test_what_that_release_left_half_done_is_finished(site: Site, takeover: Takeover) -> None:
+    assert takeover.first.line(takeover.killed.name, "an interrupted recycle was ended"), takeover.first.said
+    assert not (takeover.killed.directory / "recycling.json").exists()
+    schemas = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$' ORDER BY 1"
+    assert takeover.killed.superuser(schemas).split() == ["memory_ledger", "memory_plugin", "public"]
+    assert site.leftovers(takeover.killed) == []
 
 
-def test_verify_is_green_and_every_row_is_there(taken: Taken) -> None:
-    taken.ours.verify().went_well()
-    assert rows(taken.lived) == taken.rows
+def test_a_second_provision_changes_nothing(takeover: Takeover) -> None:
+    takeover.inventory.provision().changed_nothing()
 
 
-def test_what_that_release_proved_of_a_canary_counts(taken: Taken) -> None:
-    """The canary's newest receipt is that release's own, as long as this tree has no repair to make."""
-    recycled = taken.ours.verb("recycle", "--limit", taken.halved.name)
+def test_verify_is_green_and_every_row_is_there(takeover: Takeover) -> None:
+    takeover.inventory.verify().went_well()
+    assert rows(takeover.used) == takeover.rows
+    listens = "Listen(" in takeover.inventory.path.read_text().partition("machines")[2]
+    assert all(("sslmode=verify-full" in url) == listens for url in urls(takeover.used).values())
+
+
+def test_what_that_release_proved_of_a_canary_counts(takeover: Takeover) -> None:
+    """The canary's newest receipt is one of that release, as long as this tree has no repair to make."""
+    recycled = takeover.inventory.verb("recycle", "--limit", takeover.killed.name)
     assert not recycled.line("is not green"), recycled.said
-    if not recycled.line("no canary tenant runs what this one would get"):  # so it is where flags or version differ
+    if not recycled.line("no canary tenant runs what this one would get"):  # where flags or version differ
         recycled.went_well()
-        assert recycled.line(taken.halved.name, "recycled: gap", " ms, 0 lost of "), recycled.err
+        assert recycled.line(takeover.killed.name, "recycled: gap", " ms, 0 lost of "), recycled.err
 
 
-def test_a_recycle_loses_nothing(taken: Taken) -> None:
-    taken.ours.verb("recycle", "--data", "reason=taken over").went_well()
-    for tenant in (taken.lived, taken.halved):
+def test_a_recycle_loses_nothing(takeover: Takeover) -> None:
+    takeover.inventory.verb("recycle", "--data", "reason=takeover").went_well()
+    for tenant in (takeover.used, takeover.killed):
         did = newest_receipt(tenant, "recycle")["did"]
-        assert (did["outcome"], did["lost"], did["reason"]) == ("recycled", 0, "taken over")
+        assert (did["outcome"], did["lost"], did["reason"]) == ("recycled", 0, "takeover")
         assert did["acknowledged"] > 20
-    assert rows(taken.lived) == taken.rows
-    assert {one.name: started(one) for one in (taken.lived, taken.halved)}.items().isdisjoint(taken.containers.items())
+    assert rows(takeover.used) == takeover.rows
+    assert {one.name: started(one) for one in (takeover.used, takeover.killed)}.items().isdisjoint(
+        takeover.containers.items()
+    )
 
 
-def test_a_rotation_refuses_nobody(taken: Taken) -> None:
-    taken.ours.verb("rotate", "--data", "drain=1").went_well()
-    for tenant in (taken.lived, taken.halved):
+def test_a_rotation_refuses_nobody(takeover: Takeover) -> None:
+    takeover.inventory.verb("rotate", "--data", "drain=1").went_well()
+    for tenant in (takeover.used, takeover.killed):
         did = newest_receipt(tenant, "rotate")["did"]
         assert did["refused"] == 0
         assert did["logins"] > 1
-    assert rows(taken.lived) == taken.rows
+    assert rows(takeover.used) == takeover.rows
 
 
-def test_there_is_nothing_to_migrate_and_the_end_is_green(taken: Taken) -> None:
+def test_there_is_nothing_to_migrate_and_the_end_is_green(takeover: Takeover) -> None:
     events = "SELECT count(*) FROM memory_ledger.event"
-    before = taken.lived.superuser(events)
-    taken.ours.verb("migrate").changed_nothing()
-    assert taken.lived.superuser(events) == before
-    taken.ours.provision().changed_nothing()
+    before = takeover.used.superuser(events)
+    takeover.inventory.verb("migrate").changed_nothing()
+    assert takeover.used.superuser(events) == before
+    takeover.inventory.provision().changed_nothing()
