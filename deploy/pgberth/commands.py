@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, wraps
+from typing import Any, ParamSpec
 
-from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.operation import PyinfraOperation
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from pgberth.model import layout
-from pgberth.model.problems import Problem
+from pgberth.model.problems import Problem, Refused
 from pgberth.model.resources import TEMPLATES
 
 Commands = Generator[StringCommand, None, None]
+Parameters = ParamSpec("Parameters")
 
 _HUNG = "is the server hung? runbooks/server-does-not-start.md"
 LOCK_WAIT = 60  # seconds; long enough for the orphan of a killed deploy to end
+_USES_LIB = "# uses lib.sh\n"
 INPUT_WAIT = 30  # seconds; a few KiB that were sent along with the command
 
 
@@ -46,10 +50,37 @@ def refuse(*problems: Problem) -> StringCommand:
     return Refusal(problems)
 
 
+def guarded_operation(
+    *, is_idempotent: bool = True
+) -> Callable[[Callable[Parameters, Iterator[PyinfraCommand]]], PyinfraOperation[Parameters]]:
+    """
+    A pyinfra operation whose function may raise Refused: it then yields one failing command with the problems.
+
+    pyinfra lets an exception out of an operation, and that would stop every host of the run; a failing command stops
+    its own host only. What the function yielded before it refused is run first.
+
+    + is_idempotent: as in pyinfra's own decorator
+    """
+
+    def decorate(function: Callable[Parameters, Iterator[PyinfraCommand]]) -> PyinfraOperation[Parameters]:
+        # The name and the signature are the function's own: pyinfra reads both.
+        @wraps(function)
+        def guarded(*arguments: Parameters.args, **named: Parameters.kwargs) -> Generator[PyinfraCommand, None, None]:
+            try:
+                yield from function(*arguments, **named)
+            except Refused as refused:
+                yield refuse(*refused.problems)
+
+        return operation(is_idempotent=is_idempotent)(guarded)
+
+    return decorate
+
+
 @cache
 def script(name: str) -> str:
-    """A shell script below templates/, by its path there."""
-    return (TEMPLATES / name).read_text()
+    """A shell script below templates/, by its path there; after lib.sh where its first line asks for that."""
+    text = (TEMPLATES / name).read_text()
+    return (TEMPLATES / "lib.sh").read_text() + text if text.startswith(_USES_LIB) else text
 
 
 def shell(text: str, *arguments: str, timeout: int) -> StringCommand:
@@ -58,21 +89,11 @@ def shell(text: str, *arguments: str, timeout: int) -> StringCommand:
     return StringCommand(f"timeout -k 5 {timeout:d} /bin/sh -c", QuoteString(text), "pgberth", *quoted)
 
 
-# The account may be made in the middle of a run, so that who it is is asked on the spot.
-_BECOME = """entry=$(getent passwd "$1") || { echo "account '$1' does not exist on this machine" >&2; exit 1; }
-IFS=: read -r name _ uid gid _ home _ <<-END
-$entry
-END
-cd "$home" && umask 077 || exit 1
-if [ "$(id -u)" -eq "$uid" ]; then become=; else become="setpriv --reuid=$uid --regid=$gid --init-groups"; fi
-exec $become env -i LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \\
-  "HOME=$home" "USER=$name" "LOGNAME=$name" "XDG_RUNTIME_DIR=/run/user/$uid" /bin/sh -c "$2"
-"""
-
-
 def as_account(account: str, command: StringCommand) -> StringCommand:
     """A command as another account, in its home, with umask 077 and an environment of its own."""
-    return StringCommand("/bin/sh -c", QuoteString(_BECOME), "pgberth", QuoteString(account), QuoteString(command))
+    return StringCommand(
+        "/bin/sh -c", QuoteString(script("common/become.sh")), "pgberth", QuoteString(account), QuoteString(command)
+    )
 
 
 END = "pgberth:end-of-input"
@@ -138,27 +159,13 @@ class File:
     mode: str = "0600"
 
 
-# Few processes, and no more waits for the disk than it takes: a new tenant gets nine files.
-# Arguments: each file's path, mode and bytes. On stdin their texts, one after the other, never cut by the shell, which
-# takes half a minute for a long one. All are whole on the disk before one is in place.
-WRITE = """set -eu; umask 077
-path= mode=
-for word in "$@"; do
-  shift
-  if [ -z "$path" ]; then path=$word; continue; fi
-  if [ -z "$mode" ]; then mode=$word; continue; fi
-  case $path in /*) ;; *) path=./$path ;; esac
-  [ -d "${path%/*}" ] || mkdir -p "${path%/*}"
-  head -c "$word" > "$path.new"; [ "$mode" = 0600 ] || chmod "$mode" "$path.new"
-  set -- "$@" "$path.new"; path= mode=
-done
-sync "$@"
-for new in "$@"; do mv -f "$new" "${new%.new}"; shift; set -- "$@" "${new%/*}"; done
-sync "$@"
-"""
+def file_arguments(files: Sequence[File]) -> list[str]:
+    """Arguments of write-files.sh."""
+    return [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
 
 
 def write_files(tenant: str, files: Sequence[File]) -> StringCommand:
     """Replace files of the tenant, in this order: each is old or new, never half."""
-    told = [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
-    return under_command_lock(tenant, WRITE, *told, stdin="".join(file.text for file in files))
+    arguments = file_arguments(files)
+    texts = "".join(file.text for file in files)
+    return under_command_lock(tenant, script("common/write-files.sh"), *arguments, stdin=texts)

@@ -1,17 +1,15 @@
+# uses lib.sh
 # Build the server's image from the distribution's own packages and import it. Runs as the account that will own it.
 # Arguments: suite, tag, recipe, major, mirror (may be empty), packages joined by commas.
 set -eu
 suite=$1 tag=$2 recipe=$3 major=$4 mirror=$5 packages=$6
-# The orphan of a killed deploy may still be building: one at a time, and not twice. podman leaves a process behind
-# that must not inherit the lock.
-mkdir -p "$HOME/.local/share/pgberth"
-exec 9>>"$HOME/.local/share/pgberth/build.lock"
-flock 9
+take_image_lock
 built=$(podman image inspect --format '{{ index .Labels "pgberth.recipe" }}' "$tag" 2>/dev/null 9>&-) || built=
 [ "$built" != "$recipe" ] || exit 0
 umask 022
 # A tree that was left half built is partly another user's to this account's eyes, and its own to podman's.
 remove() { rm -rf "$1" 2>/dev/null || podman unshare rm -rf "$1" 9>&-; }
+# shellcheck disable=SC3067  # dash and busybox know -O
 for left in "${TMPDIR:-/tmp}"/pgberth-image.*; do [ ! -O "$left" ] || remove "$left"; done
 work=$(mktemp -d "${TMPDIR:-/tmp}/pgberth-image.XXXXXX")
 trap 'remove "$work"' EXIT

@@ -89,14 +89,14 @@ def test_after_a_change_in_the_database_only_the_server_is_asked_again() -> None
 
     looks, _ = during_a_run(work, state(), also={ServerObservation: answers})
     assert len(looks.arguments) == 1
-    assert seen == [state(server=server(vector="0.8.5"))] * 2
+    assert seen == [state(answer=server(vector="0.8.5"))] * 2
     assert [(told["pid"], told["bindir"]) for told in answers.arguments] == [(container().pid, IMAGE.bindir)] * 2
     assert answers.arguments[0]["_stdin"].read() == "SELECT 1"
 
 
 @pytest.mark.parametrize("said", [[], ["psql: error: FATAL:  the database system is shutting down"], ["{not json"]])
 def test_a_server_that_does_not_answer_again_is_looked_at_whole(said: list[str]) -> None:
-    down = state(container=container(status="exited", pid=0), server=None)
+    down = state(container=container(status="exited", pid=0), answer=None)
 
     def work(context: TenantContext) -> None:
         context.observe()

@@ -1,4 +1,4 @@
-"""look.sh, run for real beside a podman that only pretends."""
+"""observe.sh, run for real beside a podman that only pretends."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_look_reaches_the_server_through_podman_where_the_namespaces_are_close
 def test_a_look_at_a_server_that_is_down_keeps_its_words(running: FakePrograms) -> None:
     running.answer("nsenter", ("*", "psql: error: No such file or directory", 2))
     found = looked(running)
-    assert (found.server, found.server_said) == (None, "psql: error: No such file or directory")
+    assert (found.server, found.server_error) == (None, "psql: error: No such file or directory")
 
 
 def test_a_look_at_a_stopped_container_does_not_ask_a_server(machine: FakePrograms) -> None:
@@ -140,7 +140,7 @@ NOBODY_THERE = 2**22 + 1  # above what any kernel counts processes to
 
 
 @pytest.mark.parametrize(
-    ("monitor", "listening", "attended"),
+    ("monitor", "listening", "reachable"),
     [(ALIVE, True, True), (NOBODY_THERE, True, False), (ALIVE, False, False), (NOBODY_THERE, False, False)],
 )
 def test_a_container_whose_monitor_or_published_port_is_gone_runs_for_nobody(

@@ -288,7 +288,7 @@ DOWN = ["created", "exited", "stopped", "dead"]
 
 @pytest.mark.parametrize("status", DOWN)
 def test_a_container_that_does_not_run_is_made_anew(status: str) -> None:
-    found = state(container=container(status=status, pid=0, exit_code=1, process={}), marker={}, server=None)
+    found = state(container=container(status=status, pid=0, exit_code=1, process={}), marker={}, answer=None)
     commands_sent = do("container", found)
     assert started(commands_sent)[7:] == spec_of().arguments()
     assert SPEC not in commands_sent[0].files  # it names that spec already
@@ -308,7 +308,7 @@ def test_a_spec_file_that_what_runs_speaks_against_is_not_believed(edited: dict[
 
 def test_a_container_that_does_not_run_takes_up_a_change_at_once() -> None:
     moved = replace(ACME, port=5599)
-    found = state(container=container(status="exited", pid=0, process={}), marker={}, server=None)
+    found = state(container=container(status="exited", pid=0, process={}), marker={}, answer=None)
     commands_sent = do("container", found, moved)
     assert "--publish=127.0.0.1:5599:5432" in started(commands_sent)
     body = written(commands_sent[-2])
@@ -341,7 +341,7 @@ def test_a_container_of_that_name_that_is_not_the_tenants_is_refused(status: str
 
 
 def test_a_container_that_podman_cannot_tell_about_is_refused_not_made_again() -> None:
-    (refused,) = do("container", state(container=None, unknown="Error: database is locked", server=None))
+    (refused,) = do("container", state(container=None, unknown="Error: database is locked", answer=None))
     assert refused.refusal == "acme: podman cannot tell about its container: Error: database is locked"
 
 

@@ -143,11 +143,11 @@ def take(said: str, *, executing: bool = True) -> tuple[list[Sent], list[Sent]]:
     """(what the operation sends, what it asked the connector to hold) where the machine answers so."""
     held: list[Sent] = []
 
-    def hold(command: StringCommand) -> tuple[object, str]:
+    def acquire_lock(command: StringCommand) -> tuple[object, str]:
         held.append(as_sent(command))
         return object(), said
 
-    host = FakeHost(connector=SimpleNamespace(hold=hold))
+    host = FakeHost(connector=SimpleNamespace(acquire_lock=acquire_lock))
     return sent(
         lock.acquire_run_lock, host, executing=executing, context=TenantContext(ACME, ""), verb="provision"
     ), held
