@@ -241,8 +241,8 @@ def test_a_command_as_another_account_gets_its_standard_input_and_tells_its_exit
 
 def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     began = time.monotonic()
-    assert run(commands.shell("sleep 20", timeout=1), tmp_path).returncode == 124
-    assert time.monotonic() - began < 5
+    assert run(commands.shell("sleep 60", timeout=1), tmp_path).returncode == 124
+    assert time.monotonic() - began < 30
 
 
 def test_a_commands_exit_code_is_its_own_under_the_lock_too(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_a_long_text_takes_no_longer_than_a_command_may(tmp_path: Path) -> None:
     files = [File("one", "a baseline's line, ünd such\n" * 20_000), File("two", f"text\n{commands.END}\n")]
     began = time.monotonic()
     assert run(commands.write_files("acme", files), tmp_path).returncode == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < commands.INPUT_WAIT
     assert [(tmp_path / file.path).read_text() for file in files] == [file.text for file in files]
 
 
@@ -394,7 +394,7 @@ def test_a_command_that_waits_for_its_input_is_in_nobodys_way_and_gives_it_up(
     with subprocess.Popen(["/bin/sh", "-c", text], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as cut:
         time.sleep(0.5)
         assert run(commands.under_command_lock("acme", "echo ran"), tmp_path).stdout == "ran\n"
-        assert cut.wait(timeout=10) == 1
+        assert cut.wait(timeout=60) == 1
     assert not (tmp_path / "some.conf").exists()
 
 

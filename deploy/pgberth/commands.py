@@ -159,8 +159,13 @@ class File:
     mode: str = "0600"
 
 
+def file_arguments(files: Sequence[File]) -> list[str]:
+    """Arguments of write-files.sh."""
+    return [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
+
+
 def write_files(tenant: str, files: Sequence[File]) -> StringCommand:
     """Replace files of the tenant, in this order. After a crash each is old or new, never half written."""
-    arguments = [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
+    arguments = file_arguments(files)
     texts = "".join(file.text for file in files)
     return under_command_lock(tenant, script("common/write-files.sh"), *arguments, stdin=texts)

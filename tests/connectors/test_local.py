@@ -176,13 +176,13 @@ def test_what_is_held_lives_until_it_is_let_go_of_and_has_said_its_first_line(ac
     assert held is not None
     assert not held.lapsed()
     held._write(b".")
-    wait_for("its end", lambda: "" if held.lapsed() else "alive", 5)
+    wait_for("its end", lambda: "" if held.lapsed() else "alive", 30)
 
 
 def test_who_has_lost_the_lock_does_nothing_more(acme: TenantConnector) -> None:
     held, _ = acme.acquire_lock(StringCommand("echo held"))
     assert held is not None
-    wait_for("its end", lambda: "" if held.lapsed() else "alive", 5)
+    wait_for("its end", lambda: "" if held.lapsed() else "alive", 30)
     done, out, (fact, hint) = run(acme, "echo touched")
     assert (done, out) == (False, [])
     assert fact.startswith("acme: its lock is lost")
