@@ -35,8 +35,8 @@ class Answer:
     done: bool = True
 
     def output(self) -> CommandOutput:
-        told = [OutputLine("stdout", line) for line in self.stdout.splitlines()]
-        return CommandOutput([*told, *(OutputLine("stderr", line) for line in self.stderr.splitlines())])
+        printed = [OutputLine("stdout", line) for line in self.stdout.splitlines()]
+        return CommandOutput([*printed, *(OutputLine("stderr", line) for line in self.stderr.splitlines())])
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class FakeHost:
 
     def get_fact(self, fact: type, **arguments: Any) -> Any:
         if fact is ServerObservation and fact not in self.facts:
-            return ServerObservation.default()  # then the whole tenant is looked at
+            return ServerObservation.default()  # then the whole tenant is observed again
         value = self.facts[fact]
         return value(**arguments) if callable(value) else value
 

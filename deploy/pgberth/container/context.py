@@ -114,9 +114,11 @@ class TenantContext:
             before = self._before if self._observed_executing == state.is_executing else None
             self._observed_executing, self._before = state.is_executing, None
             self._observed = (self._observe_server(before) if before is not None else None) or self._observe_all()
-        return self._observed
+        # A tenant that could not be asked is not remembered: it is asked again.
+        return self._observed if self._observed is not None else TenantState(None)
 
-    def _observe_all(self) -> TenantState:
+    def _observe_all(self) -> TenantState | None:
+        """The whole state; None where the machine could not be asked."""
         try:
             observed: TenantState | None = host.get_fact(
                 TenantObservation,
@@ -127,8 +129,8 @@ class TenantContext:
             )
         except PyinfraError:
             # pyinfra has printed what went wrong, and that this was the run's last host: as a stack trace, from here.
-            observed = None
-        return observed if observed is not None else TenantState(None)
+            return None
+        return observed
 
     def _observe_server(self, before: TenantState) -> TenantState | None:
         """The state after a change in the database alone; None where the server does not answer."""
