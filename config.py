@@ -1,4 +1,4 @@
-"""pyinfra reads this before any inventory: from here on a slip in one, or a Ctrl-C, is told in our words."""
+"""pyinfra reads this before any inventory. From here on, mistakes in one and a Ctrl-C are reported in plain words."""
 
 from pgberth.report.closing import install
 

@@ -7,6 +7,6 @@ Make containers anew on their volumes, with the image, settings and flags that t
 Clients are cut off for about a second. No acknowledged write is lost, and what is red goes back to what ran before.
 """
 
-from pgberth.rollout.recycle import recycle
+from pgberth.verbs.recycle import recycle
 
 recycle()

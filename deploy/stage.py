@@ -7,6 +7,6 @@ A: throwaway tenants beside the canary, fresh, with pgvector there already, in t
 B: the canary ring, recycled in any case. C: a real task on the canary, committed, found, and removed again.
 """
 
-from pgberth.rollout.stage import stage
+from pgberth.verbs.stage import stage
 
 stage()

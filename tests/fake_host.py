@@ -35,8 +35,8 @@ class Answer:
     done: bool = True
 
     def output(self) -> CommandOutput:
-        told = [OutputLine("stdout", line) for line in self.stdout.splitlines()]
-        return CommandOutput([*told, *(OutputLine("stderr", line) for line in self.stderr.splitlines())])
+        printed = [OutputLine("stdout", line) for line in self.stdout.splitlines()]
+        return CommandOutput([*printed, *(OutputLine("stderr", line) for line in self.stderr.splitlines())])
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,18 @@ class Sent:
 
     @property
     def words(self) -> list[str]:
-        return shlex.split(self.text)
+        """Its words; of a command that runs as another account, those of the command inside."""
+        words, become = shlex.split(self.text), commands.script("common/become.sh")
+        if become not in words:
+            return words
+        at = words.index(become)
+        return [*words[: at - 2], *shlex.split(words[at + 3]), *words[at + 4 :]]
+
+    @property
+    def account(self) -> str:
+        """The account that it runs as; "" where it stays the connection's own."""
+        words, become = shlex.split(self.text), commands.script("common/become.sh")
+        return words[words.index(become) + 2] if become in words else ""
 
     @property
     def script(self) -> str:
@@ -74,7 +85,7 @@ class Sent:
     @property
     def files(self) -> dict[str, tuple[str, str]]:
         """Path -> text and mode, where it is a command that writes files."""
-        if self.script != commands.WRITE:
+        if self.script != commands.script("common/write-files.sh"):
             return {}
         rest, found = self.stdin.encode(), {}
         for path, mode, count in zip(*(self.arguments[part::3] for part in range(3)), strict=True):
@@ -112,7 +123,7 @@ class FakeHost:
 
     def get_fact(self, fact: type, **arguments: Any) -> Any:
         if fact is ServerObservation and fact not in self.facts:
-            return ServerObservation.default()  # then the whole tenant is looked at
+            return ServerObservation.default()  # then the whole tenant is observed again
         value = self.facts[fact]
         return value(**arguments) if callable(value) else value
 

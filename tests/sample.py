@@ -1,4 +1,4 @@
-"""One tenant, acme, as values and as its machine tells it: the shapes are those of a real podman 4.3.1."""
+"""One tenant, acme, as values and as its machine reports it: the shapes are those of a real podman 4.3.1."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pgberth.migrations import source
 from pgberth.model import layout, scram
 from pgberth.model.image import BuiltImage, Image
 from pgberth.model.roles import APP_LOGINS, SECRETS
+from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import HEAD, Machine, Tenant
 from pgberth.rendering.configuration import reload_files, restart_files
 from tests.fake_host import password_in
@@ -51,7 +52,7 @@ def spec_of(tenant: Tenant = ACME, ready: MachineProfile = READY) -> ContainerSp
 
 
 def container(tenant: Tenant = ACME, **changes: Any) -> ContainerState:
-    """The tenant's container, running as wanted but for the changes."""
+    """The tenant's container, running the desired spec but for the changes."""
     spec = spec_of(tenant)
     found = ContainerState(
         status="running",
@@ -87,6 +88,7 @@ def container(tenant: Tenant = ACME, **changes: Any) -> ContainerState:
 
 
 def spec_file(tenant: Tenant = ACME) -> dict[str, Any]:
+    """The JSON object in the tenant's spec file."""
     spec = spec_of(tenant)
     return {
         "tenant": tenant.name,
@@ -97,7 +99,7 @@ def spec_file(tenant: Tenant = ACME) -> dict[str, Any]:
         "image": spec.image.id,
         "port": tenant.port,
         "profile": tenant.profile_name,
-        "secrets": layout.secret_names({}),
+        "secrets": SpecFile().secret_names,
         "supervisor": "podman",
     }
 
@@ -105,7 +107,7 @@ def spec_file(tenant: Tenant = ACME) -> dict[str, Any]:
 def files(tenant: Tenant = ACME) -> dict[str, str]:
     """Path below the tenant's directory -> digest, each file as it should be."""
     etc = {f"etc/{name}": text for name, text in {**restart_files(tenant), **reload_files(tenant)}.items()}
-    published = connection_files(tenant, {}, HOME, password_in("app-v1"))
+    published = connection_files(tenant, SpecFile(), HOME, password_in("app-v1"))
     return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in {**etc, **published}.items()}
 
 
@@ -134,7 +136,7 @@ def server(tenant: Tenant = ACME, **changes: Any) -> dict[str, Any]:
 
 
 def settings(tenant: Tenant = ACME, **changes: str) -> list[dict[str, str]]:
-    """What the server tells of its settings: those of its postgresql.conf, but for the changes."""
+    """What the server reports of its settings: those of its postgresql.conf, but for the changes."""
     desired = {**desired_settings(restart_files(tenant)["postgresql.conf"]), **changes}
     return [
         {"name": name, "value": value, "unit": "", "context": "sighup", "source": "postgresql.conf"}
@@ -169,18 +171,20 @@ def ledger(tenant: Tenant = ACME) -> list[dict[str, Any]]:
 
 
 def state(tenant: Tenant = ACME, **changes: Any) -> TenantState:
-    """The tenant, in order but for the changes."""
+    """The tenant, in order but for the changes; `spec` may be the JSON object in the spec file."""
     found = TenantState(
         machine_profile=READY,
-        spec=spec_file(tenant),
-        secrets=frozenset(layout.secret_names({}).values()),
+        spec=SpecFile(spec_file(tenant)),
+        secrets=frozenset(SpecFile().secret_names.values()),
         files=files(tenant),
         container=container(tenant),
         unknown="",
         marker={**MARKER, "tenant": tenant.name},
-        server=server(tenant),
-        server_said="",
+        answer=server(tenant),
+        server_error="",
     )
+    if isinstance(changes.get("spec"), dict):
+        changes["spec"] = SpecFile(changes["spec"])
     return replace(found, **changes)
 
 
@@ -190,7 +194,7 @@ ABSENT: Mapping[str, Any] = {
     "files": {},
     "container": None,
     "marker": {},
-    "server": None,
+    "answer": None,
 }
 
 
@@ -226,12 +230,12 @@ def inspected(
     return json.dumps([body], indent=5)
 
 
-def look(tenant: Tenant = ACME, found: TenantState | None = None) -> str:
-    """look.sh's whole output for that state."""
+def observe_output(tenant: Tenant = ACME, found: TenantState | None = None) -> str:
+    """observe.sh's whole output for that state."""
     shown = found or state(tenant)
     sections = {
         "machine": shown.machine_profile.to_json() if shown.machine_profile is not None else "",
-        "spec": json.dumps(dict(shown.spec), indent=2, sort_keys=True) if shown.spec else "",
+        "spec": shown.spec.text() if shown.spec else "",
         "secrets": "\n".join(sorted(shown.secrets)),
         "files": "\n".join(f"{digest}  {path}" for path, digest in shown.files.items()),
         "units": "\n".join(f"{digest}  {path}" for path, digest in shown.units.items()),
@@ -243,5 +247,5 @@ def look(tenant: Tenant = ACME, found: TenantState | None = None) -> str:
         sections["process"] = "\n".join(f"{name}:\t{value}" for name, value in shown.container.process.items())
         sections["supervised"] = "yes" if shown.container.supervised else ""
         sections["marker"] = json.dumps(dict(shown.marker))
-        sections["server"] = json.dumps(dict(shown.server)) if shown.server is not None else shown.server_said
+        sections["server"] = json.dumps(dict(shown.answer)) if shown.answer is not None else shown.server_error
     return "".join(f"\n--- {name}\n{text}\n" for name, text in sections.items())

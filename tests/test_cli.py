@@ -18,6 +18,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from pgberth import cli as local
+from pgberth import commands
 from pgberth.connectors.local import Identity
 from pgberth.model import layout
 from pgberth.rendering.entrypoint import entrypoint
@@ -172,7 +173,7 @@ def test_a_bad_inventory_is_refused_with_every_problem(inventory: Path, run: Mai
     [
         ("tenant(", "tennant(", "name 'tennant' is not defined (did you mean 'tenant'?)"),
         ("tenant(", "tenant((", "closing parenthesis ']' does not match opening parenthesis '('"),
-        ("from pgberth.model import", "raise ValueError('no') #", "no\nHINT: correct it; nothing was touched"),
+        ("from pgberth.inventory import", "raise ValueError('no') #", "no\nHINT: correct it; nothing was touched"),
     ],
 )
 def test_a_slip_in_the_inventory_is_told_with_its_line(
@@ -273,7 +274,7 @@ def removals(data: list[str], monkeypatch: pytest.MonkeyPatch) -> list[list[str]
     ran: list[list[str]] = []
 
     def pretend(command: list[str], **_: Any) -> SimpleNamespace:
-        if command[-1] == clean._DATA:
+        if commands.script("machine/list-data.sh") in command:
             return SimpleNamespace(returncode=0, stdout="\n".join(data))
         ran.append(command)
         return SimpleNamespace(returncode=0, stdout="")
@@ -377,9 +378,12 @@ def account(tmp_path: Path) -> FakePrograms:
     return made
 
 
+REMOVE = (commands.script("machine/remove-everything.sh"), *clean.REMOVE_EVERYTHING[1:])
+
+
 def test_only_what_carries_our_labels_or_our_names_is_removed(account: FakePrograms) -> None:
     account.answer("podman", ("ps *", "c1\nc2", 0), ("volume ls *", "acme-data-g1", 0), ("image ls *", "i1\ni1", 0))
-    assert account.run(clean._REMOVE).returncode == 0
+    assert account.run(*REMOVE).returncode == 0
     lists = [call for call in account.asked() if "--filter" in call]
     assert [call[call.index("--filter") + 1] for call in lists] == [
         "label=pgberth.tenant",
@@ -397,13 +401,13 @@ def test_only_what_carries_our_labels_or_our_names_is_removed(account: FakeProgr
 
 def test_nothing_there_is_nothing_to_remove(account: FakePrograms) -> None:
     account.answer("podman", ("*", "", 0))
-    assert account.run(clean._REMOVE).returncode == 0
+    assert account.run(*REMOVE).returncode == 0
     assert not [call for call in account.asked() if "rm" in call]
 
 
 def test_secrets_are_kept_where_a_volume_could_not_be_removed(account: FakePrograms) -> None:
     account.answer("podman", ("volume ls *", "acme-data-g1", 0), ("volume rm *", "", 2), ("*", "", 0))
-    assert account.run(clean._REMOVE).returncode != 0
+    assert account.run(*REMOVE).returncode != 0
     assert (account.home / layout.directory("acme") / "secrets").exists()
 
 

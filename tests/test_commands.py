@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pwd
+import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -16,14 +19,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyinfra.api import StringCommand
+from pyinfra.api.operation import get_operation_name_from_func
 
 from pgberth import commands
 from pgberth.commands import File
 from pgberth.container.context import TenantObservation
-from pgberth.machine.facts import AccountState, Carried, MachineState, as_account
+from pgberth.machine.facts import AccountState, InstalledTenants, MachineState, as_account
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
-from pgberth.model.problems import Problem, visible
+from pgberth.model.problems import Problem, Refused, visible
 from pgberth.model.resources import TEMPLATES
 from tests.fake_host import Sent, as_sent
 from tests.machine.states import READY_AS_ROOT
@@ -75,7 +79,7 @@ BUILDERS: dict[str, Callable[[str], StringCommand]] = {
     "write_file, mode": lambda text: commands.write_files("acme", [File("path", "text", text)]),
     "as_account, script": lambda text: as_account(FACTS, text, timeout=1),
     "as_account, argument": lambda text: as_account(FACTS, "true", text, timeout=1),
-    "as_account, home": lambda text: as_account(facts(home=text), "true", timeout=1),
+    "as_account, account": lambda text: as_account(facts(account=text), "true", timeout=1),
     "as another account, account": lambda text: commands.as_account(text, StringCommand("true")),
     "as another account, command": lambda text: commands.as_account("x", StringCommand(text)),
     "machine facts, account": lambda text: MachineState().command(account=text),
@@ -104,7 +108,8 @@ def run(command: StringCommand, home: Path, **environment: str) -> subprocess.Co
 def test_hostile_text_is_one_token_of_every_command(builder: str, text: str) -> None:
     # What a refusal says is for a terminal: it shows what could steer one.
     desired = visible(text) if builder == "refuse" else text
-    assert desired in as_sent(BUILDERS[builder](text)).words
+    sent = as_sent(BUILDERS[builder](text))
+    assert desired in shlex.split(sent.text) or desired in sent.words
 
 
 def test_a_refusal_asks_nothing_of_the_machine_and_fails_with_its_lines() -> None:
@@ -114,6 +119,67 @@ def test_a_refusal_asks_nothing_of_the_machine_and_fails_with_its_lines() -> Non
     done, output = refusal.execute(nobody, nobody, nobody)
     assert (done, output.stdout_lines) == (False, [])
     assert output.stderr_lines == ["acme: no", "HINT: look", "globex: neither"]
+
+
+@commands.guarded_operation()
+def step_taken(before: int, refusal: Refused | None = None, after: int = 0) -> commands.Commands:
+    """Yields `before` commands, refuses where it was given a refusal, and yields `after` more."""
+    for number in range(before):
+        yield StringCommand(f"echo {number}")
+    if refusal is not None:
+        raise refusal
+    for number in range(after):
+        yield StringCommand(f"echo {before + number}")
+
+
+NO = Refused([Problem("acme: no", "look"), Problem("acme: neither")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "commands_sent", "refusal"),
+    [
+        ({"before": 0, "refusal": NO}, [], "acme: no\nHINT: look\nacme: neither"),
+        ({"before": 2, "refusal": NO}, ["echo 0", "echo 1"], "acme: no\nHINT: look\nacme: neither"),
+        ({"before": 1, "after": 1}, ["echo 0", "echo 1"], ""),
+        ({"before": 0}, [], ""),
+    ],
+    ids=["before its first command", "after two commands", "never", "never, with nothing to do"],
+)
+def test_an_operation_that_refuses_ends_in_one_failing_command(
+    arguments: dict[str, Any], commands_sent: list[str], refusal: str
+) -> None:
+    yielded = [as_sent(command) for command in step_taken._inner(**arguments)]
+    assert [one.text for one in yielded if not one.refusal] == commands_sent
+    assert [one.refusal for one in yielded if one.refusal] == ([refusal] if refusal else [])
+
+
+def test_an_operation_lets_any_other_exception_out() -> None:
+    @commands.guarded_operation()
+    def broken() -> commands.Commands:
+        yield StringCommand("true")
+        raise LookupError("a fault of ours")
+
+    with pytest.raises(LookupError):
+        list(broken._inner())
+
+
+def test_pyinfra_sees_the_operation_under_its_own_name_and_signature() -> None:
+    assert get_operation_name_from_func(step_taken._inner) == "test_commands.step_taken"
+    assert list(inspect.signature(step_taken._inner).parameters) == ["before", "refusal", "after"]
+    assert vars(step_taken._inner)["is_idempotent"]
+
+    @commands.guarded_operation(is_idempotent=False)
+    def once() -> commands.Commands:
+        yield StringCommand("true")
+
+    assert not vars(once._inner)["is_idempotent"]
+
+
+def test_a_change_is_expected_of_an_operation_that_would_refuse() -> None:
+    # pyinfra asks for an operation's first command to learn whether it would change anything, and stops there.
+    asked = step_taken._inner(before=1, refusal=NO)
+    assert as_sent(next(asked)).text == "echo 0"
+    asked.close()
 
 
 @given(text=TEXT.filter(lambda text: "/" not in text))
@@ -314,7 +380,7 @@ def test_input_that_does_not_arrive_whole_does_nothing(tmp_path: Path, share: fl
         ["/bin/sh", "-c", asked.text], input=arrived, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == "acme: the input of a command did not arrive whole\nHINT: run the deploy again\n"
+    assert done.stderr == "acme: the input of a command arrived incomplete\nHINT: run the deploy again\n"
     assert (tmp_path / "some.conf").read_text() == "former\n"
 
 
@@ -351,16 +417,54 @@ def test_a_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_the_carried_tenants_are_asked_for_by_the_label_that_tenants_get() -> None:
-    script = Sent(Carried().command(facts=FACTS).get_raw_value()).script
-    assert f"label={layout.TENANT_LABEL}" in script
-    assert f"{layout.HOME}/tenants" in script
+    asked = Sent(InstalledTenants().command(facts=FACTS).get_raw_value())
+    assert asked.script == commands.script("machine/list-tenants.sh")
+    assert asked.arguments[:2] == [layout.TENANT_LABEL, f"{layout.HOME}/tenants"]
+
+
+def test_a_script_that_asks_for_the_common_functions_is_sent_with_them() -> None:
+    library = (TEMPLATES / "lib.sh").read_text()
+    asking = [name for name in SCRIPTS if (TEMPLATES / name).read_text().startswith("# uses lib.sh\n")]
+    assert len(asking) > 5
+    for name in SCRIPTS:
+        text = (TEMPLATES / name).read_text()
+        assert commands.script(name) == (library + text if name in asking else text)
+
+
+FUNCTION = re.compile(r"^([a-z_]+)\(\) \{", re.MULTILINE)
+
+
+def test_every_common_function_is_used_by_a_script_that_asks_for_it_and_by_no_other() -> None:
+    functions = set(FUNCTION.findall((TEMPLATES / "lib.sh").read_text()))
+    used: set[str] = set()
+    for name in SCRIPTS:
+        text = (TEMPLATES / name).read_text()
+        called = {function for function in functions if re.search(rf"^[^#]*\b{function}\b", text, re.MULTILINE)}
+        called -= set(FUNCTION.findall(text))
+        assert not called or text.startswith("# uses lib.sh\n"), f"{name} calls {called} and does not ask for lib.sh"
+        used |= called
+    assert used == functions
+
+
+@pytest.mark.parametrize("shell", [["sh"], ["busybox", "sh"]], ids=["sh", "busybox"])
+def test_a_file_that_a_script_writes_is_replaced_whole_or_the_script_fails(tmp_path: Path, shell: list[str]) -> None:
+    text = f'{(TEMPLATES / "lib.sh").read_text()}\numask 077; write_file "$1" "$2"'
+    for path, content in (("a/b/some.conf", "first\n"), ("a/b/some.conf", "$(id)\n%s"), ("plain", "")):
+        done = subprocess.run([*shell, "-c", text, "sh", path, content], cwd=tmp_path, check=False)
+        assert (done.returncode, (tmp_path / path).read_text()) == (0, content)
+        assert stat.S_IMODE((tmp_path / path).stat().st_mode) == 0o600
+    assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["some.conf"]
+    done = subprocess.run(
+        [*shell, "-c", text, "sh", "plain/x", "y"], cwd=tmp_path, stderr=subprocess.DEVNULL, check=False
+    )
+    assert done.returncode != 0
 
 
 SCRIPTS = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.sh"))
 
 
 def test_there_are_scripts_to_read() -> None:
-    assert {"container/init.sh", "container/look.sh", "container/start.sh", "entrypoint/guard.sh"} <= set(SCRIPTS)
+    assert {"container/init.sh", "container/observe.sh", "container/start.sh", "entrypoint/guard.sh"} <= set(SCRIPTS)
     assert {"machine/build-image.sh", "machine/facts.sh", "machine/probe.sh"} <= set(SCRIPTS)
 
 
@@ -374,13 +478,14 @@ def test_shellcheck_finds_nothing_in_the_scripts() -> None:
     assert checked.stdout == ""
 
 
+@pytest.mark.parametrize("shell", [["sh"], ["busybox", "sh"]], ids=["sh", "busybox"])
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_is_understood_by_the_plainest_shell(name: str) -> None:
-    checked = subprocess.run(["sh", "-n", TEMPLATES / name], capture_output=True, text=True, check=False)
+def test_a_script_is_understood_by_the_plainest_shell(name: str, shell: list[str]) -> None:
+    checked = subprocess.run([*shell, "-n", TEMPLATES / name], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_a_command_without_an_end_is_ended_and_says_so(tmp_path: Path) -> None:
     done = run(commands.under_command_lock("acme", "sleep 20", timeout=1), tmp_path)
     assert done.returncode == 124
-    assert "acme: a command was ended after 1 s without an answer\nHINT: " in done.stderr
+    assert "acme: a command was stopped after 1 s without an answer\nHINT: " in done.stderr

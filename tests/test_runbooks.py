@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from pgberth.checks.suite import ALL
-from tests.runbook import PARTS, REPO, RUNBOOKS, Page, fitted, known, missing, page, steps
+from tests.runbook import ANY, PARTS, REPO, RUNBOOKS, Page, fitted, known, missing, page, steps
 
 NO_RUNBOOKS = {"README", "decisions"}
 NAMES = sorted(path.stem for path in RUNBOOKS.glob("*.md"))
@@ -190,6 +190,21 @@ def test_the_index_lists_every_page() -> None:
     assert unlisted(index, [*NAMES, "nowhere-at-all"]) == {"nowhere-at-all"}
 
 
+def misquoted(index: str) -> list[str]:
+    """Words in the index's first column that the page of their row does not have."""
+    rows = re.findall(r"^\| ([^|]+) \| .*\]\(([\w-]+)\.md\)", index, re.MULTILINE)
+    quotes = [(quote, name) for left, name in rows for quote in re.findall(r"`([^`]+)`", left)]
+    return [
+        quote for quote, name in quotes if not re.search(".*".join(map(re.escape, quote.split(ANY))), page(name).text)
+    ]
+
+
+def test_the_index_quotes_its_pages() -> None:
+    index = (RUNBOOKS / "README.md").read_text()
+    assert misquoted(index) == []
+    assert misquoted(index.replace("is taken by", "is stolen by")) == ["port … is stolen by …"]
+
+
 def untold(ids: Iterable[str], text: str) -> set[str]:
     return set(ids) - set(re.findall(r"`([a-z-]+)`", text))
 
@@ -207,7 +222,7 @@ def test_a_page_gives_its_commands_in_order_with_what_they_print() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "printed", "absent"),
+    ("desired", "printed", "absent"),
     [
         (["a … c", "d"], "x\na  b   c\ny\nd\n", []),
         (["d", "a"], "a\nd\n", ["a"]),  # the order counts

@@ -7,7 +7,6 @@ They read the inventory and act on this machine at once, without a deploy.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import runpy
 import shlex
@@ -25,6 +24,7 @@ from pgberth.model.names import LOCAL
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
+from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import COMPONENTS, Tenant
 from pgberth.model.url import Dialect, passfile_line, search_path, tenant_url, trusted, with_search_path
 from pgberth.rendering.entrypoint import entrypoint
@@ -126,13 +126,12 @@ def _file(tenant: Tenant, identity: Identity, path: str) -> str:
     return str(read.stdout)
 
 
-def _spec(tenant: Tenant, identity: Identity) -> dict[str, Any]:
-    spec: dict[str, Any] = json.loads(_file(tenant, identity, layout.spec_file(tenant.name)))
-    return spec
+def _spec(tenant: Tenant, identity: Identity) -> SpecFile:
+    return SpecFile.parse(_file(tenant, identity, layout.spec_file(tenant.name)))
 
 
-def _app_password(tenant: Tenant, identity: Identity, spec: dict[str, Any]) -> Secret:
-    name = layout.secret_names(spec)["app"]
+def _app_password(tenant: Tenant, identity: Identity, spec: SpecFile) -> Secret:
+    name = spec.secret_names["app"]
     return Secret(_file(tenant, identity, layout.secret_file(tenant.name, name)).strip())
 
 
@@ -143,8 +142,8 @@ def url(fleet: Fleet, options: argparse.Namespace) -> None:
     spec = _spec(tenant, identity)
     password = _app_password(tenant, identity, spec) if options.show_password else None
     passfile = None if options.show_password else f"{identity.home}/{layout.passfile(tenant.name)}"
-    port, component, user = spec["port"], options.component or None, layout.app_login(spec)
-    place = trusted(spec, identity.home, tenant.name)
+    port, component, user = spec.port or tenant.port, options.component or None, spec.app_login
+    place = trusted(spec.listening, identity.home, tenant.name)
     print(tenant_url(port, component, passfile=passfile, password=password, user=user, **place))
 
 
@@ -157,7 +156,7 @@ def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
     spec = _spec(tenant, identity)
-    login = layout.app_login(spec)
+    login = spec.app_login
     line = passfile_line(5432, _app_password(tenant, identity, spec), login)
     path = search_path(options.component) if options.component else ()
     _become(identity)

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, wraps
+from typing import Any, ParamSpec
 
-from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.operation import PyinfraOperation
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from pgberth.model import layout
-from pgberth.model.problems import Problem
+from pgberth.model.problems import Problem, Refused
 from pgberth.model.resources import TEMPLATES
 
 Commands = Generator[StringCommand, None, None]
+Parameters = ParamSpec("Parameters")
 
 _HUNG = "is the server hung? runbooks/server-does-not-start.md"
-LOCK_WAIT = 60  # seconds; long enough for the orphan of a killed deploy to end
-INPUT_WAIT = 30  # seconds; a few KiB that were sent along with the command
+LOCK_WAIT = 60  # seconds; the command that a killed deploy left running ends within them
+_USES_LIB = "# uses lib.sh\n"
+INPUT_WAIT = 30  # seconds; the input is a few KiB, sent together with the command
 
 
 class Refusal(StringCommand):
     """
-    A command that fails with these problems on stderr, and asks nothing of the machine.
+    A command that fails with these problems on stderr. It sends nothing to the machine.
 
-    There may be no way to it any more, or not yet the account that its commands run as. Its text is what a shell would
-    say the same with: that is what pyinfra shows of it.
+    The host may be unreachable, or the account not created yet. Its text, which pyinfra shows, is the shell command that
+    would print the same.
     """
 
     def __init__(self, problems: Iterable[Problem]):
@@ -39,17 +43,44 @@ class Refusal(StringCommand):
 
 def refuse(*problems: Problem) -> StringCommand:
     """
-    What an operation yields instead of acting.
+    The command that an operation yields instead of acting.
 
     An exception inside an operation would stop every host of the run; a failing command stops its own.
     """
     return Refusal(problems)
 
 
+def guarded_operation(
+    *, is_idempotent: bool = True
+) -> Callable[[Callable[Parameters, Iterator[PyinfraCommand]]], PyinfraOperation[Parameters]]:
+    """
+    A pyinfra operation whose function may raise Refused: it then yields one failing command with the problems.
+
+    pyinfra lets an exception out of an operation, and that would stop every host of the run; a failing command stops
+    its own host only. What the function yielded before it refused is run first.
+
+    + is_idempotent: as in pyinfra's own decorator
+    """
+
+    def decorate(function: Callable[Parameters, Iterator[PyinfraCommand]]) -> PyinfraOperation[Parameters]:
+        # The name and the signature are the function's own: pyinfra reads both.
+        @wraps(function)
+        def guarded(*arguments: Parameters.args, **named: Parameters.kwargs) -> Generator[PyinfraCommand, None, None]:
+            try:
+                yield from function(*arguments, **named)
+            except Refused as refused:
+                yield refuse(*refused.problems)
+
+        return operation(is_idempotent=is_idempotent)(guarded)
+
+    return decorate
+
+
 @cache
 def script(name: str) -> str:
-    """A shell script below templates/, by its path there."""
-    return (TEMPLATES / name).read_text()
+    """A shell script, by its path below templates/; with lib.sh before it where its first line asks for that."""
+    text = (TEMPLATES / name).read_text()
+    return (TEMPLATES / "lib.sh").read_text() + text if text.startswith(_USES_LIB) else text
 
 
 def shell(text: str, *arguments: str, timeout: int) -> StringCommand:
@@ -58,34 +89,24 @@ def shell(text: str, *arguments: str, timeout: int) -> StringCommand:
     return StringCommand(f"timeout -k 5 {timeout:d} /bin/sh -c", QuoteString(text), "pgberth", *quoted)
 
 
-# The account may be made in the middle of a run, so that who it is is asked on the spot.
-_BECOME = """entry=$(getent passwd "$1") || { echo "account '$1' does not exist on this machine" >&2; exit 1; }
-IFS=: read -r name _ uid gid _ home _ <<-END
-$entry
-END
-cd "$home" && umask 077 || exit 1
-if [ "$(id -u)" -eq "$uid" ]; then become=; else become="setpriv --reuid=$uid --regid=$gid --init-groups"; fi
-exec $become env -i LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \\
-  "HOME=$home" "USER=$name" "LOGNAME=$name" "XDG_RUNTIME_DIR=/run/user/$uid" /bin/sh -c "$2"
-"""
-
-
 def as_account(account: str, command: StringCommand) -> StringCommand:
-    """A command as another account, in its home, with umask 077 and an environment of its own."""
-    return StringCommand("/bin/sh -c", QuoteString(_BECOME), "pgberth", QuoteString(account), QuoteString(command))
+    """Run a command as another account: in its home, with umask 077 and nothing of the caller's environment."""
+    return StringCommand(
+        "/bin/sh -c", QuoteString(script("common/become.sh")), "pgberth", QuoteString(account), QuoteString(command)
+    )
 
 
 END = "pgberth:end-of-input"
 
 
-def _received(tenant: str) -> StringCommand:
+def _wait_for_input(tenant: str) -> StringCommand:
     """
     Wait for a command's whole input, or fail.
 
-    A deploy may be killed, or its line be cut, before all of it has arrived, and a part of a file would be taken for
-    the file. It waits in the shell's own memory, which no process list shows.
+    A deploy may be killed, or its connection lost, before all of it has arrived, and the command would take a part of a
+    file for the file. The input stays in the shell's memory, which no process list shows.
     """
-    problem = Problem(f"{tenant}: the input of a command did not arrive whole", "run the deploy again")
+    problem = Problem(f"{tenant}: the input of a command arrived incomplete", "run the deploy again")
     return StringCommand(
         f"input=$(timeout {INPUT_WAIT} cat); case $input in *{END}) ;; *) printf '%s\\n'",
         QuoteString(str(problem)),
@@ -99,20 +120,20 @@ def under_command_lock(
     """
     Run a script that changes a tenant, under the tenant's command lock.
 
-    The lock is the kernel's and is held by the command itself, so that the orphan of a killed deploy still
-    holds it; `-o` keeps it from what the command leaves running (a container's monitor).
+    The kernel keeps the lock for the command itself, so that a command that a killed deploy left running still has it.
+    `-o` withholds it from processes that outlive the command, such as a container's monitor.
 
-    + stdin: waited for before the lock is taken, and refused unless it arrives whole
+    + stdin: the command waits for it before it takes the lock, and fails unless all of it arrives
     """
     path = layout.lock_file(tenant)
     busy = str(
         Problem(
             f"{tenant}: another command has been working on this tenant for {LOCK_WAIT} s",
-            f"see who: lslocks | grep {path}; then run the deploy again",
+            f"list it: lslocks | grep {path}; then run the deploy again",
         )
     )
     return StringCommand(
-        _received(tenant) if stdin is not None else "",
+        _wait_for_input(tenant) if stdin is not None else "",
         "umask 077; mkdir -p",
         QuoteString(path.rpartition("/")[0]),
         "&&",
@@ -123,7 +144,7 @@ def under_command_lock(
         "|| { code=$?; test $code -ne 75 || printf '%s\\n'",
         QuoteString(busy),
         ">&2; test $code -ne 124 || printf '%s\\n'",
-        QuoteString(f"{tenant}: a command was ended after {timeout} s without an answer\nHINT: {_HUNG}"),
+        QuoteString(f"{tenant}: a command was stopped after {timeout} s without an answer\nHINT: {_HUNG}"),
         ">&2; exit $code; }",
         _stdin=f"{stdin}{END}" if stdin is not None else "",
     )
@@ -131,34 +152,20 @@ def under_command_lock(
 
 @dataclass(frozen=True)
 class File:
-    """+ path: relative to the account's home; mode: as "0600", never readable by others on the way"""
+    """+ path: relative to the account's home; mode: e.g. "0600"; others can never read it while it is written"""
 
     path: str
     text: str
     mode: str = "0600"
 
 
-# Few processes, and no more waits for the disk than it takes: a new tenant gets nine files.
-# Arguments: each file's path, mode and bytes. On stdin their texts, one after the other, never cut by the shell, which
-# takes half a minute for a long one. All are whole on the disk before one is in place.
-WRITE = """set -eu; umask 077
-path= mode=
-for word in "$@"; do
-  shift
-  if [ -z "$path" ]; then path=$word; continue; fi
-  if [ -z "$mode" ]; then mode=$word; continue; fi
-  case $path in /*) ;; *) path=./$path ;; esac
-  [ -d "${path%/*}" ] || mkdir -p "${path%/*}"
-  head -c "$word" > "$path.new"; [ "$mode" = 0600 ] || chmod "$mode" "$path.new"
-  set -- "$@" "$path.new"; path= mode=
-done
-sync "$@"
-for new in "$@"; do mv -f "$new" "${new%.new}"; shift; set -- "$@" "${new%/*}"; done
-sync "$@"
-"""
+def file_arguments(files: Sequence[File]) -> list[str]:
+    """Arguments of write-files.sh."""
+    return [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
 
 
 def write_files(tenant: str, files: Sequence[File]) -> StringCommand:
-    """Replace files of the tenant, in this order: each is old or new, never half."""
-    told = [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
-    return under_command_lock(tenant, WRITE, *told, stdin="".join(file.text for file in files))
+    """Replace files of the tenant, in this order. After a crash each is old or new, never half written."""
+    arguments = file_arguments(files)
+    texts = "".join(file.text for file in files)
+    return under_command_lock(tenant, script("common/write-files.sh"), *arguments, stdin=texts)

@@ -26,7 +26,7 @@ from pgberth.model.tenant import COMPONENTS, HEAD, Tenant
 from pgberth.rendering.configuration import pg_hba_conf
 from tests.fake_host import password_in
 from tests.postgres import Server, running_server
-from tests.sample import ACME, container, look, settings, state
+from tests.sample import ACME, container, observe_output, settings, state
 
 LIVE = replace(ACME, components=dict.fromkeys(COMPONENTS, HEAD))
 # The tests come in over the socket; everybody else is judged by the tenant's own lines.
@@ -72,7 +72,7 @@ class Live:
         self.psql(access_sql(LIVE, verifiers).reveal(), "postgres")
 
     def psql(self, script: str, database: str) -> str:
-        """As look.sh asks, as the superuser."""
+        """As observe.sh asks, as the superuser."""
         options = ["-XAtq", "-v", "ON_ERROR_STOP=1", self.cluster.conninfo("postgres", database), "-f", "-"]
         command = [str(self.cluster.bin / "psql"), *options]
         return subprocess.run(command, input=script, capture_output=True, text=True, check=True).stdout
@@ -94,8 +94,8 @@ class Live:
     def context(self, tenant: Tenant = LIVE, **changes: Any) -> CheckContext:
         """The tenant as the suite looks at it now."""
         told = self.server()
-        seen = state(LIVE, server=told, marker={**state().marker, "system_identifier": told["system_identifier"]})
-        found = Seen.of(TenantState.parse(look(LIVE, seen).splitlines()))
+        seen = state(LIVE, answer=told, marker={**state().marker, "system_identifier": told["system_identifier"]})
+        found = Seen.of(TenantState.parse(observe_output(LIVE, seen).splitlines()))
         assert found is not None
         address = ("127.0.0.1", self.cluster.port)
         made = CheckContext(tenant, seen, container(LIVE), found, address, password_in("app-v1"), {"pg_hba.conf": HBA})

@@ -145,8 +145,8 @@ NOT_ANSWERING: list[tuple[TenantState | None, str]] = [
         state(**{**ABSENT, "spec": {"generation": 1, "retired": "2026-01-31"}}),
         "acme: it was retired on 2026-01-31, and its data is kept",
     ),
-    (state(container=DOWN, server=None, marker={}), "acme: its container is exited (exit code 75)"),
-    (state(server=None, server_said="starting up"), "acme: its server does not answer: starting up"),
+    (state(container=DOWN, answer=None, marker={}), "acme: its container is exited (exit code 75)"),
+    (state(answer=None, server_error="starting up"), "acme: its server does not answer: starting up"),
 ]
 
 
@@ -178,7 +178,7 @@ def test_what_only_a_recycle_would_change_is_told_of_a_running_tenant(
 
 def test_a_setting_that_only_a_new_container_puts_back_is_pending() -> None:
     held = [{**row, "context": "postmaster"} for row in settings(max_connections="500")]
-    found = room.pending(state(server=server(settings=held)), spec_of())
+    found = room.pending(state(answer=server(settings=held)), spec_of())
     assert found == "max_connections 500 -> 23"
 
 
@@ -195,7 +195,7 @@ def test_the_highest_applied_version_of_each_component_is_told() -> None:
         {**ledger()[0], "version": "R0_grants", "kind": "repeatable", "state": "applied"},
     ]
     into = receipt()
-    told = Server.of(state(server=server(ledger=rows)))
+    told = Server.of(state(answer=server(ledger=rows)))
     assert told is not None
     room.tell(into, state(), told)
     assert into.versions == {"postgres": "18.6", "pgvector": "0.8.7", "memory_plugin": "0010"}
@@ -306,7 +306,7 @@ def read(text: str, done: bool = True) -> Any:
 
 
 def key(**changes: Any) -> str:
-    told = Server.of(state(server=server(**changes)))
+    told = Server.of(state(answer=server(**changes)))
     assert told is not None
     return baseline.key(told)
 

@@ -1,4 +1,4 @@
-"""A tenant during one run: looked at once, and again where a change leaves something open; secrets never printed."""
+"""A tenant during one run: observed once, and again where a change leaves something open; secrets never printed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.fake_host import CANARY, Answer, FakeHost, as_sent, password_in, sent
 from tests.sample import ABSENT, ACME, IMAGE, container, server, spec_file, state
 
 
-class Looks:
-    """Counts the looks, and gives one state after another; the last stays."""
+class Observations:
+    """Counts the observations, and gives one state after another; the last stays."""
 
     def __init__(self, *states: TenantState | None):
         self.states = list(states)
@@ -32,9 +32,9 @@ class Looks:
 
 def during_a_run(
     work: Callable[[TenantContext], Any], *states: TenantState | None, also: dict[type, Any] | None = None, **host: Any
-) -> tuple[Looks, FakeHost]:
-    looks = Looks(*states)
-    here = FakeHost(facts={TenantObservation: looks, **(also or {})}, **host)
+) -> tuple[Observations, FakeHost]:
+    observations = Observations(*states)
+    here = FakeHost(facts={TenantObservation: observations, **(also or {})}, **host)
 
     def operation(context: TenantContext) -> Iterator[Any]:
         work(context)
@@ -42,23 +42,23 @@ def during_a_run(
 
     operation._inner = operation  # type: ignore[attr-defined]
     sent(operation, here, context=TenantContext(ACME, "SELECT 1"))
-    return looks, here
+    return observations, here
 
 
-def test_a_tenant_is_looked_at_once_however_often_it_is_asked_about() -> None:
-    looks, _ = during_a_run(lambda context: [context.observe() for _ in range(5)], state())
-    assert len(looks.arguments) == 1
+def test_a_tenant_is_observed_once_however_often_it_is_asked_about() -> None:
+    observations, _ = during_a_run(lambda context: [context.observe() for _ in range(5)], state())
+    assert len(observations.arguments) == 1
 
 
-def test_a_look_asks_the_servers_probe_on_stdin() -> None:
-    looks, _ = during_a_run(lambda context: context.observe(), state())
-    (asked,) = looks.arguments
+def test_an_observation_asks_the_servers_probe_on_stdin() -> None:
+    observations, _ = during_a_run(lambda context: context.observe(), state())
+    (asked,) = observations.arguments
     assert asked["tenant"] == "acme"
     assert asked["_stdin"].read() == "SELECT 1"
     assert asked["_ignore_errors"] is False
 
 
-def test_a_tenant_is_looked_at_again_after_each_change() -> None:
+def test_a_tenant_is_observed_again_after_each_change() -> None:
     def work(context: TenantContext) -> None:
         assert context.observe() == state(**ABSENT)
         context.change("true")
@@ -68,12 +68,12 @@ def test_a_tenant_is_looked_at_again_after_each_change() -> None:
         context.invalidate()
         context.observe()
 
-    looks, _ = during_a_run(work, state(**ABSENT), state())
-    assert len(looks.arguments) == 4
+    observations, _ = during_a_run(work, state(**ABSENT), state())
+    assert len(observations.arguments) == 4
 
 
-def answered(*lines: str) -> Looks:
-    return Looks(list(lines))  # type: ignore[arg-type]
+def answered(*lines: str) -> Observations:
+    return Observations(list(lines))  # type: ignore[arg-type]
 
 
 def test_after_a_change_in_the_database_only_the_server_is_asked_again() -> None:
@@ -87,47 +87,45 @@ def test_after_a_change_in_the_database_only_the_server_is_asked_again() -> None
         context.invalidate_server()
         seen.append(context.observe())
 
-    looks, _ = during_a_run(work, state(), also={ServerObservation: answers})
-    assert len(looks.arguments) == 1
-    assert seen == [state(server=server(vector="0.8.5"))] * 2
-    assert [(told["pid"], told["bindir"]) for told in answers.arguments] == [(container().pid, IMAGE.bindir)] * 2
+    observations, _ = during_a_run(work, state(), also={ServerObservation: answers})
+    assert len(observations.arguments) == 1
+    assert seen == [state(answer=server(vector="0.8.5"))] * 2
+    assert [(asked["pid"], asked["bindir"]) for asked in answers.arguments] == [(container().pid, IMAGE.bindir)] * 2
     assert answers.arguments[0]["_stdin"].read() == "SELECT 1"
 
 
 @pytest.mark.parametrize("said", [[], ["psql: error: FATAL:  the database system is shutting down"], ["{not json"]])
-def test_a_server_that_does_not_answer_again_is_looked_at_whole(said: list[str]) -> None:
-    down = state(container=container(status="exited", pid=0), server=None)
+def test_a_server_that_does_not_answer_again_is_observed_whole(said: list[str]) -> None:
+    down = state(container=container(status="exited", pid=0), answer=None)
 
     def work(context: TenantContext) -> None:
         context.observe()
         context.invalidate_server()
         assert context.observe() == down
 
-    looks, _ = during_a_run(work, state(), down, also={ServerObservation: answered(*said)})
-    assert len(looks.arguments) == 2
+    observations, _ = during_a_run(work, state(), down, also={ServerObservation: answered(*said)})
+    assert len(observations.arguments) == 2
 
 
-def test_any_other_change_makes_the_whole_tenant_looked_at_though_the_database_changed_too() -> None:
+def test_after_any_other_change_the_whole_tenant_is_observed_though_the_database_changed_too() -> None:
     def work(context: TenantContext) -> None:
         context.observe()
         context.superuser("SELECT 1;")
         context.change("podman rm acme")
         context.observe()
 
-    looks, _ = during_a_run(work, state(), also={ServerObservation: answered(json.dumps(server()))})
-    assert len(looks.arguments) == 2
+    observations, _ = during_a_run(work, state(), also={ServerObservation: answered(json.dumps(server()))})
+    assert len(observations.arguments) == 2
 
 
-def test_what_a_change_certainly_leaves_behind_is_not_looked_at_again() -> None:
+def test_what_a_change_certainly_leaves_behind_is_not_observed_again() -> None:
     def work(context: TenantContext) -> None:
         seen = context.observe()
-        assert seen is not None
         context.change("true", after=replace(seen, secrets=frozenset({"app-v1"})))
         context.write(layout.spec_file("acme"), json.dumps(spec_file()))
         context.write(f"{layout.etc('acme')}/guard.sh", "exit 1\n", "0700")
         now = context.observe()
-        assert now is not None
-        assert now.spec == spec_file()
+        assert now.spec.body == spec_file()
         assert now.secrets == frozenset({"app-v1"})
         assert now.files["etc/guard.sh"] == sha256(b"exit 1\n").hexdigest()
         assert now.modes["etc/guard.sh"] == "700"
@@ -135,12 +133,12 @@ def test_what_a_change_certainly_leaves_behind_is_not_looked_at_again() -> None:
         assert replace(now, **same) == seen
         assert context.changed
 
-    looks, _ = during_a_run(work, state(**ABSENT))
-    assert len(looks.arguments) == 1
+    observations, _ = during_a_run(work, state(**ABSENT))
+    assert len(observations.arguments) == 1
 
 
 def test_a_file_that_a_server_may_read_changes_more_than_itself() -> None:
-    looks, _ = during_a_run(
+    observations, _ = during_a_run(
         lambda context: (
             context.observe(),
             context.write(f"{layout.etc('acme')}/pg_hba.conf", "host all\n"),
@@ -148,45 +146,50 @@ def test_a_file_that_a_server_may_read_changes_more_than_itself() -> None:
         ),
         state(),
     )
-    assert len(looks.arguments) == 2
+    assert len(observations.arguments) == 2
 
 
-def test_a_file_written_before_anything_was_seen_tells_nothing_of_the_rest() -> None:
-    looks, _ = during_a_run(lambda context: (context.write(layout.spec_file("acme"), "{}"), context.observe()), state())
-    assert len(looks.arguments) == 1
+def test_a_file_written_before_any_observation_shows_nothing_of_the_rest() -> None:
+    observations, _ = during_a_run(
+        lambda context: (context.write(layout.spec_file("acme"), "{}"), context.observe()), state()
+    )
+    assert len(observations.arguments) == 1
 
 
-def test_what_was_seen_while_changes_were_detected_is_not_believed_when_they_are_made() -> None:
-    looks = Looks(state(**ABSENT), state())
-    here = FakeHost(facts={TenantObservation: looks})
-    context = TenantContext(ACME, "")
+def test_what_was_observed_while_changes_were_detected_is_not_used_when_they_are_made() -> None:
+    observations = Observations(state(**ABSENT), state())
+    here = FakeHost(facts={TenantObservation: observations})
+    context = TenantContext(ACME)
     seen: list[Any] = []
 
-    def look(context: TenantContext) -> Iterator[Any]:
+    def observe(context: TenantContext) -> Iterator[Any]:
         seen.append(context.observe())
         yield from ()
 
-    look._inner = look  # type: ignore[attr-defined]
-    sent(look, here, executing=False, context=context)
-    sent(look, here, executing=True, context=context)
+    observe._inner = observe  # type: ignore[attr-defined]
+    sent(observe, here, executing=False, context=context)
+    sent(observe, here, executing=True, context=context)
     assert seen == [state(**ABSENT), state()]
-    assert [asked["_ignore_errors"] for asked in looks.arguments] == [True, False]
+    assert [asked["_ignore_errors"] for asked in observations.arguments] == [True, False]
 
 
 def test_a_tenant_that_could_not_be_asked_is_asked_again() -> None:
-    looks, _ = during_a_run(lambda context: (context.observe(), context.observe()), None)
-    assert len(looks.arguments) == 2
+    seen: list[TenantState] = []
+    observations, _ = during_a_run(lambda context: seen.extend((context.observe(), context.observe())), None)
+    assert len(observations.arguments) == 2
+    assert seen == [TenantState(None)] * 2
+    assert not seen[0].ready
 
 
 def test_only_a_change_makes_a_tenant_changed() -> None:
-    context = TenantContext(ACME, "")
+    context = TenantContext(ACME)
     assert context.changed is False
     context.write("path", "text")
     assert context.changed is True
-    assert repr(context) == "Berth(acme)"  # pyinfra prints the arguments of operations
+    assert repr(context) == "TenantContext(acme)"  # pyinfra prints the arguments of operations
 
 
-def test_the_port_is_the_one_that_is_listened_at() -> None:
+def test_the_port_is_the_one_on_which_the_server_listens() -> None:
     ports: list[int] = []
     during_a_run(lambda context: ports.append(context.port), state(spec={**spec_file(), "port": 5599}))
     during_a_run(lambda context: ports.append(context.port), state(**ABSENT))

@@ -1,4 +1,4 @@
-"""What brings one container up, as a value: the one that is wanted, and the one that runs as it was made."""
+"""What starts one container, as a value: the desired one, and the running one as it was created."""
 
 from __future__ import annotations
 
@@ -9,47 +9,46 @@ from typing import Any
 
 import pytest
 
-from pgberth.container import launch
 from pgberth.container.context import TenantContext, TenantObservation
-from pgberth.container.launch import ContainerLaunch
+from pgberth.container.launch import ContainerLaunch, running_launch
 from pgberth.container.supervisor import Supervisor, SystemdUnit
 from pgberth.model import layout
-from pgberth.model.problems import Problem
+from pgberth.model.problems import Refused
+from pgberth.model.spec_file import SpecFile
 from pgberth.rendering.configuration import restart_files
 from tests.fake_host import Answer, FakeHost, as_sent, on, understood
 from tests.sample import ACME, container, spec_file, spec_of, state
 
 FILES = restart_files(ACME)
-MADE = ("--detach", "--name=acme", "sha256:old", "/bin", "/data")
+CREATED = ("--detach", "--name=acme", "sha256:old", "/bin", "/data")
 
 
-def told(name: str, text: str) -> str:
+def printed(name: str, text: str) -> str:
+    """A line of read-files.sh."""
     return f"{name} {base64.b64encode(text.encode()).decode()}"
 
 
-def running(*lines: str, done: bool = True, **changes: Any) -> ContainerLaunch | Problem:
-    found = state(container=container(arguments=MADE, **changes))
+def running(*lines: str, done: bool = True, **changes: Any) -> ContainerLaunch:
+    found = state(container=container(arguments=CREATED, **changes))
     host = FakeHost(
         facts={TenantObservation: lambda **_: found}, answers=[("base64", Answer("\n".join(lines), done=done))]
     )
     with on(host):
-        return launch.running(TenantContext(ACME, ""), found, FILES)
+        return running_launch(TenantContext(ACME), FILES)
 
 
-WHOLE = (told("etc/guard.sh", "#!/bin/sh\n"), told("etc/postgresql.conf", "port = '1'\n"))
+WHOLE = (printed("etc/guard.sh", "#!/bin/sh\n"), printed("etc/postgresql.conf", "port = '1'\n"))
 
 
-def test_what_runs_is_kept_as_it_was_made_and_not_as_this_release_would_make_it() -> None:
+def test_what_runs_is_kept_as_it_was_created_and_not_as_this_release_would_create_it() -> None:
     found = running(*WHOLE)
-    assert isinstance(found, ContainerLaunch)
-    assert found.arguments == MADE
+    assert found.arguments == CREATED
     assert found.files == {"guard.sh": "#!/bin/sh\n", "postgresql.conf": "port = '1'\n"}
     assert (found.hash, found.port, found.unit) == (spec_of().hash, ACME.port, SystemdUnit("", ""))
 
 
 def test_a_unit_is_kept_with_its_text() -> None:
-    found = running(*WHOLE, told(f"{layout.UNITS}/pgberth-acme.service", "[Unit]\n"))
-    assert isinstance(found, ContainerLaunch)
+    found = running(*WHOLE, printed(f"{layout.UNITS}/pgberth-acme.service", "[Unit]\n"))
     assert found.unit == SystemdUnit(f"{layout.UNITS}/pgberth-acme.service", "[Unit]")
 
 
@@ -57,13 +56,14 @@ def test_a_unit_is_kept_with_its_text() -> None:
     ("lines", "done", "says"),
     [
         (WHOLE[:1], True, "acme: etc/postgresql.conf of the running container is gone"),
-        (WHOLE, False, "acme: what its container was made of cannot be read"),
+        (WHOLE, False, "acme: its container's definition cannot be read"),
     ],
 )
 def test_what_could_not_be_brought_back_is_not_interrupted(lines: tuple[str, ...], done: bool, says: str) -> None:
-    found = running(*lines, done=done)
-    assert isinstance(found, Problem)
-    assert found.fact.startswith(says)
+    with pytest.raises(Refused) as refused:
+        running(*lines, done=done)
+    (problem,) = refused.value.problems
+    assert problem.fact.startswith(says)
 
 
 @pytest.mark.parametrize("supervisor", Supervisor)
@@ -84,18 +84,19 @@ def test_a_body_without_its_numbers_is_none(lost: str, value: object) -> None:
 
 
 def test_the_spec_file_keeps_what_is_not_the_containers() -> None:
-    found = {**spec_file(), "app_login": "memory_app_b", "image": "sha256:former", "retired": "2026-01-01"}
-    body = ContainerLaunch.desired(spec_of()).body(found)
-    assert body == {**spec_file(), "app_login": "memory_app_b"}
+    found = {**spec_file(), "app_login": "memory_app_b", "image": "sha256:previous", "retired": "2026-01-01"}
+    spec = ContainerLaunch.desired(spec_of()).spec_file(SpecFile(found))
+    assert spec.body == {**spec_file(), "app_login": "memory_app_b"}
 
 
-def test_one_command_stops_the_former_and_starts_the_next_so_that_no_killed_operator_is_in_between() -> None:
-    sent = as_sent(ContainerLaunch.desired(spec_of()).swap(TenantContext(ACME, ""), stop_seconds=7))
+def test_one_command_stops_the_previous_and_starts_the_next_so_that_no_killed_operator_is_in_between() -> None:
+    sent = as_sent(ContainerLaunch.desired(spec_of()).swap(TenantContext(ACME), stop_seconds=7))
     assert sent.under_command_lock
-    assert "set -- acme 7\n" in sent.script
+    assert 'set -- "$1" "$stop_seconds"\n' in sent.script
+    assert sent.arguments[:2] == [layout.VOLUMES, "7"]
     assert sent.script.index("podman rm --force") < sent.script.index('podman image exists "$image"')
     assert understood(sent.script)
-    assert sent.arguments[:4] == ["acme", "/usr/lib/postgresql/18/bin", f"{ACME.port:04X}", "30"]
+    assert sent.arguments[2:6] == ["acme", "/usr/lib/postgresql/18/bin", f"{ACME.port:04X}", "30"]
 
 
 def test_the_rollout_key_is_that_of_whatever_differs_in_name_port_and_machine_only() -> None:

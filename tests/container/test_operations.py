@@ -16,6 +16,7 @@ from pgberth.container.state import TenantState
 from pgberth.container.supervisor import Supervisor
 from pgberth.container.units import plain, quadlet, systemd_unit
 from pgberth.model import layout
+from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import Tenant
 from pgberth.rendering.configuration import restart_files
 from tests.fake_host import Answer, FakeHost, Sent, sent
@@ -23,16 +24,16 @@ from tests.sample import ABSENT, ACME, IMAGE, MARKER, READY, TAG, container, spe
 
 FILES = restart_files(ACME)
 SPEC = layout.spec_file("acme")
-# On a machine that is ready, each before anything of the tenant's was made.
+# On a machine that is ready, each before anything of the tenant was created.
 NEW = state(**ABSENT)
 STORED = state(**{**ABSENT, "secrets": state().secrets})
 INITIALISED = state(**{**ABSENT, "secrets": state().secrets, "spec": {**spec_file(), "hash": None}})
 
 Operation = Callable[..., Any]
-ROOMS: dict[str, tuple[Operation, dict[str, Any]]] = {
-    "passwords": (operations.secrets_exist, {}),
-    "volume": (operations.volume_initialised, {}),
-    "container": (operations.container_running, {"files": FILES}),
+ROOMS: dict[str, Operation] = {
+    "passwords": operations.secrets_exist,
+    "volume": operations.volume_initialised,
+    "container": operations.container_running,
 }
 
 
@@ -41,9 +42,8 @@ def host(found: TenantState | None, volumes: Answer | None = None) -> FakeHost:
 
 
 def do(room: str, at: FakeHost | TenantState | None, tenant: Tenant = ACME) -> list[Sent]:
-    operation, arguments = ROOMS[room]
     here = at if isinstance(at, FakeHost) else host(at)
-    return sent(operation, here, context=TenantContext(tenant, "SELECT 1"), **arguments)
+    return sent(ROOMS[room], here, context=TenantContext(tenant, "SELECT 1"))
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -63,16 +63,16 @@ def test_on_a_machine_that_is_not_ready_the_first_room_refuses_and_the_others_do
     assert do("volume", found) == do("container", found) == []
 
 
-def test_missing_passwords_are_made_on_the_machine_and_travel_nowhere() -> None:
-    (make,) = do("passwords", NEW)
-    assert make.under_command_lock
-    assert make.stdin == ""
-    assert make.arguments == [layout.directory("acme"), "superuser-v1", "migrator-v1", "app-v1", "monitor-v1"]
+def test_missing_passwords_are_created_on_the_machine_and_travel_nowhere() -> None:
+    (create,) = do("passwords", NEW)
+    assert create.under_command_lock
+    assert create.stdin == ""
+    assert create.arguments == [layout.secrets("acme"), "superuser-v1", "migrator-v1", "app-v1", "monitor-v1"]
 
 
-def test_only_the_missing_password_is_made() -> None:
-    (make,) = do("passwords", state(secrets=frozenset({"superuser-v1", "migrator-v1", "monitor-v1"})))
-    assert make.arguments[1:] == ["app-v1"]
+def test_only_the_missing_password_is_created() -> None:
+    (create,) = do("passwords", state(secrets=frozenset({"superuser-v1", "migrator-v1", "monitor-v1"})))
+    assert create.arguments[1:] == ["app-v1"]
 
 
 def test_the_passwords_that_the_spec_file_names_are_the_ones_that_count() -> None:
@@ -112,7 +112,7 @@ def test_the_container_that_initialises_is_thrown_away_hardened_and_without_a_ne
     assert not [word for word in arguments if word.startswith(("--env", "-e", "--secret", "--publish"))]
 
 
-def test_a_volume_without_a_marker_never_held_data_and_is_made_again() -> None:
+def test_a_volume_without_a_marker_never_held_data_and_is_created_again() -> None:
     init, _ = do("volume", host(STORED, listed(("acme-data-g1", None))))
     assert init.arguments[1] == "acme-data-g1"
 
@@ -148,7 +148,7 @@ def test_a_volume_that_is_not_this_tenants_or_of_another_major_is_refused(marker
 
 
 @pytest.mark.parametrize("text", ["{", '{"tenant": "acme", "gen', "{}{", "[{}]"])
-def test_a_marker_that_cannot_be_read_is_refused_not_scrapped(text: str) -> None:
+def test_a_volume_whose_marker_cannot_be_read_is_refused_not_removed(text: str) -> None:
     (refused,) = do("volume", host(STORED, Answer(f"acme-data-g1 {text}")))
     assert "the marker of its volume acme-data-g1 is not understood" in refused.refusal
 
@@ -160,7 +160,7 @@ def test_podman_is_not_asked_for_volumes_where_it_certainly_has_none() -> None:
     assert here.asked == []
 
 
-def test_a_podman_that_lists_no_volumes_is_refused_rather_than_believed() -> None:
+def test_a_podman_that_does_not_list_volumes_is_refused() -> None:
     (refused,) = do("volume", host(STORED, Answer(stderr="Error: database is locked", done=False)))
     assert "podman does not list volumes: Error: database is locked" in refused.refusal
 
@@ -198,7 +198,7 @@ def started(commands_sent: list[Sent]) -> list[str]:
     return start.arguments
 
 
-def test_a_container_is_made_from_the_spec_and_its_files_come_first() -> None:
+def test_a_container_is_created_from_the_spec_and_its_files_come_first() -> None:
     commands_sent = do("container", INITIALISED)
     arguments = started(commands_sent)
     assert arguments[:4] == ["acme", IMAGE.bindir, "157D", "60"]
@@ -278,7 +278,7 @@ def test_a_running_tenant_of_another_spec_keeps_the_unit_that_carries_it() -> No
     assert do("container", replace(SUPERVISED, units={}), replace(ACME, port=5599)) == []
 
 
-def test_a_container_that_runs_for_nobody_is_made_anew() -> None:
+def test_a_container_that_no_client_can_reach_is_created_again() -> None:
     commands_sent = do("container", state(container=container(reachable=False)))
     assert started(commands_sent)[7:] == spec_of().arguments()
 
@@ -287,8 +287,8 @@ DOWN = ["created", "exited", "stopped", "dead"]
 
 
 @pytest.mark.parametrize("status", DOWN)
-def test_a_container_that_does_not_run_is_made_anew(status: str) -> None:
-    found = state(container=container(status=status, pid=0, exit_code=1, process={}), marker={}, server=None)
+def test_a_container_that_does_not_run_is_created_again(status: str) -> None:
+    found = state(container=container(status=status, pid=0, exit_code=1, process={}), marker={}, answer=None)
     commands_sent = do("container", found)
     assert started(commands_sent)[7:] == spec_of().arguments()
     assert SPEC not in commands_sent[0].files  # it names that spec already
@@ -301,14 +301,14 @@ def test_a_container_that_does_not_run_is_made_anew(status: str) -> None:
         ({"major": 17}, "says major 17, and its container runs on major 18"),
     ],
 )
-def test_a_spec_file_that_what_runs_speaks_against_is_not_believed(edited: dict[str, Any], says: str) -> None:
+def test_a_spec_file_that_contradicts_what_runs_is_refused(edited: dict[str, Any], says: str) -> None:
     (refused,) = do("container", state(spec={**spec_file(), **edited}))
     assert refused.refusal.startswith(f"acme: ~/{SPEC} {says}\nHINT: nothing was done; ")
 
 
 def test_a_container_that_does_not_run_takes_up_a_change_at_once() -> None:
     moved = replace(ACME, port=5599)
-    found = state(container=container(status="exited", pid=0, process={}), marker={}, server=None)
+    found = state(container=container(status="exited", pid=0, process={}), marker={}, answer=None)
     commands_sent = do("container", found, moved)
     assert "--publish=127.0.0.1:5599:5432" in started(commands_sent)
     body = written(commands_sent[-2])
@@ -340,9 +340,9 @@ def test_a_container_of_that_name_that_is_not_the_tenants_is_refused(status: str
     assert refused.refusal.startswith("acme: container 'acme' exists and is not this tenant's\nHINT: ")
 
 
-def test_a_container_that_podman_cannot_tell_about_is_refused_not_made_again() -> None:
-    (refused,) = do("container", state(container=None, unknown="Error: database is locked", server=None))
-    assert refused.refusal == "acme: podman cannot tell about its container: Error: database is locked"
+def test_a_container_that_podman_cannot_describe_is_refused_not_created_again() -> None:
+    (refused,) = do("container", state(container=None, unknown="Error: database is locked", answer=None))
+    assert refused.refusal == "acme: podman cannot describe its container: Error: database is locked"
 
 
 def test_every_refusal_names_the_tenant_and_sends_nothing_else() -> None:
@@ -358,13 +358,13 @@ def test_every_refusal_names_the_tenant_and_sends_nothing_else() -> None:
                     assert do(room, found) == [command]
 
 
-def test_every_change_of_a_tenant_is_made_under_its_command_lock() -> None:
+def test_every_change_of_a_tenant_runs_under_its_command_lock() -> None:
     for room, found in (("passwords", NEW), ("volume", STORED), ("container", INITIALISED)):
         assert all(command.under_command_lock for command in do(room, found))
 
 
 @pytest.mark.parametrize(
-    ("seen", "told"),
+    ("body", "named"),
     [
         ({}, dict.fromkeys(("superuser", "migrator", "app", "monitor"))),
         ({"secrets": {"app": "app-v8"}}, {"app": "app-v8"}),
@@ -378,8 +378,8 @@ def test_every_change_of_a_tenant_is_made_under_its_command_lock() -> None:
         ({"secrets": {"app": ["app-v8"]}}, {}),
     ],
 )
-def test_each_kind_of_secret_has_a_file_whatever_the_spec_file_says(seen: Any, told: dict[str, str | None]) -> None:
-    names = layout.secret_names(seen)
+def test_each_kind_of_secret_has_a_file_whatever_the_spec_file_says(body: Any, named: dict[str, str | None]) -> None:
+    names = SpecFile(body).secret_names
     assert set(names) == {"superuser", "migrator", "app", "monitor"}
     for kind, name in names.items():
-        assert name == (told.get(kind) or f"{kind}-v1")
+        assert name == (named.get(kind) or f"{kind}-v1")

@@ -1,4 +1,4 @@
-"""A port is looked at before anything of a tenant is made, on real sockets."""
+"""A port is checked before anything of a tenant is created, on real sockets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pytest
 
 from pgberth import commands
 from pgberth.container.context import TenantContext, TenantObservation
-from pgberth.container.port import in_the_way, port_free, taken
+from pgberth.container.port import port_free, refuse_owner, refuse_taken_port
 from pgberth.container.state import TenantState
 from pgberth.model import layout
 from pgberth.model.listen import Listen
+from pgberth.model.problems import Refused
 from pgberth.model.tenant import Tenant
 from tests.fake_host import Answer, FakeHost, Sent, on, sent
 from tests.fake_podman import FakePrograms
@@ -70,19 +71,20 @@ def test_another_tenant_of_the_account_is_named_by_its_name(machine: FakeProgram
     assert {"taken 5999", f"taken {port}"} <= set(others)
 
 
-def test_a_taken_port_is_told_with_the_next_that_nobody_has() -> None:
+def test_a_taken_port_is_refused_with_the_next_free_one() -> None:
     lines = ["by pid 7 (nginx)", "taken 5501", "taken 5502", "taken 5504", "taken "]
-    problem = taken(ACME, lines, asked={5503})
-    assert problem is not None
+    with pytest.raises(Refused) as refused:
+        refuse_owner("acme", 5501, lines, asked={5503})
+    (problem,) = refused.value.problems
     assert problem.fact == "acme: port 127.0.0.1:5501 is taken by pid 7 (nginx)"
     assert problem.hint.startswith("nothing was done; ")
-    assert "such as 5505, which nobody has: runbooks/port-already-taken.md" in problem.hint
-    assert taken(ACME, lines[1:], asked=()) is None
+    assert "such as 5505, which is free: runbooks/port-already-taken.md" in problem.hint
+    refuse_owner("acme", 5501, lines[1:])
 
 
-def looked(found: TenantState | None, answer: Answer) -> tuple[list[Any], FakeHost]:
+def checked(found: TenantState | None, answer: Answer) -> tuple[list[Any], FakeHost]:
     host = FakeHost(facts={TenantObservation: lambda **_: found}, otherwise=answer)
-    return sent(port_free, host, context=TenantContext(ACME, ""), asked={5501}), host
+    return sent(port_free, host, context=TenantContext(ACME, ports=frozenset({5501}))), host
 
 
 TAKEN = Answer("by pid 7 (nginx)\ntaken 5501")
@@ -107,7 +109,7 @@ def test_on_a_port_of_its_own_only_the_other_address_counts(
 
 
 @pytest.mark.parametrize(
-    ("tenant", "own", "told", "says"),
+    ("tenant", "own", "printed", "says"),
     [
         (ACME, 0, "by pid 7 (nginx)", "acme: port 127.0.0.1:5501 is taken by pid 7 (nginx)"),
         (ACME, 5501, "taken 5501", ""),
@@ -116,23 +118,27 @@ def test_on_a_port_of_its_own_only_the_other_address_counts(
         (OPEN, 5501, "taken 5501", ""),
     ],
 )
-def test_what_is_in_a_server_s_way_is_told_before_anything_is_done(
-    tenant: Tenant, own: int, told: str, says: str
+def test_a_port_or_address_that_the_server_cannot_have_is_refused(
+    tenant: Tenant, own: int, printed: str, says: str
 ) -> None:
-    with on(FakeHost(otherwise=Answer(told))):
-        problem = in_the_way(tenant, (), own=own)
-    assert (problem.fact if problem is not None else "") == says
+    facts: list[str] = []
+    with on(FakeHost(otherwise=Answer(printed))):
+        try:
+            refuse_taken_port(tenant, (), own=own)
+        except Refused as refused:
+            facts += [problem.fact for problem in refused.problems]
+    assert facts == ([says] if says else [])
 
 
 @pytest.mark.parametrize("found", [state(ACME, **ABSENT), state(ACME, container=container(ACME, status="exited"))])
 def test_a_tenant_that_does_not_run_is_refused_where_its_port_is_taken(found: TenantState) -> None:
-    (refused,), _ = looked(found, TAKEN)
+    (refused,), _ = checked(found, TAKEN)
     assert isinstance(refused, Sent)
     assert refused.refusal.startswith("acme: port 127.0.0.1:5501 is taken by pid 7 (nginx)\nHINT: ")
-    assert looked(found, Answer("taken 5502"))[0] == []
+    assert checked(found, Answer("taken 5502"))[0] == []
 
 
 @pytest.mark.parametrize("found", [state(ACME), replace(state(ACME), machine_profile=None), None])
 def test_a_tenant_that_runs_or_that_nothing_is_known_of_is_not_asked_about(found: TenantState | None) -> None:
-    commands_sent, host = looked(found, TAKEN)
+    commands_sent, host = checked(found, TAKEN)
     assert commands_sent == host.asked == []

@@ -1,4 +1,4 @@
-"""One operator works on a tenant at a time: who holds its run lock, who is told so, and when it is free again."""
+"""One operator works on a tenant at a time: who holds its run lock, and when it is free again."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pgberth.connectors.ssh_pool import SILENT
 from pgberth.container import run_lock as lock
 from pgberth.container.context import TenantContext
 from pgberth.model import layout
+from pgberth.report.receipt import Receipt
 from pgberth.run import current_run
 from tests.fake_host import FakeHost, Sent, as_sent, sent
 from tests.fake_podman import FakePrograms
@@ -29,7 +30,7 @@ HOLD = commands.script("container/hold.sh")
 
 
 class Operator:
-    """A run of somebody's: holds the lock until he ends, however he ends."""
+    """Somebody's run: it holds the lock until it ends, however it ends."""
 
     def __init__(self, machine: FakePrograms, who: str, wait: int = 1, tenant: str = "acme", lapse: float = 60):
         self.process = subprocess.Popen(
@@ -73,12 +74,12 @@ def test_another_tenant_is_in_nobodys_way(machine: FakePrograms) -> None:
         assert (first.said, second.said) == ("held", "held")
 
 
-def test_the_tenant_is_free_when_its_operator_ends_and_when_he_is_killed(machine: FakePrograms) -> None:
+def test_the_tenant_is_free_when_its_operator_ends_and_when_it_is_killed(machine: FakePrograms) -> None:
     first = Operator(machine, "ada")
     first.end()
     killed = Operator(machine, "grace")
     assert killed.said == "held"
-    killed.process.kill()  # as far as the machine can tell, his end of the pipe closes
+    killed.process.kill()  # as far as the machine can tell, the operator's end of the pipe closes
     killed.end()
     with Operator(machine, "lin", wait=5) as next_one:
         assert next_one.said == "held"
@@ -143,14 +144,13 @@ def take(said: str, *, executing: bool = True) -> tuple[list[Sent], list[Sent]]:
     """(what the operation sends, what it asked the connector to hold) where the machine answers so."""
     held: list[Sent] = []
 
-    def hold(command: StringCommand) -> tuple[object, str]:
+    def acquire_lock(command: StringCommand) -> tuple[object, str]:
         held.append(as_sent(command))
         return object(), said
 
-    host = FakeHost(connector=SimpleNamespace(hold=hold))
-    return sent(
-        lock.acquire_run_lock, host, executing=executing, context=TenantContext(ACME, ""), verb="provision"
-    ), held
+    host = FakeHost(connector=SimpleNamespace(acquire_lock=acquire_lock))
+    context = TenantContext(ACME, receipt=Receipt("provision", "acme", (), ACME.port))
+    return sent(lock.acquire_run_lock, host, executing=executing, context=context), held
 
 
 def test_a_lock_that_is_taken_is_no_change_and_stays_taken_until_the_run_ends() -> None:
@@ -175,7 +175,7 @@ def test_the_machine_is_told_who_works_there_where_from_since_when_and_at_what()
 REFUSED: list[tuple[str, str]] = [
     ("busy ada@db1 since noon (recycle)", "another operator works on it: ada@db1 since noon (recycle)\nHINT: wait"),
     ("busy unknown", "another operator works on it: unknown\nHINT: wait"),
-    ("orphan", "a command that a killed run left behind is still working on it\nHINT: see which: lslocks"),
+    ("orphan", "a command that a killed run left behind is still working on it\nHINT: list it: lslocks"),
     ("", "its lock could not be taken: no answer\nHINT: "),
     ("sh: 1: flock: not found", "its lock could not be taken: sh: 1: flock: not found\nHINT: "),
 ]
@@ -198,7 +198,8 @@ def test_nothing_is_locked_while_changes_are_detected() -> None:
 
 
 def test_only_the_verbs_that_change_something_take_the_lock() -> None:
-    verbs = Path(lock.__file__).parents[1] / "verbs"
-    takes = {path.stem for path in verbs.glob("*.py") if "ours(" in path.read_text()}
-    assert {"tenants", "migrate", "erase", "register_model"} <= takes
-    assert not takes & {"status", "verify", "local"}
+    package = Path(lock.__file__).parents[1]
+    files = [*package.glob("verbs/*.py"), *package.glob("rollout/*.py")]
+    takes = {f"{path.parent.name}/{path.stem}" for path in files if "acquire_run_lock(" in path.read_text()}
+    verbs = {"backfill", "erase", "migrate", "move", "provision", "register_model", "retire", "rotate"}
+    assert takes == {*(f"verbs/{verb}" for verb in verbs), "rollout/recycle", "rollout/stage"}

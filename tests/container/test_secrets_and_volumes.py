@@ -1,4 +1,4 @@
-"""How passwords and volumes are made: the scripts that are sent, run for real beside a podman that only pretends."""
+"""How passwords and volumes are created: the scripts, run for real beside a podman that only pretends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.sample import ACME, IMAGE, MARKER, state
 DIRECTORY = layout.directory("acme")
 
 
-def make_secrets(machine: FakePrograms) -> Path:
+def create_secrets(machine: FakePrograms) -> Path:
     (command,) = do("passwords", NEW)
     done = machine.run(command)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -30,7 +30,7 @@ def make_secrets(machine: FakePrograms) -> Path:
 
 
 def test_each_password_is_a_file_of_32_letters_that_need_no_quoting(machine: FakePrograms) -> None:
-    place = make_secrets(machine)
+    place = create_secrets(machine)
     assert sorted(path.name for path in place.iterdir()) == sorted(f"{kind}-v1" for kind in SECRETS)
     for path in place.iterdir():
         text = path.read_text()
@@ -42,21 +42,21 @@ def test_each_password_is_a_file_of_32_letters_that_need_no_quoting(machine: Fak
 
 
 def test_no_two_passwords_are_the_same(machine: FakePrograms) -> None:
-    assert len({path.read_text() for path in make_secrets(machine).iterdir()}) == len(SECRETS)
+    assert len({path.read_text() for path in create_secrets(machine).iterdir()}) == len(SECRETS)
 
 
 def test_a_password_that_is_there_is_never_replaced_and_an_empty_one_is(machine: FakePrograms) -> None:
-    place = make_secrets(machine)
+    place = create_secrets(machine)
     before = {path.name: path.read_text() for path in place.iterdir()}
     (place / "app-v1").write_text("")  # a killed writer's
-    make_secrets(machine)
+    create_secrets(machine)
     after = {path.name: path.read_text() for path in place.iterdir()}
     assert {name for name in after if after[name] != before[name]} == {"app-v1"}
     assert len(after["app-v1"]) == 33
 
 
 def test_a_password_that_others_may_read_is_closed_and_kept(machine: FakePrograms) -> None:
-    place = make_secrets(machine)
+    place = create_secrets(machine)
     before = (place / "app-v1").read_text()
     (place / "app-v1").chmod(0o644)
     (command,) = do("passwords", state(modes={"secrets/app-v1": "644", "secrets/monitor-v1": "600"}))
@@ -66,8 +66,8 @@ def test_a_password_that_others_may_read_is_closed_and_kept(machine: FakeProgram
     assert (place / "app-v1").read_text() == before
 
 
-def test_the_passwords_are_read_back_as_they_were_made(machine: FakePrograms) -> None:
-    place = make_secrets(machine)
+def test_the_passwords_are_read_back_as_they_were_created(machine: FakePrograms) -> None:
+    place = create_secrets(machine)
     here = host(state())
     here.run_shell_command = lambda command, **_: _really(machine, as_sent(command))  # type: ignore[method-assign]
     found: dict[str, str] = {}
@@ -77,7 +77,7 @@ def test_the_passwords_are_read_back_as_they_were_made(machine: FakePrograms) ->
         yield from ()
 
     read._inner = read  # type: ignore[attr-defined]
-    sent(read, here, context=TenantContext(ACME, ""))
+    sent(read, here, context=TenantContext(ACME))
     assert found == {kind: (place / f"{kind}-v1").read_text().strip() for kind in SECRETS}
 
 
@@ -88,7 +88,7 @@ def _really(machine: FakePrograms, asked: Sent) -> Any:
 
 
 def volumes(machine: FakePrograms, *names: str) -> None:
-    """Volumes of those names; the directory of each is made."""
+    """Volumes of those names; the directory of each is created."""
     for name in names:
         (machine.home / name).mkdir()
 
@@ -110,7 +110,7 @@ def verbs(machine: FakePrograms) -> list[str]:
     return [" ".join(word for word in call[:2]) for call in machine.asked() if call[0] != "rm"]
 
 
-def test_a_new_volume_is_made_with_its_owner_and_generation_on_it(machine: FakePrograms) -> None:
+def test_a_new_volume_is_created_with_its_owner_and_generation_on_it(machine: FakePrograms) -> None:
     assert initialise(machine, "", exists=False).returncode == 0
     made = next(call for call in machine.asked() if call[:2] == ["volume", "create"])
     assert made[2:] == ["--label", "pgberth.tenant=acme", "--label", "pgberth.generation=1", "acme-data-g1"]
@@ -125,7 +125,7 @@ def test_a_killed_deploys_container_goes_before_the_volume_it_writes_to(machine:
 
 
 @pytest.mark.parametrize("owner", ["", "globex", "<no value>"])
-def test_a_volume_that_is_not_known_as_the_tenants_is_never_removed(machine: FakePrograms, owner: str) -> None:
+def test_a_volume_whose_label_does_not_name_the_tenant_is_never_removed(machine: FakePrograms, owner: str) -> None:
     volumes(machine, "acme-data-g1")
     done = initialise(machine, owner)
     assert done.returncode == 1
@@ -134,10 +134,10 @@ def test_a_volume_that_is_not_known_as_the_tenants_is_never_removed(machine: Fak
     nothing_was_done(machine)
 
 
-# 0: what was begun has come to its end since it was looked at, and is taken as it is.
+# 0: another initialisation ended after the observation, and its volume is taken as it is.
 @pytest.mark.parametrize(("text", "code"), [(json.dumps(MARKER), 0), ("half", 1), ("", 1)])
 def test_a_volume_that_got_its_marker_meanwhile_is_never_removed(machine: FakePrograms, text: str, code: int) -> None:
-    # A killed deploy's initdb that ran on, or another operator: looked at before, initialised by now.
+    # A killed deploy's initdb that ran on, or another operator: it is initialised since the observation.
     volumes(machine, "acme-data-g1")
     (machine.home / "acme-data-g1" / layout.MARKER).write_text(text)
     assert initialise(machine, "acme").returncode == code
@@ -145,7 +145,7 @@ def test_a_volume_that_got_its_marker_meanwhile_is_never_removed(machine: FakePr
 
 
 def nothing_was_done(machine: FakePrograms) -> None:
-    """But to try once whether the volume is there."""
+    """Apart from one try to create the volume."""
     assert not {"volume rm", "run --rm"} & set(verbs(machine))
     assert verbs(machine).count("volume create") == 1
 

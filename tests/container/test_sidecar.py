@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from pyinfra.api import operation
 
+from pgberth.commands import guarded_operation
 from pgberth.container import plugin
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.plugin import PluginObservation, PluginState
@@ -20,6 +21,7 @@ from pgberth.model import layout
 from pgberth.model.listen import Listen
 from pgberth.model.secret import Secret
 from pgberth.model.sidecar import Sidecar
+from pgberth.model.tenant import Tenant
 from tests.fake_host import Answer, FakeHost, Sent, password_in, sent, stored
 from tests.sample import ABSENT, ACME, HOME, READY, spec_file, state
 
@@ -41,19 +43,26 @@ NONE = PluginState(IMAGE, False, "", "", "")
 
 
 @dataclass
-class Record:
+class Recorded:
+    """The part of a receipt that is about the plugin."""
+
     notes: list[str] = field(default_factory=list)
     did: dict[str, Any] = field(default_factory=dict)
 
 
 def do(
-    found: PluginState | None, tenant: Any = PLUGGED, seen: TenantState | None = None, **arguments: Any
-) -> tuple[list[Sent], Record]:
+    found: PluginState | None, tenant: Tenant = PLUGGED, seen: TenantState | None = None
+) -> tuple[list[Sent], Recorded]:
+    """What plugin_running sends, and what it records."""
     facts: dict[type, Any] = {TenantObservation: lambda **_: seen or state(), PluginObservation: lambda **_: found}
-    host, record = FakeHost(facts=facts, answers=[stored(state().secrets)]), Record()
-    return sent(
-        plugin.plugin_running, host, context=TenantContext(tenant, "SELECT 1"), record=record, **arguments
-    ), record
+    host = FakeHost(facts=facts, answers=[stored(state().secrets)])
+    return recorded(plugin.plugin_running, host, tenant)
+
+
+def recorded(verb: Callable[..., Any], host: FakeHost, tenant: Tenant) -> tuple[list[Sent], Recorded]:
+    context = TenantContext(tenant, "SELECT 1")
+    commands = sent(verb, host, context=context)
+    return commands, Recorded(context.receipt.notes, context.receipt.did)
 
 
 # --- What it should be.
@@ -123,12 +132,9 @@ def test_the_unit_brings_it_back_whenever_it_ends() -> None:
 # --- What is sent.
 
 
-def test_a_tenant_without_a_plugin_costs_no_look() -> None:
+def test_a_tenant_without_a_plugin_costs_no_observation() -> None:
     facts: dict[type, Any] = {TenantObservation: lambda **_: state()}
-    assert (
-        sent(plugin.plugin_running, FakeHost(facts=facts), context=TenantContext(ACME, "SELECT 1"), record=Record())
-        == []
-    )
+    assert sent(plugin.plugin_running, FakeHost(facts=facts), context=TenantContext(ACME, "SELECT 1")) == []
 
 
 @pytest.mark.parametrize(
@@ -139,18 +145,18 @@ def test_without_a_server_there_is_no_plugin(seen: TenantState) -> None:
 
 
 def test_a_healthy_plugin_is_left_alone() -> None:
-    assert do(HEALTHY) == ([], Record(did={"memory_plugin": "healthy"}))
+    assert do(HEALTHY) == ([], Recorded(did={"memory_plugin": "healthy"}))
 
 
-def test_a_healthy_plugin_of_another_spec_is_pending_until_it_is_asked_to_be_made_anew() -> None:
-    other = replace(HEALTHY, spec_hash="former")
+def test_a_healthy_plugin_of_another_spec_is_pending_until_it_is_created_again() -> None:
+    other = replace(HEALTHY, spec_hash="previous")
     commands, record = do(other)
     assert commands == []
-    assert record.notes == [f"memory plugin: pending: recycle (spec former runs, {spec().hash} is wanted)"]
-    assert len(do(other, anew=True)[0]) == 3
+    assert record.notes == [f"memory plugin: pending: recycle (spec previous runs, {spec().hash} is wanted)"]
+    assert len(recreate(other, PLUGGED)) == 3
 
 
-def test_a_plugin_whose_sessions_the_server_no_longer_takes_is_made_anew_however_healthy_it_says_it_is() -> None:
+def test_a_plugin_whose_sessions_the_server_no_longer_takes_is_created_again_however_healthy_it_says_it_is() -> None:
     listens = {**spec_file(), "listen": Listen("10.0.0.5").published}
     plain, told = {"hash": "x", "image": "x", "port": 1}, state(spec={**listens, "sidecar": {"hash": "x"}})
     commands, _ = do(HEALTHY, seen=told)
@@ -165,7 +171,7 @@ def test_a_plugin_whose_sessions_the_server_no_longer_takes_is_made_anew_however
     [NONE, replace(HEALTHY, running=False), replace(HEALTHY, health=""), replace(HEALTHY, health="HTTP/1.0 503 x")],
     ids=["absent", "ended", "silent", "ill"],
 )
-def test_a_plugin_that_is_absent_or_ill_is_made_with_its_secret_on_stdin(found: PluginState) -> None:
+def test_a_plugin_that_is_absent_or_ill_is_created_with_its_secret_on_stdin(found: PluginState) -> None:
     (script, told, start), _ = do(found)
     ((path, (_, mode)),) = script.files.items()
     assert (path, mode) == (f"{layout.sidecar_etc('acme')}/tenant-entrypoint.sh", "0700")
@@ -181,12 +187,10 @@ def test_a_plugin_that_is_absent_or_ill_is_made_with_its_secret_on_stdin(found: 
     assert start.arguments[9:] == spec().arguments()
 
 
-def test_a_port_that_somebody_has_is_found_before_anything_is_made() -> None:
+def test_a_taken_port_is_found_before_anything_is_created() -> None:
     facts: dict[type, Any] = {TenantObservation: lambda **_: state(), PluginObservation: lambda **_: NONE}
     answers = [stored(state().secrets), ("taken", Answer("by pid 4711 (python3)\ntaken 5601"))]
-    (refused,) = sent(
-        plugin.plugin_running, FakeHost(facts, answers), context=TenantContext(PLUGGED, "SELECT 1"), record=Record()
-    )  # fmt: skip
+    (refused,) = sent(plugin.plugin_running, FakeHost(facts, answers), context=TenantContext(PLUGGED, "SELECT 1"))
     assert "acme: port 127.0.0.1:5601 is taken by pid 4711 (python3)" in refused.refusal
 
 
@@ -208,19 +212,25 @@ def test_what_is_degraded_is_noted() -> None:
     ]
 
 
-def test_after_a_rotation_it_is_made_anew_though_it_is_healthy() -> None:
-    @operation()
-    def rotated(context: TenantContext) -> Any:
-        yield from plugin.remade(context)
+def recreate(found: PluginState, tenant: Tenant) -> list[Sent]:
+    """What a rotation and a recycle send."""
 
-    facts: dict[type, Any] = {TenantObservation: lambda **_: state(), PluginObservation: lambda **_: HEALTHY}
+    @guarded_operation()
+    def rotated(context: TenantContext) -> Any:
+        yield from plugin.recreated(context)
+
+    facts: dict[type, Any] = {TenantObservation: lambda **_: state(), PluginObservation: lambda **_: found}
     host = FakeHost(facts, [stored(state().secrets)])
-    assert len(sent(rotated, host, context=TenantContext(PLUGGED, "SELECT 1"))) == 3
-    assert sent(rotated, host, context=TenantContext(ACME, "SELECT 1")) == []
+    return sent(rotated, host, context=TenantContext(tenant, "SELECT 1"))
+
+
+def test_after_a_rotation_it_is_created_again_though_it_is_healthy() -> None:
+    assert len(recreate(HEALTHY, PLUGGED)) == 3
+    assert recreate(HEALTHY, ACME) == []
 
 
 REFUSALS: list[tuple[PluginState | None, str]] = [
-    (None, "its memory plugin could not be asked for"),
+    (None, "its memory plugin could not be observed"),
     (replace(NONE, image=None), "image localhost/plugin:1 of its memory plugin is not on @local"),
     (replace(NONE, image=PluginImage(IMAGE.id, ())), "has no command to run"),
     (replace(NONE, labelled="globex"), "container 'acme_memory-plugin' exists and is not this tenant's"),
@@ -235,7 +245,7 @@ def test_what_cannot_run_is_refused_and_nothing_is_touched(found: PluginState | 
     assert "\nHINT: " in refused.refusal
 
 
-def test_a_plugin_that_the_inventory_has_no_longer_is_taken_away() -> None:
+def test_a_plugin_that_the_inventory_has_no_longer_is_removed() -> None:
     had = state(spec={**spec_file(), "sidecar": {"hash": "x"}})
     (remove, told), _ = do(None, tenant=ACME, seen=had)
     directory = layout.sidecar_etc("acme")
@@ -245,9 +255,8 @@ def test_a_plugin_that_the_inventory_has_no_longer_is_taken_away() -> None:
     assert json.loads(told.files[layout.spec_file("acme")][0]) == spec_file()
 
 
-def verified(found: PluginState | None, tenant: Any) -> tuple[list[Sent], Record]:
-    host, record = FakeHost(facts={PluginObservation: lambda **_: found}), Record()
-    return sent(plugin.plugin_answers, host, context=TenantContext(tenant, "SELECT 1"), record=record), record
+def verified(found: PluginState | None, tenant: Tenant) -> tuple[list[Sent], Recorded]:
+    return recorded(plugin.plugin_answers, FakeHost(facts={PluginObservation: lambda **_: found}), tenant)
 
 
 def test_verifying_fails_for_a_required_plugin_alone() -> None:
@@ -256,11 +265,11 @@ def test_verifying_fails_for_a_required_plugin_alone() -> None:
     assert "acme: its memory plugin is not healthy: it does not run" in refused.refusal
     commands, record = verified(ill, PLUGGED)
     assert (commands, record.did) == ([], {"memory_plugin": "degraded"})
-    assert verified(HEALTHY, REQUIRED) == ([], Record(did={"memory_plugin": "healthy"}))
-    assert verified(None, ACME) == ([], Record())
+    assert verified(HEALTHY, REQUIRED) == ([], Recorded(did={"memory_plugin": "healthy"}))
+    assert verified(None, ACME) == ([], Recorded())
 
 
-# --- How it is looked at.
+# --- How it is observed.
 
 
 def answer(image: Any, container: Any, health: str) -> list[str]:
@@ -269,7 +278,7 @@ def answer(image: Any, container: Any, health: str) -> list[str]:
     return [line for name, text in told.items() for line in ("", f"--- {name}", *text.splitlines())]
 
 
-def test_a_look_is_read() -> None:
+def test_an_observation_is_read() -> None:
     image = {"Id": "ab" * 32, "Config": {"Entrypoint": ["/plugin"], "Cmd": ["--verbose"]}}
     container = {"State": {"Status": "running"}, "Config": {"Labels": {"pgberth.tenant": "acme", "pgberth.spec": "x"}}}
     found = PluginState.parse(answer(image, container, "HTTP/1.1 200 OK"))
@@ -279,7 +288,7 @@ def test_a_look_is_read() -> None:
     assert PluginState.parse(answer(bare, None, "")).image == PluginImage(IMAGE.id, ())
 
 
-def test_the_look_asks_for_the_health_alone_and_takes_no_word_from_outside() -> None:
+def test_the_observation_asks_for_the_health_alone_and_takes_no_word_from_outside() -> None:
     text = PluginObservation().command("acme_memory-plugin", "x'y", 5601).get_raw_value()
     assert "GET /v1/health" in text
     assert re.search(r"acme_memory-plugin 'x'\"'\"'y' 5601$", text)

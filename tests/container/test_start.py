@@ -268,7 +268,7 @@ def test_nothing_is_taken_away_where_the_image_is_gone(machine: FakePrograms, fr
     assert not [call for call in machine.asked() if call[0] in ("rm", "run")]
 
 
-@pytest.mark.parametrize(("recorded", "wanted"), [("runc", ["--runtime", "runc"]), ("", []), ("r; id", [])])
+@pytest.mark.parametrize(("recorded", "desired"), [("runc", ["--runtime", "runc"]), ("", []), ("r; id", [])])
 def test_the_container_runs_by_the_runtime_that_was_found_to_work(
     machine: FakePrograms, free_port: int, recorded: str, desired: list[str]
 ) -> None:

@@ -71,7 +71,7 @@ def test_one_that_says_nothing_is_not_healthy(podman: FakePrograms) -> None:
     assert "not healthy after 1 s: no answer" in said
 
 
-def test_the_secret_is_made_anew_and_only_the_tenants_own_former_ones_go(podman: FakePrograms) -> None:
+def test_the_secret_is_created_again_and_only_the_tenants_own_previous_ones_go(podman: FakePrograms) -> None:
     start(podman, free_port(), "no")
     asked = podman.asked()
     assert ["secret", "create", NEW, "-"] in asked

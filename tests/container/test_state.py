@@ -1,4 +1,4 @@
-"""One look at a tenant: what look.sh prints becomes a value, or is refused as not its own."""
+"""One observation of a tenant: the output of observe.sh becomes a value, and any other output is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pyinfra.api.exceptions import FactProcessError
 
 from pgberth.container.context import TenantObservation
 from pgberth.container.state import TenantState
-from tests.sample import ABSENT, ACME, READY, SYSTEM, container, look, server, spec_file, state
+from pgberth.model.spec_file import SpecFile
+from tests.sample import ABSENT, ACME, READY, SYSTEM, container, observe_output, server, spec_file, state
 
 REAL = (Path(__file__).parent / "inspected.json").read_text()  # podman 4.3.1's own words about a running tenant
 
@@ -24,13 +25,13 @@ def parsed(text: str) -> TenantState:
 
 
 def spoilt(section: str, text: str) -> str:
-    """look.sh's output with one section's text replaced."""
-    parts = look().split("\n--- ")
+    """observe.sh's output with one section's text replaced."""
+    parts = observe_output().split("\n--- ")
     return "\n--- ".join(f"{section}\n{text}\n" if part.startswith(f"{section}\n") else part for part in parts)
 
 
 def test_a_tenant_in_order_is_read_whole() -> None:
-    assert parsed(look()) == state()
+    assert parsed(observe_output()) == state()
 
 
 def test_a_real_podmans_answer_is_read() -> None:
@@ -47,27 +48,29 @@ def test_a_real_podmans_answer_is_read() -> None:
 
 
 def test_a_tenant_that_is_not_there_is_absent_not_unknown() -> None:
-    found = parsed(look(found=state(**ABSENT)))
+    found = parsed(observe_output(found=state(**ABSENT)))
     assert found == state(**ABSENT)
-    assert (found.container, found.unknown, found.generation) == (None, "", None)
+    assert (found.container, found.unknown, found.spec.generation) == (None, "", None)
 
 
-def test_a_machine_that_was_never_made_ready_is_told_apart() -> None:
-    assert parsed(look(found=state(machine_profile=None, **ABSENT))).machine_profile is None
+def test_a_machine_that_was_never_prepared_is_known() -> None:
+    assert parsed(observe_output(found=state(machine_profile=None, **ABSENT))).machine_profile is None
     assert parsed(spoilt("machine", READY.to_json()[:50])).machine_profile is None
 
 
 @pytest.mark.parametrize("status", ["exited", "created", "stopped", "paused", "removing", "dead"])
 def test_a_container_in_any_other_state_does_not_run(status: str) -> None:
     down = container(status=status, pid=0, exit_code=137, process={})
-    found = parsed(look(found=state(container=down, marker={}, server=None)))
+    found = parsed(observe_output(found=state(container=down, marker={}, answer=None)))
     assert found.container is not None
     assert (found.container.status, found.container.running, found.container.exit_code) == (status, False, 137)
-    assert (found.server, found.marker) == (None, {})
+    assert (found.answer, found.marker) == (None, {})
 
 
-def test_what_podman_says_where_it_cannot_tell_is_kept() -> None:
-    found = parsed(look(found=state(container=None, unknown="Error: database is locked", marker={}, server=None)))
+def test_the_words_of_a_podman_that_cannot_describe_a_container_are_kept() -> None:
+    found = parsed(
+        observe_output(found=state(container=None, unknown="Error: database is locked", marker={}, answer=None))
+    )
     assert found.container is None
     assert found.unknown == "Error: database is locked"
 
@@ -79,8 +82,8 @@ WRONG_SPECS = [{**spec_file(), "generation": "1"}, {**spec_file(), "port": None}
 @pytest.mark.parametrize("half", [*HALF, *map(json.dumps, WRONG_SPECS)])
 def test_half_a_spec_file_counts_as_none(half: str) -> None:
     found = parsed(spoilt("spec", half))
-    assert found.spec == {}
-    assert found.generation is None
+    assert found.spec == SpecFile()
+    assert found.spec.generation is None
 
 
 @pytest.mark.parametrize("half", ["", "{", "null", "[]"])
@@ -99,8 +102,9 @@ def test_half_a_marker_counts_as_none(half: str) -> None:
 )
 def test_a_server_that_does_not_answer_is_down_in_its_own_words(said: str) -> None:
     found = parsed(spoilt("server", said))
+    assert found.answer is None
     assert found.server is None
-    assert found.server_said == said
+    assert found.server_error == said
 
 
 def test_the_answers_of_two_roles_are_one_and_either_alone_is_none() -> None:
@@ -108,20 +112,20 @@ def test_the_answers_of_two_roles_are_one_and_either_alone_is_none() -> None:
     by_monitor = {"ledger": told["ledger"]}
     by_superuser = {name: value for name, value in told.items() if name != "ledger"}
     both = f"{json.dumps(by_superuser)}\n{json.dumps(by_monitor)}"
-    assert parsed(spoilt("server", both)).server == told
+    assert parsed(spoilt("server", both)).answer == told
     for alone in (by_superuser, by_monitor):
         found = parsed(spoilt("server", f"{json.dumps(alone)}\npsql: error: FATAL:  sorry"))
-        assert (found.server, found.server_said) == (None, "psql: error: FATAL:  sorry")
+        assert (found.answer, found.server_error) == (None, "psql: error: FATAL:  sorry")
 
 
 def test_notices_before_the_answer_do_not_hide_it() -> None:
     found = parsed(spoilt("server", "NOTICE:  something\n" + json.dumps(server())))
-    assert found.server == server()
+    assert found.answer == server()
 
 
 def test_a_container_without_labels_is_read_too() -> None:
     stranger = container(labels={})
-    found = parsed(look(found=state(container=stranger))).container
+    found = parsed(observe_output(found=state(container=stranger))).container
     assert found is not None
     assert (found.spec_hash, found.generation) == ("", "")
 
@@ -157,7 +161,7 @@ def without(path: str) -> list[Any]:
 WRONG = {
     "no output": "",
     "another program's": "sh: 1: podman: not found",
-    "half of it": look()[: len(look()) // 2],
+    "half of it": observe_output()[: len(observe_output()) // 2],
     "an empty array": spoilt("container", "[]"),
     "an array of text": spoilt("container", '["acme"]'),
     "an array of null": spoilt("container", "[null]"),
@@ -172,11 +176,11 @@ WRONG = {
 
 @pytest.mark.parametrize("how", WRONG)
 def test_other_output_than_the_scripts_own_fails_this_tenant_only(how: str) -> None:
-    with pytest.raises(FactProcessError, match=r"unexpected answer from look\.sh"):
+    with pytest.raises(FactProcessError, match=r"unexpected answer from observe\.sh"):
         TenantObservation().process(WRONG[how].splitlines())
 
 
-@given(st.lists(st.text() | st.sampled_from(look().splitlines())))
+@given(st.lists(st.text() | st.sampled_from(observe_output().splitlines())))
 def test_output_of_any_kind_fails_this_tenant_at_most(lines: list[str]) -> None:
     # Any other exception would end the run for every tenant.
     try:
@@ -190,6 +194,6 @@ def test_a_tenant_that_could_not_be_asked_is_not_taken_for_an_absent_one() -> No
 
 
 def test_the_sample_is_what_the_product_would_have_made() -> None:
-    assert state().spec == spec_file(ACME)
+    assert state().spec.body == spec_file(ACME)
     assert state().marker["system_identifier"] == SYSTEM
-    assert replace(state(), server=None) != state()
+    assert replace(state(), answer=None) != state()

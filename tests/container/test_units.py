@@ -165,7 +165,7 @@ def test_a_unit_lies_where_its_reader_looks_and_no_tenant_can_take_a_unit_that_i
 
 
 @pytest.mark.parametrize(
-    ("podman", "systemd", "wanted"),
+    ("podman", "systemd", "desired"),
     [
         ("4.3.1", True, Supervisor.UNIT),
         ("4.5.9", True, Supervisor.UNIT),

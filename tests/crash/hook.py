@@ -28,11 +28,12 @@ from gevent import monkey
 from pyinfra.api import command, connectors, host, operations
 from pyinfra.context import ctx_host
 
+from pgberth.commands import script
 from pgberth.model import killpoint
 from pgberth.model.resources import TEMPLATES
 from tests.crash import PORTS, VARIABLE
 
-SCRIPTS = {path.stem: path.read_text() for path in TEMPLATES.rglob("*.sh")}
+SCRIPTS = {path.stem: script(str(path.relative_to(TEMPLATES))) for path in TEMPLATES.rglob("*.sh")}
 
 
 class Watch:
@@ -122,13 +123,15 @@ def words(sent: Any) -> str:
     """What tells a command from its neighbours: its script's name, where it has one, and its first argument."""
     try:
         split = shlex.split(str(sent))
+        if SCRIPTS["become"] in split:
+            split = shlex.split(split[split.index(SCRIPTS["become"]) + 3])
     except ValueError:
         return ""
     if "pgberth" not in split:
         return " ".join(split)[:40]
-    script = next((name for name, text in SCRIPTS.items() if text in split), "")
+    name = next((name for name, text in SCRIPTS.items() if text in split), "")
     first = next((Path(word).name for word in split[split.index("pgberth") + 1 :] if "\n" not in word), "")
-    return f"{script} {first}".strip()[:60]
+    return f"{name} {first}".strip()[:60]
 
 
 def descendants(pid: int) -> list[int]:
@@ -200,18 +203,18 @@ def install(watch: Watch) -> None:
     for place, name, stand_in in stand_ins:
         setattr(place, name, stand_in)
     for connector in connectors.get_all_connectors().values():
-        if hasattr(connector, "hold"):
+        if hasattr(connector, "acquire_lock"):
             _watch_hold(watch, connector)
 
 
 def _watch_hold(watch: Watch, connector: Any) -> None:
-    hold = connector.hold
+    acquire = connector.acquire_lock
 
     def held(self: Any, sent: Any) -> Any:
         with watch.step(self.host, "holds", words(sent)):
-            return hold(self, sent)
+            return acquire(self, sent)
 
-    connector.hold = held
+    connector.acquire_lock = held
 
 
 if __name__ == "__main__":

@@ -44,9 +44,9 @@ def test_the_authority_is_known_by_its_certificate_alone() -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[], str], str]] = {
-    "nothing": (lambda: "", "is no certificate in PEM"),
-    "a key": (lambda: key(issued()), "is no certificate in PEM"),
-    "one cut short": (lambda: issued()[:300], "is no certificate in PEM"),
+    "nothing": (lambda: "", "is not a certificate in PEM"),
+    "a key": (lambda: key(issued()), "is not a certificate in PEM"),
+    "one cut short": (lambda: issued()[:300], "is not a certificate in PEM"),
     "one that ran out": (lambda: issued(days_ago=400), "ran out on "),
     "one that runs out": (lambda: issued(days_ago=370), "runs out on "),
     "one of tomorrow": (lambda: issued(days_ago=-3), "is not valid before "),

@@ -66,7 +66,7 @@ def test_nothing_is_done_to_a_tenant_that_is_not_there(room: str, which: str) ->
     assert do(room, NOT_UP[which]) == []
 
 
-STOPPED = state(container=container(status="exited", pid=0, process={}), marker={}, server=None)
+STOPPED = state(container=container(status="exited", pid=0, process={}), marker={}, answer=None)
 
 
 def test_roles_are_not_looked_at_while_the_server_is_stopped() -> None:
@@ -126,16 +126,16 @@ def test_a_file_that_waits_for_a_new_container_is_left_alone() -> None:
 
 
 def test_a_server_that_does_not_run_with_its_file_reloads() -> None:
-    (reload,) = do("configuration", state(server=server(settings=settings(log_statement="all"))))
+    (reload,) = do("configuration", state(answer=server(settings=settings(log_statement="all"))))
     assert "pg_reload_conf" in reload.stdin
 
 
 def test_what_a_reload_cannot_change_is_not_tried_again_with_each_deploy() -> None:
     held = [{**row, "context": "postmaster"} for row in settings(max_connections="500")]
-    assert do("configuration", state(server=server(settings=held))) == []
+    assert do("configuration", state(answer=server(settings=held))) == []
     auto = [{**row, "source": "postgresql.auto.conf"} for row in settings(jit="on") if row["name"] == "jit"]
     rest = [row for row in settings() if row["name"] != "jit"]
-    assert do("configuration", state(server=server(settings=[*rest, *auto]))) == []  # it is access's to undo
+    assert do("configuration", state(answer=server(settings=[*rest, *auto]))) == []  # it is access's to undo
 
 
 def test_letting_the_superuser_in_over_tcp_is_a_reload_not_a_new_container() -> None:
@@ -157,7 +157,7 @@ def test_where_every_verifier_is_the_stored_passwords_nothing_is_sent() -> None:
 
 
 def test_the_script_goes_in_over_the_socket_as_the_superuser_on_stdin() -> None:
-    (script,) = do("access", state(server=None, server_said='FATAL:  database "memory" does not exist'))
+    (script,) = do("access", state(answer=None, server_error='FATAL:  database "memory" does not exist'))
     assert script.under_command_lock
     assert script.arguments == ["acme", str(container().pid), IMAGE.bindir, "postgres"]
     assert "podman exec -i" in script.script
@@ -176,13 +176,13 @@ IN_TROUBLE = ["the database system is starting up", "sorry, too many clients alr
 
 @pytest.mark.parametrize("said", NOT_MADE_YET)
 def test_a_server_that_was_never_given_its_roles_gets_them(said: str) -> None:
-    (script,) = do("access", state(server=None, server_said=f"psql: error: FATAL:  {said}"))
+    (script,) = do("access", state(answer=None, server_error=f"psql: error: FATAL:  {said}"))
     assert not script.refusal
 
 
 @pytest.mark.parametrize("said", IN_TROUBLE)
 def test_a_server_in_any_other_trouble_is_left_alone_and_told_of(said: str) -> None:
-    (refused,) = do("access", state(server=None, server_said=said))
+    (refused,) = do("access", state(answer=None, server_error=said))
     assert refused.refusal.startswith(f"acme: its server does not answer: {said}\nHINT: ")
 
 
@@ -191,7 +191,7 @@ def test_only_the_password_that_differs_is_sent_as_a_verifier(role: str) -> None
     verifiers = server()["verifiers"]
     for changed in ({**verifiers[role], "digest": "0" * 64}, {**verifiers[role], "iterations": 1000}, None):
         told = {name: changed if name == role else kept for name, kept in verifiers.items()}
-        found = state(server=server(verifiers={name: told[name] for name in told if told[name]}))
+        found = state(answer=server(verifiers={name: told[name] for name in told if told[name]}))
         at = host(found)
         (script,) = do("access", at)
         assert script.stdin.count(" PASSWORD ") == 1
@@ -202,7 +202,7 @@ def test_only_the_password_that_differs_is_sent_as_a_verifier(role: str) -> None
 @pytest.mark.parametrize("kind", ["role", "member", "setting", "grant", "owner"])
 def test_what_holds_no_data_is_named_and_put_right(kind: str) -> None:
     finding = {"kind": kind, "object": "memory_app", "problem": "is not wanted"}
-    at = host(state(server=server(access=[finding])))
+    at = host(state(answer=server(access=[finding])))
     (script,) = do("access", at)
     assert " PASSWORD " not in script.stdin
     assert f"acme: repairing: {kind} memory_app is not wanted" in at.said
@@ -211,13 +211,13 @@ def test_what_holds_no_data_is_named_and_put_right(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["stray", "stranger", "schema", "extension"])
 def test_what_may_be_somebodys_is_left_to_the_checks(kind: str) -> None:
     finding = {"kind": kind, "object": "public.notes", "problem": "does not belong in public"}
-    at = host(state(server=server(access=[finding])))
+    at = host(state(answer=server(access=[finding])))
     assert do("access", at) == []
     assert at.said == []
 
 
 def test_a_database_without_pgvector_gets_it() -> None:
-    (script,) = do("access", state(server=server(vector="")))
+    (script,) = do("access", state(answer=server(vector="")))
     assert "CREATE EXTENSION vector SCHEMA public" in script.stdin
 
 
@@ -292,7 +292,7 @@ def test_an_odd_password_logs_in_by_either_file(postgres18: Server, tmp_path: Pa
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_password_is_on_a_command_line_and_only_the_connection_files_hold_one(room: str) -> None:
-    at = host(state(files={}, server=server(verifiers={})))
+    at = host(state(files={}, answer=server(verifiers={})))
     commands_sent = do(room, at)
     assert commands_sent
     assert not [command for command in (*commands_sent, *at.asked) if CANARY in command.text]

@@ -21,13 +21,13 @@ from pgberth.model.roles import SECRETS
 from pgberth.model.tenant import COMPONENTS, HEAD
 from tests.fake_host import CANARY, password_in
 from tests.postgres import Server, running_server
-from tests.sample import ACME, look, server, state
+from tests.sample import ACME, observe_output, server, state
 
 ALL_THREE = replace(ACME, components=dict.fromkeys(COMPONENTS, HEAD))
 
 
 def psql(server: Server, script: str, database: str) -> str:
-    """As look.sh asks: silent, unaligned, tuples only, as the superuser."""
+    """As observe.sh asks: silent, unaligned, tuples only, as the superuser."""
     options = ["-XAtq", "-v", "ON_ERROR_STOP=1", server.conninfo("postgres", database), "-f", "-"]
     command = [str(server.bin / "psql"), *options]
     done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
@@ -44,7 +44,7 @@ def answer() -> Iterator[str]:
 
 
 def seen(answer: str) -> Seen:
-    text = look(found=state(server=whole(answer)))
+    text = observe_output(found=state(answer=whole(answer)))
     found = Seen.of(TenantState.parse(text.splitlines()))
     assert found is not None
     return found
@@ -103,7 +103,7 @@ def test_no_place_in_the_probe_is_left_empty() -> None:
 
 
 def test_a_server_that_is_down_has_nothing_to_tell() -> None:
-    assert Seen.of(state(server=None)) is None
+    assert Seen.of(state(answer=None)) is None
 
 
 def test_findings_read_as_facts() -> None:

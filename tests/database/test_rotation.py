@@ -59,7 +59,7 @@ def test_the_server_takes_the_script_and_the_password_logs_in_until_it_is_taken_
 
 
 @pytest.mark.parametrize(
-    ("spec", "login", "former", "version"),
+    ("spec", "login", "previous", "version"),
     [
         ({}, "memory_app_a", None, 1),
         ({"app_login": "memory_app_b", "secrets": {"app": "app-v2"}}, "memory_app_b", None, 2),
@@ -90,6 +90,6 @@ def test_the_spec_file_tells_who_the_app_is(
 def test_who_may_log_in_is_judged_by_the_spec_file(spec: dict[str, object], found: list[str], wrong: list[str]) -> None:
     from pgberth.database.probe import Server as Probed
 
-    seen = Probed.of(state(ACME, spec=spec, server=server(app_logins=found)))
+    seen = Probed.of(state(ACME, spec=spec, answer=server(app_logins=found)))
     assert seen is not None
     assert [f"{one.object} {one.problem}" for one in seen.access] == wrong

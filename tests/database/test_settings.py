@@ -41,19 +41,19 @@ SAME = [
 OTHER = [("64MB", "8193", "8kB"), ("15min", "15", "s"), ("on", "off", ""), ("lz4", "pglz", ""), ("*", "localhost", "")]
 
 
-@pytest.mark.parametrize(("wanted", "value", "unit"), SAME)
+@pytest.mark.parametrize(("desired", "value", "unit"), SAME)
 def test_the_same_amount_is_the_same_whatever_its_unit(desired: str, value: str, unit: str) -> None:
     assert list(setting_drift({"x": desired}, [Setting("x", value, unit, "sighup", "postgresql.conf")])) == []
 
 
-@pytest.mark.parametrize(("wanted", "value", "unit"), OTHER)
+@pytest.mark.parametrize(("desired", "value", "unit"), OTHER)
 def test_another_value_is_told(desired: str, value: str, unit: str) -> None:
     assert [found.name for found in setting_drift({"x": desired}, [Setting("x", value, unit, "sighup", "x")])] == ["x"]
 
 
 def test_what_differs_is_told_with_what_mends_it() -> None:
     (found,) = setting_drift({"shared_buffers": "32MB"}, [SETTING])
-    assert str(found) == "shared_buffers is 8192 x 8kB, wanted 32MB; only a new container takes that up"
+    assert str(found) == "shared_buffers is 8192 x 8kB, wanted 32MB; only a new container applies it"
     (found,) = setting_drift({}, [replace(SETTING, context="sighup", source="command line")])
     assert str(found) == "shared_buffers is 8192 x 8kB, not wanted, and comes from command line"
     (found,) = setting_drift({"fsync": "on"}, [])

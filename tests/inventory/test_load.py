@@ -66,7 +66,7 @@ GOOD_COMPONENTS: list[tuple[Any, dict[str, int | str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("written", "wanted"), GOOD_COMPONENTS)
+@pytest.mark.parametrize(("written", "desired"), GOOD_COMPONENTS)
 def test_components_come_out_in_the_order_in_which_they_are_applied(
     written: Any, desired: dict[str, int | str]
 ) -> None:

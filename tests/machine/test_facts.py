@@ -23,7 +23,7 @@ from pgberth.machine import facts
 from pgberth.machine.facts import (
     AccountFacts,
     AccountState,
-    Carried,
+    InstalledTenants,
     MachineContext,
     MachineProfile,
     MachineState,
@@ -45,11 +45,23 @@ def here(home: Path) -> MachineFacts:
     return replace(READY_AS_USER, root=os.geteuid() == 0, uid=uid, home=str(home))
 
 
-def run_as_account(home: Path, text: str, *arguments: str) -> str:
-    command = as_account(here(home), text, *arguments, timeout=10).get_raw_value()
+def run_as_account(home: Path, text: str, *arguments: str, uid: str = "") -> str:
+    """What the script prints, on a machine that knows the account `ada` and notes when an identity is changed."""
+    account = here(home)
+    uid = uid or account.uid
+    tools = home / "tools"
+    tools.mkdir()
+    for name, script in {
+        "getent": f'[ "$*" = "passwd ada" ] && echo "ada:x:{uid}:{uid}::{home}:/bin/sh"',
+        "setpriv": f'echo "$*" > {home}/setpriv; exec {shutil.which("setpriv")} "$@"',
+    }.items():
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    command = as_account(account, text, *arguments, timeout=10).get_raw_value()
+    path = f"{tools}:{os.environ['PATH']}"
     done = subprocess.run(
         ["/bin/sh", "-c", command],
-        env={**os.environ, "PGPASSWORD": "hunter2", "DOCKER_HOST": "tcp://elsewhere"},
+        env={**os.environ, "PATH": path, "PGPASSWORD": "hunter2", "DOCKER_HOST": "tcp://elsewhere"},
         capture_output=True,
         text=True,
         check=True,
@@ -70,9 +82,17 @@ def test_the_accounts_commands_see_nothing_of_the_callers_environment(tmp_path: 
     assert seen["XDG_RUNTIME_DIR"] == f"/run/user/{here(tmp_path).uid}"
 
 
-def test_a_plain_user_changes_no_identity() -> None:
-    assert "setpriv" not in as_account(READY_AS_USER, "true", timeout=5).get_raw_value()
-    assert "setpriv --reuid=1003" in as_account(READY_AS_ROOT, "true", timeout=5).get_raw_value()
+def test_the_account_itself_changes_no_identity(tmp_path: Path) -> None:
+    me = str(os.geteuid())
+    assert run_as_account(tmp_path, "id -u", uid=me).strip() == me
+    assert not (tmp_path / "setpriv").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another account")
+def test_root_becomes_the_account_with_its_groups(tmp_path: Path) -> None:
+    assert run_as_account(tmp_path, "id -u").strip() == here(tmp_path).uid
+    switch = "--reuid=65534 --regid=65534 --init-groups env -i "
+    assert (tmp_path / "setpriv").read_text().startswith(switch)
 
 
 def test_what_was_found_out_comes_back_from_its_file_as_it_was() -> None:
@@ -154,42 +174,49 @@ def test_an_account_with_nothing_has_nothing() -> None:
 
 def test_the_account_is_asked_for_each_tag() -> None:
     asked = as_sent(AccountState().command(facts=READY_AS_ROOT, tags=(TAG, "localhost/other:1")))
-    assert asked.arguments == [TAG, "localhost/other:1"]
+    assert asked.arguments == [layout.MACHINE_FILE, TAG, "localhost/other:1"]
 
 
 def test_what_an_account_carries_is_told_by_tenant() -> None:
     lines = ["acme container", "acme volume:acme-data-g1", "acme directory", "gone volume:gone-data-g2"]
-    assert Carried().process(lines) == {
+    assert InstalledTenants().process(lines) == {
         "acme": {"container", "volume:acme-data-g1", "directory"},
         "gone": {"volume:gone-data-g2"},
     }
-    assert Carried().process([]) == {}
-    assert Carried.default() is None  # unknown is not nothing
+    assert InstalledTenants().process([]) == {}
+    assert InstalledTenants.default() is None  # unknown is not nothing
+
+
+def listing(home: Path) -> list[str]:
+    """The script that lists what the account has, and its arguments."""
+    asked = as_sent(InstalledTenants().command(facts=here(home)))
+    return [asked.script, *asked.arguments]
 
 
 def test_containers_volumes_and_directories_are_what_a_machine_carries(tmp_path: Path) -> None:
     machine = FakePrograms(tmp_path)
     machine.answer("podman", ("ps*", "acme container", 0), ("volume*", "acme volume:acme-data-g1", 0))
     (tmp_path / ".local/share/pgberth/tenants/globex/secrets").mkdir(parents=True)
-    done = machine.run(as_sent(Carried().command(facts=here(tmp_path))).script)
-    assert Carried().process(done.stdout.splitlines()) == {
+    done = machine.run(*listing(tmp_path))
+    assert InstalledTenants().process(done.stdout.splitlines()) == {
         "acme": {"container", "volume:acme-data-g1"},
         "globex": {"directory"},
     }
     assert all("label=pgberth.tenant" in call for call in machine.asked())
 
 
-@pytest.mark.parametrize("fact", [Carried().command, partial(AccountState().command, tags=("some",))])
+@pytest.mark.parametrize("fact", [InstalledTenants().command, partial(AccountState().command, tags=("some",))])
 def test_a_podman_that_nobody_has_configured_is_not_asked(tmp_path: Path, fact: Callable[..., StringCommand]) -> None:
     machine = FakePrograms(tmp_path)
     machine.answer("podman")
+    asked = as_sent(fact(facts=here(tmp_path)))
     (tmp_path / ".local/share/containers").rmdir()
-    done = machine.run(as_sent(fact(facts=here(tmp_path))).script, "some")
+    done = machine.run(asked.script, *asked.arguments)
     assert (done.returncode, done.stdout, machine.asked()) == (0, "", [])
     configuration = tmp_path / ".config/containers/storage.conf"
     configuration.parent.mkdir(parents=True)
     configuration.touch()
-    machine.run(as_sent(fact(facts=here(tmp_path))).script, "some")
+    machine.run(asked.script, *asked.arguments)
     assert machine.asked() != []
 
 
@@ -205,8 +232,8 @@ def test_units_of_ours_are_carried_and_other_peoples_are_not(tmp_path: Path) -> 
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    done = machine.run(as_sent(Carried().command(facts=here(tmp_path))).script)
-    assert Carried().process(done.stdout.splitlines()) == {
+    done = machine.run(*listing(tmp_path))
+    assert InstalledTenants().process(done.stdout.splitlines()) == {
         "acme": {"unit:pgberth-acme.container"},
         "globex": {"unit:pgberth-globex.service"},
     }
@@ -218,7 +245,7 @@ def test_a_machine_without_podman_carries_nothing(tmp_path: Path, monkeypatch: p
     for tool in ("sh", "basename", "grep"):
         (plain / tool).symlink_to(Path(shutil.which(tool) or ""))
     monkeypatch.setenv("PATH", str(plain))
-    done = FakePrograms(tmp_path).run(as_sent(Carried().command(facts=here(tmp_path))).script)
+    done = FakePrograms(tmp_path).run(*listing(tmp_path))
     assert (done.returncode, done.stdout.split()) == (0, [])
 
 
@@ -226,7 +253,7 @@ def test_a_machine_without_podman_carries_nothing(tmp_path: Path, monkeypatch: p
 def test_a_podman_that_cannot_tell_is_not_taken_for_one_that_has_nothing(tmp_path: Path, what: str) -> None:
     machine = FakePrograms(tmp_path)
     machine.answer("podman", (f"{what}*", "", 125))
-    assert machine.run(as_sent(Carried().command(facts=here(tmp_path))).script).returncode == 1
+    assert machine.run(*listing(tmp_path)).returncode == 1
 
 
 @given(
@@ -234,7 +261,7 @@ def test_a_podman_that_cannot_tell_is_not_taken_for_one_that_has_nothing(tmp_pat
 )
 def test_an_answer_of_any_kind_fails_its_own_host_at_most(lines: list[str]) -> None:
     # Any other exception than this one would end the run for every host.
-    for fact in (MachineState(), AccountState(), Carried()):
+    for fact in (MachineState(), AccountState(), InstalledTenants()):
         try:
             fact.process(lines)
         except FactProcessError as refused:

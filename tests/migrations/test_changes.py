@@ -35,7 +35,7 @@ from tests.sample import ABSENT, ACME, IMAGE, ledger, server, state
 STAMP = "20260801T120000Z"
 ALL = replace(ACME, components={"control_plane": "head", "memory_plugin": "head", "knowledge": "head"})
 NODE = UUID("0d3f5b1a-5e0c-4e0b-9c3c-0123456789ab")
-UNREACHABLE = [None, state(**ABSENT), state(server=None, server_said="the database system is starting up")]
+UNREACHABLE = [None, state(**ABSENT), state(answer=None, server_error="the database system is starting up")]
 
 
 def host_of(found: TenantState | None) -> FakeHost:
@@ -44,7 +44,7 @@ def host_of(found: TenantState | None) -> FakeHost:
 
 def applied(tenant: Tenant) -> TenantState:
     """The tenant with all of its components at head."""
-    return state(tenant, server=server(tenant, ledger=ledger(tenant)))
+    return state(tenant, answer=server(tenant, ledger=ledger(tenant)))
 
 
 def do(operation: Callable[..., Any], found: TenantState | None, tenant: Tenant, **arguments: Any) -> list[Any]:
@@ -109,7 +109,7 @@ def test_where_the_server_does_not_answer_nothing_is_sent(
 
 def test_down_over_an_edited_history_is_refused_before_the_dump() -> None:
     heads = [row | {"rendered_sha256": "0" * 64} if row["version"] == "0001" else row for row in ledger(ACME)]
-    found = state(server=server(ledger=heads))
+    found = state(answer=server(ledger=heads))
     (refused,) = do(changes.reverted, found, replace(ACME, components={"memory_plugin": 0}), stamp=STAMP)
     assert refused.refusal.startswith("acme: memory_plugin 0001_memory_v2 was edited after it was applied")
 

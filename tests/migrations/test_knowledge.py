@@ -113,7 +113,7 @@ def test_nearest_nodes_come_from_the_vector_index(superuser: Session) -> None:
         assert "idx_knowledge_nodes_embedding_hnsw" in str(superuser.execute(query.encode()).fetchall())
 
 
-@pytest.mark.parametrize(("wanted", "there"), [(None, False), (False, False), (True, True)])
+@pytest.mark.parametrize(("desired", "there"), [(None, False), (False, False), (True, True)])
 def test_updated_at_is_indexed_only_where_asked_for(database: Database, desired: bool | None, there: bool) -> None:
     bring_up(database, "knowledge", {} if desired is None else {"index_updated_at": desired})
     indexes = live(database.connect("postgres"), "knowledge")["tables"]["knowledge_nodes"]["indexes"]

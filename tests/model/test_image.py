@@ -160,7 +160,7 @@ def test_an_image_whose_user_is_no_number_is_not_ours(label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "desired"),
     [
         ("0.8.4", (0, 8, 4)),
         ("0.8.7-1", (0, 8, 7)),

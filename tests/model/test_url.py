@@ -87,7 +87,7 @@ def test_the_path_is_the_components_schema_then_the_extensions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("component", "wanted"),
+    ("component", "desired"),
     [
         (None, "DATABASE_URL"),
         ("control_plane", "CONTROL_PLANE_DATABASE_URL"),
@@ -177,7 +177,7 @@ def test_a_component_without_any_url_is_refused_with_both_names(nothing: dict[st
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "desired"),
     [
         ("a,b", ("a", "b")),
         (' A , "B""c" ', ("a", 'B"c')),

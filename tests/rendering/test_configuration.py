@@ -63,7 +63,7 @@ def test_only_the_superusers_own_line_differs_where_a_tenant_lets_it_in_over_tcp
 
 @pytest.mark.parametrize("tenant", [ACME, OPEN], ids=["closed", "open"])
 @pytest.mark.parametrize(
-    ("way", "database", "user", "wanted"),
+    ("way", "database", "user", "desired"),
     [
         ("local", "memory", "postgres", "peer"),
         ("local", "postgres", "postgres", "peer"),

@@ -20,7 +20,7 @@ GOOD = [
 ]
 
 
-@pytest.mark.parametrize(("reference", "wanted"), GOOD)
+@pytest.mark.parametrize(("reference", "desired"), GOOD)
 def test_a_reference_names_its_source(reference: str, desired: Source) -> None:
     assert source(reference, "acme") == desired
 

@@ -19,7 +19,7 @@ from pgberth.model.tenant import Tenant
 from tests import sample
 from tests.fake_host import Sent, password_in
 from tests.machine.states import READY_AS_ROOT
-from tests.sample import IMAGE, READY, TAG, look, spec_file, state
+from tests.sample import IMAGE, READY, TAG, observe_output, spec_file, state
 
 ROOT = Path(__file__).resolve().parents[2]
 PYINFRA = Path(sys.executable).parent / "pyinfra"
@@ -159,6 +159,6 @@ def a_tenant(tenant: Tenant = ACME, found: TenantState | None = None, **look_too
     """A tenant, in order unless another state is given."""
     passwords = "\n".join(f"{name} {password_in(name).reveal()}" for name in spec_file()["secrets"].values())
     return [
-        (tenant.name, "section machine", {"stdout": look(tenant, found or state(tenant)), **look_too}),
+        (tenant.name, "section machine", {"stdout": observe_output(tenant, found or state(tenant)), **look_too}),
         (tenant.name, 'printf "%s %s', {"stdout": passwords}),
     ]

@@ -38,10 +38,10 @@ with open(os.environ["PGBERTH_FAKE_LOG"], "a") as log:
 time.sleep(20)
 """
 _DRIFT = {"kind": "grant", "object": "schema public", "problem": "has CREATE for PUBLIC, not wanted"}
-_half = state(ACME, files={}, server=server(ACME, verifiers={}))
-_stranger = state(ACME, container=None, unknown="Error: database is locked", server=None, marker={})
+_half = state(ACME, files={}, answer=server(ACME, verifiers={}))
+_stranger = state(ACME, container=None, unknown="Error: database is locked", answer=None, marker={})
 _stale = container(ACME, labels={**container(ACME).labels, "pgberth.spec": "0123456789abcdef"})
-_adrift = state(ACME, container=_stale, server=server(ACME, access=[_DRIFT]))
+_adrift = state(ACME, container=_stale, answer=server(ACME, access=[_DRIFT]))
 _seen = Server.of(_adrift)
 assert _seen is not None
 _CATALOGUE = json.dumps({"key": baseline.key(_seen), "traits": []})

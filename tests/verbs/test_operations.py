@@ -13,7 +13,7 @@ from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.database.probe import Server
 from pgberth.inventory.load import Fleet
-from pgberth.machine.facts import Carried, MachineContext, MachineState
+from pgberth.machine.facts import InstalledTenants, MachineContext, MachineState
 from pgberth.machine.image_inventory import ImageInventory
 from pgberth.migrations import operations as migrations_room
 from pgberth.model.tenant import HEAD, Machine, Tenant
@@ -80,7 +80,7 @@ def test_nothing_is_written_down_while_changes_are_detected() -> None:
 def test_a_version_that_waits_for_the_operator_is_told_and_no_failure() -> None:
     store = replace(ACME, components={"control_plane": HEAD})
     rows = ledger(store)
-    told = Server.of(state(store, server=server(store, ledger=rows)))
+    told = Server.of(state(store, answer=server(store, ledger=rows)))
     assert told is not None
     (line,) = migrations_room.waiting(store, told)
     assert line.startswith("control_plane 0002")
@@ -90,7 +90,7 @@ def test_a_version_that_waits_for_the_operator_is_told_and_no_failure() -> None:
 
 def test_nothing_waits_where_history_is_refused_since_a_check_says_that() -> None:
     edited = [{**row, "template_sha256": "0" * 64, "rendered_sha256": "0" * 64} for row in ledger()]
-    told = Server.of(state(server=server(ledger=edited)))
+    told = Server.of(state(answer=server(ledger=edited)))
     assert told is not None
     assert migrations_room.waiting(ACME, told) == []
 
@@ -106,9 +106,9 @@ STATES: list[tuple[TenantState | None, str]] = [
     (None, "machine not ready"),
     (state(machine_profile=None, **ABSENT), "machine not ready"),
     (state(**ABSENT), "absent"),
-    (state(container=None, server=None), "no container, data kept (g1)"),
-    (state(container=container(status="exited", pid=0), server=None), "exited g1"),
-    (state(server=None, server_said="starting up"), "its server does not answer: starting up"),
+    (state(container=None, answer=None), "no container, data kept (g1)"),
+    (state(container=container(status="exited", pid=0), answer=None), "exited g1"),
+    (state(answer=None, server_error="starting up"), "its server does not answer: starting up"),
 ]
 
 
@@ -123,14 +123,14 @@ def test_status_says_in_a_few_words_how_a_tenant_stands(found: TenantState | Non
 def test_status_says_where_limits_are_not_enforced() -> None:
     for limits in (True, False):
         into = receipt()
-        found = state(machine_profile=replace(READY, limits=limits), server=None)
+        found = state(machine_profile=replace(READY, limits=limits), answer=None)
         host = FakeHost(facts={TenantObservation: lambda found=found, **_: found})
         sent(status.described, host, context=TenantContext(ACME, ""), receipt=into)
         assert any("limits are not enforced" in note for note in into.notes) is not limits
 
 
 def leftovers(carried: dict[str, set[str]] | None, facts: Any = READY_AS_ROOT, *, refused: bool = False) -> list[str]:
-    host = FakeHost(facts={MachineState: lambda **_: facts, Carried: lambda **_: carried})
+    host = FakeHost(facts={MachineState: lambda **_: facts, InstalledTenants: lambda **_: carried})
     here, there = Machine("@local"), Machine("db2")
     fleet = Fleet({"@local": here, "db2": there}, {"acme": ACME, "moved": replace(ACME, name="moved", machine=there)})
     assert bool(sent(status.leftovers, host, machine=here, found=fleet)) is refused
@@ -155,7 +155,7 @@ def test_a_machine_that_could_not_be_asked_is_named_and_fails(facts: Any) -> Non
     assert leftovers(None, facts, refused=True) == ["@local: could not be asked what it carries"]
 
 
-UNFIT = replace(READY_AS_ROOT, free_kib=1, ahead=-7200, overlaps=frozenset({"bob"}))
+UNFIT = replace(READY_AS_ROOT, free_kib=1, clock_ahead=-7200, overlaps=frozenset({"bob"}))
 
 
 @pytest.mark.parametrize("facts", [UNFIT, None, USER_WITHOUT_PODMAN])

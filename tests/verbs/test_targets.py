@@ -58,7 +58,7 @@ def worked_on(monkeypatch: pytest.MonkeyPatch) -> WorkedOn:
 
 
 def having(tenant: Tenant = ACME, **told: Any) -> TenantState:
-    return state(tenant, server=server(tenant, **told))
+    return state(tenant, answer=server(tenant, **told))
 
 
 def test_schemas_at_their_targets_are_left_alone() -> None:
@@ -72,7 +72,7 @@ def test_nothing_is_done_to_a_tenant_that_is_not_there(found: TenantState | None
 
 
 def test_a_server_that_does_not_answer_is_refused_in_its_own_words() -> None:
-    (refused,) = do(state(server=None, server_said="starting up"))
+    (refused,) = do(state(answer=None, server_error="starting up"))
     assert isinstance(refused, Sent)
     assert refused.refusal == "acme: the server does not answer: starting up\nHINT: runbooks/server-does-not-start.md"
 
@@ -160,7 +160,7 @@ def test_a_server_that_refuses_is_the_tenants_failure_and_no_stack_trace(caplog:
 
 
 def test_a_stopped_container_is_not_asked() -> None:
-    down = state(container=container(status="exited", pid=0), server=None, server_said="")
+    down = state(container=container(status="exited", pid=0), answer=None, server_error="")
     (refused,) = do(down)
     assert isinstance(refused, Sent)
     assert "the server does not answer" in refused.refusal

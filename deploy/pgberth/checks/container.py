@@ -12,13 +12,13 @@ _HARDENED = {"CapEff": "0000000000000000", "CapBnd": "0000000000000000", "NoNewP
 
 
 def _spec(context: CheckContext) -> Iterator[str]:
-    desired, found = context.state.spec.get("hash"), context.container.spec_hash
+    desired, found = context.state.spec.hash or None, context.container.spec_hash
     if desired != found:
         yield f"runs spec {found or 'without a label'}, its spec file says {desired}"
 
 
 def _image(context: CheckContext) -> Iterator[str]:
-    desired, found = context.state.spec.get("image"), context.container.image
+    desired, found = context.state.spec.image or None, context.container.image
     if desired != found:
         yield f"runs image {found}, its spec file says {desired}"
 
@@ -45,7 +45,7 @@ def _supervised(context: CheckContext) -> Iterator[str]:
 
 def _mounts(context: CheckContext) -> Iterator[str]:
     name = context.tenant.name
-    volume = layout.volume(name, int(context.state.spec.get("generation", 0)))
+    volume = layout.volume(name, context.state.spec.generation or 0)
     desired = {(layout.VOLUME_MOUNT, volume, True), (layout.ETC_MOUNT, layout.etc(name), False)}
     found = {_mount(dict(mount)) for mount in context.container.mounts}
     for destination, source, writable in sorted(found ^ desired):

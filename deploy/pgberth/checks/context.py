@@ -10,12 +10,11 @@ from typing import Any
 import psycopg
 
 from pgberth.container.state import ContainerState, TenantState
-from pgberth.database.probe import Server
 from pgberth.database.session import connect
 from pgberth.migrations.drift import Trait
 from pgberth.model import layout
-from pgberth.model.listen import listening
 from pgberth.model.secret import Secret
+from pgberth.model.server import Server
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import search_path
 
@@ -53,12 +52,12 @@ class CheckContext:
     @property
     def login(self) -> str:
         """The role the app logs in as now."""
-        return layout.app_login(self.state.spec)
+        return self.state.spec.app_login
 
     @property
     def listening(self) -> Mapping[str, object]:
         """Where the server that runs listens beyond loopback; nothing where it does not."""
-        return listening(self.state.spec)
+        return self.state.spec.listening
 
     @property
     def hba(self) -> str:

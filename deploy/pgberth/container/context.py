@@ -1,4 +1,4 @@
-"""Nouns: what a tenant is, in one look."""
+"""One tenant during one run: what is known of it, and the commands that change it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from pyinfra.api.facts import FactBase
 from pgberth import commands
 from pgberth.commands import File
 from pgberth.container.state import TenantState
+from pgberth.machine.facts import MachineProfile
 from pgberth.model import layout
+from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
+from pgberth.model.server import Server
 from pgberth.model.tenant import Tenant
+from pgberth.report.receipt import Receipt
 
 
 class TenantObservation(FactBase[TenantState | None]):
@@ -25,7 +29,7 @@ class TenantObservation(FactBase[TenantState | None]):
 
     def command(self, tenant: str) -> StringCommand:
         return commands.shell(
-            commands.script("container/look.sh"),
+            commands.script("container/observe.sh"),
             layout.HOME,
             layout.directory(tenant),
             layout.container(tenant),
@@ -38,7 +42,7 @@ class TenantObservation(FactBase[TenantState | None]):
             return TenantState.parse(output)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             # Any other exception would end the run for every tenant.
-            raise FactProcessError(f"unexpected answer from look.sh: {error!r}") from error
+            raise FactProcessError(f"unexpected answer from observe.sh: {error!r}") from error
 
     @staticmethod
     def default() -> TenantState | None:
@@ -46,11 +50,11 @@ class TenantObservation(FactBase[TenantState | None]):
 
 
 class ServerObservation(FactBase[list[str]]):
-    """What the server of a running container answers to the probe, line by line; nothing where it does not."""
+    """The lines that the server of a running container answers to the probe; none where it does not answer."""
 
     def command(self, tenant: str, pid: int, bindir: str) -> StringCommand:
-        told = layout.container(tenant), str(pid), bindir, DATABASE
-        return commands.shell(f"({commands.script('container/psql.sh')}) 2>&1; exit 0", *told, timeout=40)
+        arguments = layout.container(tenant), str(pid), bindir, DATABASE
+        return commands.shell(f"({commands.script('container/psql.sh')}) 2>&1; exit 0", *arguments, timeout=40)
 
     def process(self, output: list[str]) -> list[str]:
         return output
@@ -60,24 +64,36 @@ class ServerObservation(FactBase[list[str]]):
         return []
 
 
-_READ_SECRETS = 'cd "$1" && for name in *; do printf "%s %s\\n" "$name" "$(cat "$name")"; done'
-
-
 class TenantContext:
     """
-    A tenant on its machine during one run. Looked at once, and again after each change whose outcome is not certain.
+    A tenant on its machine during one run.
 
-    Certain is what a command has written by itself: the run's lock is taken before the first look, when whatever a
-    killed run had left working has ended, so that nobody else changes the tenant meanwhile.
+    It is observed once, and again after each change whose outcome is uncertain. Only what our own command wrote is
+    certain: the run lock, which is taken before the first observation, excludes other writers.
 
-    + probe: SQL whose one row, a JSON object, tells what the database rooms want to know
-    + given: kind of password -> what the source gives that the inventory names for it
+    + probe: SQL whose rows, JSON objects, answer what the database rooms ask
+    + receipt: the record of this run
+    + passwords: kind of password -> what its external source gives
+    + certificate: kind of file -> its text, of an external certificate
+    + ports: that tenants of the inventory ask for on this machine
     """
 
-    def __init__(self, tenant: Tenant, probe: str, given: Mapping[str, Secret] | None = None):
+    def __init__(
+        self,
+        tenant: Tenant,
+        probe: str = "",
+        *,
+        receipt: Receipt | None = None,
+        passwords: Mapping[str, Secret] | None = None,
+        certificate: Mapping[str, str] | None = None,
+        ports: frozenset[int] = frozenset(),
+    ):
         self.tenant = tenant
         self.probe = probe
-        self.given = given or {}
+        self.receipt = receipt or Receipt("", tenant.name, tenant.rings, tenant.port)
+        self.passwords = passwords or {}
+        self.certificate = certificate
+        self.ports = ports
         self.changed = False
         self._observed: TenantState | None = None
         self._observed_executing = False
@@ -85,70 +101,104 @@ class TenantContext:
         self._secrets: dict[str, Secret] = {}
 
     def __repr__(self) -> str:
-        return f"Berth({self.tenant.name})"
+        return f"TenantContext({self.tenant.name})"
 
-    def observe(self) -> TenantState | None:
+    @property
+    def name(self) -> str:
+        return self.tenant.name
+
+    def observe(self) -> TenantState:
         """The tenant's state, remembered until something changes."""
-        # What was seen while changes were detected is old by the time they are made.
+        # What was observed while changes were detected is outdated when they are made.
         if self._observed is None or self._observed_executing != state.is_executing:
             before = self._before if self._observed_executing == state.is_executing else None
             self._observed_executing, self._before = state.is_executing, None
-            self._observed = (self._server_again(before) if before is not None else None) or self._whole()
-        return self._observed
+            self._observed = (self._observe_server(before) if before is not None else None) or self._observe_all()
+        # A tenant that could not be asked is not remembered: it is asked again.
+        return self._observed if self._observed is not None else TenantState(None)
 
-    def _whole(self) -> TenantState | None:
+    def _observe_all(self) -> TenantState | None:
+        """The whole state; None where the machine could not be asked."""
         try:
             observed: TenantState | None = host.get_fact(
                 TenantObservation,
-                tenant=self.tenant.name,
+                tenant=self.name,
                 _stdin=StringIO(self.probe),
                 # In the prepare phase of a fresh machine there is nothing to ask yet.
                 _ignore_errors=not state.is_executing,
             )
         except PyinfraError:
-            # pyinfra has told what went wrong, and that this was the run's last host: as a stack trace, from here.
+            # pyinfra has printed what went wrong, and that this was the run's last host: as a stack trace, from here.
             return None
         return observed
 
-    def _server_again(self, before: TenantState) -> TenantState | None:
-        """The state after a change in the database alone; None where the server does not tell."""
-        told = self._inside(before)
-        output = host.get_fact(ServerObservation, tenant=self.tenant.name, **told, _stdin=StringIO(self.probe))
+    def _observe_server(self, before: TenantState) -> TenantState | None:
+        """The state after a change in the database alone; None where the server does not answer."""
+        inside = self._inside(before)
+        output = host.get_fact(ServerObservation, tenant=self.name, **inside, _stdin=StringIO(self.probe))
         try:
-            return before.with_server(output)
+            return before.with_answer(output)
         except ValueError:
             return None
 
     @staticmethod
-    def _inside(observed: TenantState | None) -> dict[str, Any]:
+    def _inside(observed: TenantState) -> dict[str, Any]:
         """How the container's own psql is reached."""
-        container = observed.container if observed is not None else None
+        container = observed.container
+        return {"pid": container.pid, "bindir": container.bindir} if container is not None else {"pid": 0, "bindir": ""}
+
+    def require_machine(self) -> MachineProfile:
+        """Raises Refused where no deploy has prepared the machine."""
+        profile = self.observe().machine_profile
+        if profile is None:
+            fact = f"{self.name}: machine {self.tenant.machine.name} is not ready for tenants"
+            raise Refused.because(fact, "run the deploy once without --limit; it prepares the machine")
+        return profile
+
+    def require_server(self) -> Server:
+        """Raises Refused where the server does not answer, with the reason that can be seen from outside."""
+        server = self.observe().server
+        if server is None:
+            raise Refused([self.not_answering()])
+        return server
+
+    def not_answering(self) -> Problem:
+        """Why the tenant's server does not answer."""
+        name, observed = self.name, self.observe()
+        container = observed.container
+        if not observed.ready:
+            return Problem(f"{name}: its machine is not ready for tenants", "run deploy/provision.py without --limit")
+        if container is None and observed.spec.retired:
+            fact = f"{name}: it was retired on {observed.spec.retired}, and its data is kept"
+            return Problem(fact, f"run deploy/provision.py --limit {name} to bring it back, or take its line out")
         if container is None:
-            return {"pid": 0, "bindir": ""}
-        return {"pid": container.pid, "bindir": container.labels.get(layout.BINDIR_LABEL, "")}
+            return Problem(f"{name}: it has no container", f"run deploy/provision.py --limit {name}")
+        if not container.running:
+            fact = f"{name}: its container is {container.status} (exit code {container.exit_code})"
+            return Problem(fact, f"run deploy/provision.py --limit {name}, which starts it")
+        fact = f"{name}: its server does not answer: {observed.server_error}"
+        return Problem(fact, "runbooks/server-does-not-start.md")
 
     @property
     def port(self) -> int:
-        """Where the server listens now; a port newly given in the inventory is taken up by a recycle."""
-        observed = self.observe()
-        return int(observed.spec.get("port", self.tenant.port)) if observed is not None else self.tenant.port
+        """Where the server listens now; a recycle applies a new port of the inventory."""
+        return self.observe().spec.port or self.tenant.port
 
     @property
     def login(self) -> str:
-        """The role the app logs in as now; the other is idle, but for the length of a rotation."""
-        observed = self.observe()
-        return layout.app_login(observed.spec if observed is not None else {})
+        """The role that the app logs in as now."""
+        return self.observe().spec.app_login
 
     def invalidate(self) -> None:
-        """What was seen holds no longer: something is about to change."""
+        """Something is about to change: what was observed is outdated."""
         self.changed = True
         self._observed = self._before = None
 
     def invalidate_server(self) -> None:
-        """The same, where only what is in the database changes."""
+        """The same, where only the database changes."""
         observed = self._observed or self._before
         self.invalidate()
-        if observed is not None and observed.container is not None and observed.container.running:
+        if observed is not None and observed.running:
             self._before = observed
 
     def change(
@@ -160,36 +210,37 @@ class TenantContext:
         after: TenantState | None = None,
     ) -> StringCommand:
         """
-        A script that changes this tenant, under its command lock; what was seen before is forgotten.
+        A script that changes this tenant, under its command lock.
 
-        + after: what a look would find once it is done, where that is certain. A command that fails ends the tenant's
-          run, so that nobody acts on it then
+        + after: what an observation would find afterwards, where that is certain. A command that fails ends the
+          tenant's run, so that nothing relies on it then
         """
         self.invalidate()
         self._observed = after
-        return commands.under_command_lock(self.tenant.name, text, *arguments, timeout=timeout, stdin=stdin)
+        return commands.under_command_lock(self.name, text, *arguments, timeout=timeout, stdin=stdin)
 
-    def now(self, command: StringCommand) -> list[str] | None:
+    def run(self, command: StringCommand) -> None:
         """
-        Run a command at once, for work that has to go on whatever comes of it; None where it succeeded.
+        Run a command at once, for work that continues whether it succeeds or not.
 
-        A command that an operation yields ends the operation where it fails. The value is what it said.
+        A command that an operation yields ends the operation when it fails. Raises Refused: one problem for each line
+        that the command printed on stderr, HINTs left out.
         """
         done, output = host.run_shell_command(
             command, print_output=state.print_output, print_input=state.print_input, **command.connector_arguments
         )
-        if done:
-            return None
-        self.invalidate()  # whatever it was expected to leave
-        return output.stderr_lines or ["it failed without a word"]
+        if not done:
+            self.invalidate()  # whatever it was expected to leave
+            facts = [line for line in output.stderr_lines if not line.startswith("HINT: ")]
+            raise Refused(Problem(fact) for fact in facts or ["a command failed and did not say why"])
 
     def superuser(self, script: str, timeout: int = 120) -> StringCommand:
-        """A psql script as the superuser over the socket; it comes on stdin, so that nothing of it is in an argv."""
-        told = self._inside(self.observe())
+        """A psql script as the superuser over the socket. It comes on stdin, so that no argv holds any of it."""
+        inside = self._inside(self.observe())
         self.invalidate_server()
-        names = layout.container(self.tenant.name), str(told["pid"]), told["bindir"], "postgres"
+        arguments = layout.container(self.name), str(inside["pid"]), inside["bindir"], "postgres"
         text = commands.script("container/psql.sh")
-        return commands.under_command_lock(self.tenant.name, text, *names, timeout=timeout, stdin=script)
+        return commands.under_command_lock(self.name, text, *arguments, timeout=timeout, stdin=script)
 
     def write(self, path: str, text: str, mode: str = "0600") -> StringCommand:
         """Replace a file of this tenant atomically; the text travels on stdin."""
@@ -200,15 +251,14 @@ class TenantContext:
         observed = self._observed
         self.invalidate()
         for file in files:
-            path = file.path.removeprefix(f"{layout.directory(self.tenant.name)}/")
+            path = file.path.removeprefix(f"{layout.directory(self.name)}/")
             observed = observed.with_file(path, file.text, file.mode) if observed is not None else None
         self._observed = observed
-        return commands.write_files(self.tenant.name, files)
+        return commands.write_files(self.name, files)
 
     def secret(self, kind: str) -> Secret | None:
         """The stored secret of that kind, e.g. "app", that the spec file names; None where there is none."""
-        observed = self.observe()
-        return self.stored(layout.secret_names(observed.spec if observed is not None else {}).get(kind, ""))
+        return self.stored(self.observe().spec.secret_names.get(kind, ""))
 
     def stored(self, name: str) -> Secret | None:
         """The secret in that file, e.g. "app-v2"; None where there is none."""
@@ -217,8 +267,8 @@ class TenantContext:
         return self._secrets.get(name)
 
     def _read_secrets(self) -> dict[str, Secret]:
-        """Name -> secret, past pyinfra's facts: those print what they return at -vvv."""
-        place = f"{layout.directory(self.tenant.name)}/secrets"
-        done, output = host.run_shell_command(commands.shell(_READ_SECRETS, place, timeout=10))
+        """Name -> secret. Not by a fact: pyinfra prints what facts return at -vvv."""
+        script = commands.script("container/read-secrets.sh")
+        done, output = host.run_shell_command(commands.shell(script, layout.secrets(self.name), timeout=10))
         read = [line.split(maxsplit=1) for line in output.stdout_lines] if done else []
         return {line[0]: Secret(line[1]) for line in read if len(line) == 2}

@@ -1,14 +1,13 @@
 """
-Everything that brings one certain container of a tenant up, as a value: the one that runs, or the one that is wanted.
+Everything that starts one particular container of a tenant, as a value: the running one, or the desired one.
 
-What a recycle may have to bring back is kept whole before anything is changed: the container as it was made, not as
-this release would make it.
+What a recycle may have to bring back is kept whole before anything is changed: the container as it was created, not as
+this release would create it.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,24 +19,23 @@ from pgberth import commands
 from pgberth.commands import Commands, File
 from pgberth.container.context import TenantContext
 from pgberth.container.spec import STOP_TIMEOUT, ContainerSpec
-from pgberth.container.state import TenantState
 from pgberth.container.supervisor import SystemdUnit
 from pgberth.container.units import systemd_unit
 from pgberth.model import layout
-from pgberth.model.problems import Problem
-from pgberth.model.tenant import Tenant
+from pgberth.model.problems import Refused
+from pgberth.model.spec_file import SpecFile
 
 START_SECONDS = 60  # crash recovery included
 GATE_SECONDS = 30
-KILL_SECONDS = 5  # what a server that never answered gets to end by itself
+KILL_SECONDS = 5  # until a server that never answered is killed
 
 
 @dataclass(frozen=True)
 class ContainerLaunch:
     """
-    + spec: what the spec file says of the container; of passwords, which are changed without one, it says nothing
+    + spec: the spec file's part about the container; passwords, which change without one, are not in it
     + arguments: of `podman run`, image and command included
-    + unit: of the account's systemd; its file is "" where podman alone starts it
+    + unit: of the account's systemd; its file is "" where podman alone starts the container
     + files: name in the tenant's etc/ -> text
     """
 
@@ -57,7 +55,7 @@ class ContainerLaunch:
 
     @classmethod
     def desired(cls, spec: ContainerSpec) -> ContainerLaunch:
-        """The container that the inventory wants, on the generation that lives."""
+        """The container that the inventory asks for, on the live generation."""
         body = {
             "generation": spec.generation,
             "image": spec.image.id,
@@ -68,116 +66,96 @@ class ContainerLaunch:
             "rollout": spec.rollout_hash,
             **({"listen": spec.tenant.listen.published} if spec.tenant.listen is not None else {}),
         }
-        unit = systemd_unit(spec)
-        return cls(body, spec.image.bindir, tuple(spec.arguments()), unit, spec.files)
+        return cls(body, spec.image.bindir, tuple(spec.arguments()), systemd_unit(spec), spec.files)
 
     def to_body(self) -> dict[str, Any]:
         return {**vars(self), "unit": vars(self.unit)}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> ContainerLaunch:
-        """Raises KeyError, TypeError or ValueError where it is none."""
-        given = {**body, "arguments": tuple(body["arguments"]), "unit": SystemdUnit(**body["unit"])}
+        """Raises KeyError, TypeError or ValueError where the body is another's."""
+        fields = {**body, "arguments": tuple(body["arguments"]), "unit": SystemdUnit(**body["unit"])}
         for number in ("generation", "port"):
-            if type(given["spec"][number]) is not int:
-                raise ValueError(f"{number} is no number")
-        return cls(**given)
+            if type(fields["spec"][number]) is not int:
+                raise ValueError(f"{number} is not a number")
+        return cls(**fields)
 
-    def written(self, context: TenantContext, found: Mapping[str, Any]) -> Commands:
-        """
-        What lies beside the container is this one's. The spec file comes last: it says what should run.
+    def spec_file(self, existing: SpecFile) -> SpecFile:
+        """The spec file with this container in it."""
+        return existing.without("retired", "listen").updated(self.spec)
 
-        + found: the spec file's body as it is
-        """
-        name = context.tenant.name
-        etc, body = layout.etc(name), self.body(found)
-        files = [
-            File(f"{etc}/{file}", text, "0700" if file.endswith(".sh") else "0600") for file, text in self.files.items()
-        ]
-        if found != body:
-            files.append(File(layout.spec_file(name), spec_text(body)))
+    def write_files(self, context: TenantContext) -> Commands:
+        """Its configuration and the spec file, which comes last: it says what should run."""
+        existing, files = context.observe().spec, etc_files(context.name, self.files)
+        spec = self.spec_file(existing)
+        if spec != existing:
+            files.append(File(layout.spec_file(context.name), spec.text()))
         if files:
             yield context.write_files(*files)
 
-    def body(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        """The spec file's body with this container in it."""
-        return {**{key: value for key, value in found.items() if key not in ("retired", "listen")}, **self.spec}
-
     def start(self, context: TenantContext, seconds: int = START_SECONDS) -> StringCommand:
-        """The container is made anew, and its server answers on its socket within the seconds."""
-        script, arguments = commands.script("container/start.sh"), self._told(context.tenant, seconds)
+        """Create the container; its server answers on its socket within the seconds."""
+        script, arguments = commands.script("container/start.sh"), self.start_arguments(context.name, seconds)
         return context.change(script, *arguments, timeout=seconds + 90, stdin=self.unit.text)
 
     def swap(
         self, context: TenantContext, *, stop_seconds: int = STOP_TIMEOUT, seconds: int = GATE_SECONDS
     ) -> StringCommand:
-        """
-        The same where another one runs, which is stopped first.
-
-        One command for both: whoever kills its operator in between does not leave the tenant without a container.
-        """
-        name = context.tenant.name
-        stop = commands.script("container/stop.sh")
-        script = (
-            f"{_THERE}(\nset -- {name} {stop_seconds:d}\n{stop}) < /dev/null || exit 1\n"
-            f"{commands.script('container/start.sh')}"
+        """The same where another container runs, which is stopped first."""
+        parts = [commands.script(f"container/{name}.sh") for name in ("swap", "stop", "start")]
+        stop = f'(\nset -- "$1" "$stop_seconds"\n{parts[1]}) < /dev/null || exit 1\n'
+        return context.change(
+            f"{parts[0]}{stop}{parts[2]}",
+            *(layout.VOLUMES, str(stop_seconds), *self.start_arguments(context.name, seconds)),
+            timeout=stop_seconds + seconds + 90,
+            stdin=self.unit.text,
         )
-        timeout = stop_seconds + seconds + 90
-        return context.change(script, *self._told(context.tenant, seconds), timeout=timeout, stdin=self.unit.text)
 
-    def _told(self, tenant: Tenant, seconds: int) -> list[str]:
-        volume, log = layout.volume(tenant.name, int(self.spec["generation"])), layout.log(tenant.name)
-        first = [tenant.name, self.bindir, f"{self.port:04X}", str(seconds), volume, log, self.unit.file]
+    def start_arguments(self, tenant: str, seconds: int) -> list[str]:
+        """Arguments of start.sh."""
+        volume, log = layout.volume(tenant, int(self.spec["generation"])), layout.log(tenant)
+        first = [tenant, self.bindir, f"{self.port:04X}", str(seconds), volume, log, self.unit.file]
         return [*first, *self.arguments]
 
 
-def spec_text(body: Mapping[str, Any]) -> str:
-    return json.dumps(body, indent=2, sort_keys=True) + "\n"
+def etc_files(tenant: str, texts: Mapping[str, str]) -> list[File]:
+    """Files that the container mounts. + texts: name -> text"""
+    place = layout.etc(tenant)
+    return [File(f"{place}/{name}", text, f"0{file_mode(name)}") for name, text in texts.items()]
 
 
-# Nothing is stopped for a container that could not start. Arguments: as start.sh has them.
-_THERE = f"""[ -d "{layout.VOLUMES}/$5/_data" ] || podman volume exists "$5" || {{
-  printf '%s: its volume %s is gone\\nHINT: nothing was stopped; runbooks/volume-is-gone.md\\n' "$1" "$5" >&2
-  exit 1; }}
-"""
-_OF_THE_CONTAINER = ("generation", "image", "port", "profile", "supervisor", "hash", "rollout", "listen")
-
-# Each file on a line: its name, and what is in it as base64.
-_READ = """cd "$1" && shift || exit 1
-for file in "$@"; do [ ! -f "$file" ] || printf '%s %s\\n' "$file" "$(base64 -w 0 < "$file")"; done
-cd && for file in QUADLETS/pgberth-NAME.container UNITS/pgberth-NAME.service; do
-  [ ! -f "$file" ] || printf '%s %s\\n' "$file" "$(base64 -w 0 < "$file")"
-done
-"""
+def file_mode(name: str) -> str:
+    """The mode of a file that the container mounts."""
+    return "700" if name.endswith(".sh") else "600"
 
 
-def running(context: TenantContext, state: TenantState, files: Mapping[str, str]) -> ContainerLaunch | Problem:
+def running_launch(context: TenantContext, files: Mapping[str, str]) -> ContainerLaunch:
     """
-    The container that runs, as it was made, with the files that lie beside it.
+    The container that runs, as it was created, with the files beside it.
 
-    + files: the names of those that a container takes up at its start
+    + files: the names of those that a container reads at its start
+
+    Raises Refused where it cannot be read.
     """
-    name, container = context.tenant.name, state.container
-    units = {"QUADLETS": layout.QUADLETS, "UNITS": layout.UNITS, "NAME": name}
-    script = _READ
-    for word, place in units.items():
-        script = script.replace(word, place)
+    name, observed = context.name, context.observe()
+    container, unit = observed.container, layout.unit(name)
     names = [f"etc/{file}" for file in files]
-    done, output = host.run_shell_command(commands.shell(script, layout.directory(name), *names, timeout=20))
+    units = [f"{layout.QUADLETS}/{unit}.container", f"{layout.UNITS}/{unit}.service"]
+    script = commands.script("container/read-files.sh")
+    done, output = host.run_shell_command(
+        commands.shell(script, layout.directory(name), str(len(names)), *names, *units, timeout=20)
+    )
     if not done or container is None or not container.arguments:
-        return Problem(f"{name}: what its container was made of cannot be read: {output.stderr}", "run it again")
-    found = {file: base64.b64decode(text).decode() for file, _, text in map(_parted, output.stdout_lines)}
-    missing = [file for file in names if file not in found]
-    if missing:
+        raise Refused.because(f"{name}: its container's definition cannot be read: {output.stderr}", "run it again")
+    found = {file: base64.b64decode(text).decode() for file, _, text in (_part(line) for line in output.stdout_lines)}
+    if missing := [file for file in names if file not in found]:
         hint = "run deploy/provision.py; if that does not bring it back, runbooks/recycle-went-back.md"
-        return Problem(f"{name}: {', '.join(missing)} of the running container is gone", hint)
+        raise Refused.because(f"{name}: {', '.join(missing)} of the running container is gone", hint)
     etc = {file.removeprefix("etc/"): found.pop(file) for file in names}
-    unit = next((SystemdUnit(file, text.rstrip("\n")) for file, text in found.items()), SystemdUnit("", ""))
-    bindir = container.labels.get(layout.BINDIR_LABEL, "")
-    told = {key: state.spec[key] for key in _OF_THE_CONTAINER if key in state.spec}
-    spec = {**told, "hash": container.spec_hash, "image": container.image}
-    return ContainerLaunch(spec, bindir, container.arguments, unit, etc)
+    definition = next((SystemdUnit(file, text.rstrip("\n")) for file, text in found.items()), SystemdUnit())
+    spec = {**observed.spec.of_the_container, "hash": container.spec_hash, "image": container.image}
+    return ContainerLaunch(spec, container.bindir, container.arguments, definition, etc)
 
 
-def _parted(line: str) -> tuple[str, str, str]:
+def _part(line: str) -> tuple[str, str, str]:
     return line.partition(" ")

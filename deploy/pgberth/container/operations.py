@@ -1,153 +1,146 @@
-"""Verbs: make one tenant's secrets, volume and container so."""
+"""Verbs: one tenant has its secrets, its volume and its container."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import operation
 
 from pgberth import commands
-from pgberth.commands import Commands, File
+from pgberth.commands import Commands, File, guarded_operation
 from pgberth.container.boot import unit_written
 from pgberth.container.context import TenantContext
-from pgberth.container.launch import ContainerLaunch, spec_text
+from pgberth.container.launch import ContainerLaunch
 from pgberth.container.spec import ContainerSpec, hardening
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import supervisor_of
 from pgberth.model import layout
 from pgberth.model.image import BuiltImage
-from pgberth.model.problems import Problem
+from pgberth.model.problems import Refused
 from pgberth.model.profile import for_major
+from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import Tenant
+from pgberth.rendering.configuration import restart_files
 
-# Made on the machine itself, from the kernel's randomness: a new secret travels nowhere.
-# 24 bytes are 32 letters of base64url, which nothing needs to quote.
-_MAKE_SECRETS = """set -eu; umask 077
-cd "$HOME/$1/secrets" 2>/dev/null || { mkdir -p "$HOME/$1/secrets"; cd "$HOME/$1/secrets"; }
-shift
-for name in "$@"; do
-  [ ! -s "$name" ] || continue
-  head -c 24 /dev/urandom | base64 | tr '+/' '-_' > ".$name.new"
-  sync ".$name.new"; mv ".$name.new" "$name"
-done
-sync .
-"""
-
-_CLOSE_SECRETS = 'cd "$HOME/$1/secrets" && shift && chmod 0600 -- "$@"'
+SPEC_LOST = "run deploy/provision.py --limit {}: it writes the file again; runbooks/spec-file-is-wrong.md"
+_FOREIGN_VOLUME = "nothing was started; runbooks/foreign-volume.md"
 
 
-@operation()
+@guarded_operation()
 def secrets_exist(context: TenantContext) -> Commands:
     """Every password the tenant needs is a 0600 file of the service account."""
-    state = context.observe()
-    if state is None:
-        yield commands.refuse(_not_asked(context.tenant))
-        return
-    if state.machine_profile is None:
-        yield commands.refuse(not_ready(context.tenant))
-        return
-    desired = layout.secret_names(state.spec)
-    missing = [name for name in desired.values() if name not in state.secrets]
-    if missing:
-        yield from make_secrets(context, *missing)
-    if loose := [name for name in desired.values() if state.modes.get(f"secrets/{name}", "600") != "600"]:
-        for name in loose:
-            found = state.modes[f"secrets/{name}"]
-            host.log(f"{context.tenant.name}: repairing: secrets/{name} has mode 0{found}, wanted 0600")
-        yield context.change(_CLOSE_SECRETS, layout.directory(context.tenant.name), *loose)
-
-
-def make_secrets(context: TenantContext, *names: str) -> Commands:
-    """A new secret in each of these files, made there or given by its source; one that is there stays."""
+    context.require_machine()
     observed = context.observe()
-    there = observed.secrets if observed is not None else frozenset()
-    given = {name: context.given[kind] for name in names if (kind := layout.secret_kind(name)) in context.given}
-    place = layout.directory(context.tenant.name)
-    if absent := [name for name in given if name not in there]:
-        yield context.write_files(*(File(f"{place}/secrets/{name}", given[name].reveal() + "\n") for name in absent))
-    made = [name for name in names if name not in given]
-    after = replace(observed, secrets=there.union(names)) if observed is not None else None
-    if made:
-        yield context.change(_MAKE_SECRETS, place, *made, after=after)
+    names = observed.spec.secret_names.values()
+    if missing := [name for name in names if name not in observed.secrets]:
+        yield from create_secrets(context, *missing)
+    loose = [name for name in names if observed.modes.get(f"secrets/{name}", "600") != "600"]
+    for name in loose:
+        host.log(
+            f"{context.name}: repairing: secrets/{name} has mode 0{observed.modes[f'secrets/{name}']}, wanted 0600"
+        )
+    if loose:
+        yield context.change(commands.script("container/close-files.sh"), layout.secrets(context.name), *loose)
 
 
-def not_ready(tenant: Tenant) -> Problem:
-    """A tenant on a machine that no deploy has prepared."""
-    fact = f"{tenant.name}: machine {tenant.machine.name} is not ready for tenants"
-    return Problem(fact, "run the deploy once without --limit; it prepares the machine")
+def create_secrets(context: TenantContext, *names: str) -> Commands:
+    """A secret in each of these files, from its external source or created on the machine; an existing one stays."""
+    place, there = layout.secrets(context.name), context.observe().secrets
+    kinds = {name: layout.secret_kind(name) for name in names}
+    external = {name: context.passwords[kind] for name, kind in kinds.items() if kind in context.passwords}
+    if absent := [name for name in external if name not in there]:
+        yield context.write_files(*(File(f"{place}/{name}", external[name].reveal() + "\n") for name in absent))
+    if own := [name for name in names if name not in external]:
+        after = replace(context.observe(), secrets=there.union(names))
+        yield context.change(commands.script("container/create-secrets.sh"), place, *own, after=after)
 
 
-def _not_asked(tenant: Tenant) -> Problem:
-    fact = f"{tenant.name}: the account {tenant.machine.account} on {tenant.machine.name} could not be asked"
-    return Problem(fact, "run the deploy once without --limit; it prepares the machine")
-
-
-# Volumes of this tenant, newest first, with what each one's marker says; a volume without one never held data.
-_VOLUMES = """names=$(podman volume ls --filter "label=pgberth.tenant=$1" --format '{{.Name}}') || exit 1
-for name in $(printf '%s' "$names" | sort -Vr); do
-  place=$(podman volume inspect --format '{{.Mountpoint}}' "$name")
-  printf '%s %s\\n' "$name" "$(cat "$place/$2" 2>/dev/null)"
-done"""
-
-
-@operation()
+@guarded_operation()
 def volume_initialised(context: TenantContext) -> Commands:
     """
     The live generation's volume holds an initialised cluster, and the spec file names it.
 
     A volume with the marker is adopted and never initialised again; one without it never held data and is redone.
     """
-    state = context.observe()
-    if state is None or state.machine_profile is None:
+    observed = context.observe()
+    if not observed.ready:
         return
-    tenant = context.tenant
-    if problem := foreign(tenant, state):  # before anything is sent to a container of that name
-        yield commands.refuse(problem)
+    refuse_foreign_container(context)  # before anything is sent to a container of that name
+    if observed.spec.generation is not None:
         return
-    if state.generation is not None:
-        return
-    volumes = _volumes(tenant, state)
-    if isinstance(volumes, Problem):
-        yield commands.refuse(volumes)
-        return
-    image = usable_image(tenant, state)
-    if isinstance(image, Problem):
-        yield commands.refuse(image)
-        return
-    marked = [(name, text) for name, text in volumes if text.strip()]
-    marker = _marker(tenant, *marked[0]) if marked else None
-    if isinstance(marker, Problem):
-        yield commands.refuse(marker)
-        return
+    image, marker = usable_image(context), _newest_marker(context)
     if marker is None:
-        marker = {"tenant": tenant.name, "generation": 1, "major": image.major}
-        arguments = _init_arguments(tenant, image, 1)
-        # A volume shows in no look before the spec file names it and a container runs on it.
-        script, stdin = _script("initialise.sh"), _script("init.sh")
-        yield context.change(script, *arguments, timeout=300, stdin=stdin, after=state)
-    if problem := foreign_marker(tenant, image, marker):
-        yield commands.refuse(problem)
-        return
-    told = {"generation": marker["generation"], "major": marker["major"]}
-    yield context.write(layout.spec_file(tenant.name), _spec_text(tenant, image, state, told))
+        marker = {"tenant": context.name, "generation": 1, "major": image.major}
+        # No observation shows a volume before the spec file names it and a container runs on it.
+        yield context.change(
+            commands.script("container/initialise.sh"),
+            *init_arguments(context.tenant, image, 1),
+            timeout=300,
+            stdin=commands.script("container/init.sh"),
+            after=observed,
+        )
+    _refuse_foreign_volume(context.tenant, image, marker)
+    spec = initial_spec(context, image, marker["generation"])
+    yield context.write(layout.spec_file(context.name), spec.text())
 
 
-def _volumes(tenant: Tenant, state: TenantState) -> list[tuple[str, str]] | Problem:
-    """The tenant's volumes, newest first, each with what its marker says."""
-    if state.no_volume:
-        return []
-    done, output = host.run_shell_command(commands.shell(_VOLUMES, tenant.name, layout.MARKER, timeout=60))
+def initial_spec(context: TenantContext, image: BuiltImage, generation: int) -> SpecFile:
+    """The spec file of a tenant whose volume is initialised; a container's start completes it."""
+    existing = context.observe().spec
+    return existing.updated(
+        {
+            "tenant": context.name,
+            "generation": generation,
+            "major": image.major,
+            "secrets": existing.secret_names,
+            "image": image.id,
+            "port": context.tenant.port,
+            "profile": context.tenant.profile_name,
+        }
+    )
+
+
+def _newest_marker(context: TenantContext) -> Mapping[str, Any] | None:
+    """The marker of the tenant's newest initialised volume; None where there is none. Raises Refused."""
+    if context.observe().no_volume:
+        return None
+    script = commands.script("container/list-volumes.sh")
+    done, output = host.run_shell_command(commands.shell(script, context.name, layout.MARKER, timeout=60))
     if not done:
-        return Problem(f"{tenant.name}: podman does not list volumes: {output.stderr}", "run the deploy again")
-    return [(name, text) for name, _, text in (line.partition(" ") for line in output.stdout_lines)]
+        raise Refused.because(f"{context.name}: podman does not list volumes: {output.stderr}", "run the deploy again")
+    lines = [line.partition(" ") for line in output.stdout_lines]
+    return next((_marker(context.name, volume, text) for volume, _, text in lines if text.strip()), None)
 
 
-def _init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[str]:
+def _marker(tenant: str, volume: str, text: str) -> Mapping[str, Any]:
+    """Raises Refused for one that cannot be read: it marks data all the same."""
+    try:
+        marker = json.loads(text)
+    except ValueError:
+        marker = None
+    if isinstance(marker, dict) and isinstance(marker.get("generation"), int):
+        return marker
+    raise Refused.because(f"{tenant}: the marker of its volume {volume} is not understood: {text}", _FOREIGN_VOLUME)
+
+
+def _refuse_foreign_volume(tenant: Tenant, image: BuiltImage, marker: Mapping[str, object]) -> None:
+    if marker.get("tenant") != tenant.name:
+        fact = f"{tenant.name}: its volume was initialised for {marker.get('tenant')!r}"
+        raise Refused.because(fact, _FOREIGN_VOLUME)
+    _refuse_other_major(tenant, image, marker.get("major"))
+
+
+def _refuse_other_major(tenant: Tenant, image: BuiltImage, major: object) -> None:
+    if major != image.major:
+        fact = f"{tenant.name}: its volume holds PostgreSQL {major}, the image is {image.major}"
+        raise Refused.because(fact, "nothing was done; give the tenant an image of the volume's major in the inventory")
+
+
+def init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[str]:
+    """Arguments of initialise.sh."""
     name, volume = layout.init_container(tenant.name), layout.volume(tenant.name, generation)
     marker = f"{layout.VOLUME_MOUNT}/{layout.MARKER}"
     return [
@@ -156,7 +149,7 @@ def _init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[
         *hardening(image),
         f"--label={layout.TENANT_LABEL}={tenant.name}",
         f"--user={image.uid}:{image.gid}",
-        # U: the volume's root belongs to the server's user from the start; once, here, since it walks the whole volume.
+        # U: the server's user owns the volume's root from the start. Once, here, since it walks the whole volume.
         f"--volume={volume}:{layout.VOLUME_MOUNT}:U,Z",
         "--entrypoint=/bin/sh",
         image.id,
@@ -164,133 +157,94 @@ def _init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[
     ]
 
 
-def _marker(tenant: Tenant, volume: str, text: str) -> Mapping[str, Any] | Problem:
-    """What a volume's marker says. One that cannot be read marks data all the same."""
-    try:
-        marker = json.loads(text)
-    except ValueError:
-        marker = None
-    if isinstance(marker, dict) and isinstance(marker.get("generation"), int):
-        return marker
-    fact = f"{tenant.name}: the marker of its volume {volume} is not understood: {text}"
-    return Problem(fact, "nothing was started; runbooks/foreign-volume.md")
-
-
-def foreign_marker(tenant: Tenant, image: BuiltImage, marker: Mapping[str, object]) -> Problem | None:
-    """Why this volume must not be started by this tenant's image; None where it may."""
-    if marker.get("tenant") != tenant.name:
-        fact = f"{tenant.name}: its volume was initialised for {marker.get('tenant')!r}"
-        return Problem(fact, "nothing was started; runbooks/foreign-volume.md")
-    if marker.get("major") != image.major:
-        fact = f"{tenant.name}: its volume holds PostgreSQL {marker.get('major')}, the image is {image.major}"
-        return Problem(fact, "nothing was done; give the tenant an image of the volume's major in the inventory")
-    return None
-
-
-def _spec_text(tenant: Tenant, image: BuiltImage, state: TenantState, marker: Mapping[str, object]) -> str:
-    body = {
-        "tenant": tenant.name,
-        **marker,
-        "secrets": layout.secret_names(state.spec),
-        "image": image.id,
-        "port": tenant.port,
-        "profile": tenant.profile_name,
-    }
-    return json.dumps({**state.spec, **body}, indent=2, sort_keys=True) + "\n"
-
-
-@cache
-def _script(name: str) -> str:
-    return commands.script(f"container/{name}")
-
-
-@operation()
-def container_running(context: TenantContext, files: Mapping[str, str]) -> Commands:
+@guarded_operation()
+def container_running(context: TenantContext) -> Commands:
     """
-    The tenant's container runs the wanted spec.
+    The tenant's container runs the desired spec.
 
-    + files: name -> text of the server's configuration
-
-    A running container is never interrupted: where its spec differs, that is `pending: recycle`. One that does
-    not run, or runs for nobody, is made anew, whatever state a killed podman left it in; the volume is never touched.
+    A running container is never interrupted: where its spec differs, that is `pending: recycle`. A container that does
+    not run, or that no client can reach, is created again, whatever state a killed podman left it in. The volume is
+    never touched.
     """
-    state = context.observe()
-    if state is None or state.machine_profile is None:
+    observed = context.observe()
+    if not observed.ready:
         return
-    tenant = context.tenant
-    desired = desired_spec(tenant, state, files)
-    found = state.container
-    if isinstance(desired, Problem):
-        yield commands.refuse(desired)
-        return
-    if problem := foreign(tenant, state):
-        yield commands.refuse(problem)
-        return
-    if found is not None and found.running and found.reachable:
-        if found.spec_hash != desired.hash:
-            host.noop(f"pending: recycle (spec {found.spec_hash or 'unknown'} runs, {desired.hash} is wanted)")
-        elif state.spec.get("hash") != desired.hash:  # the file was lost, and made anew from the volume's marker
-            yield context.write(
-                layout.spec_file(tenant.name), spec_text(ContainerLaunch.desired(desired).body(state.spec))
-            )
-        else:
-            yield from unit_written(context, state, desired)
-        return
+    desired, container = desired_spec(context), observed.container
+    refuse_foreign_container(context)
     launch = ContainerLaunch.desired(desired)
-    yield from launch.written(context, state.spec)
-    yield launch.start(context)
+    if container is None or not container.running or not container.reachable:
+        yield from launch.write_files(context)
+        yield launch.start(context)
+    elif container.spec_hash != desired.hash:
+        host.noop(f"pending: recycle (spec {container.spec_hash or 'unknown'} runs, {desired.hash} is wanted)")
+    elif observed.spec.hash != desired.hash:  # the file was lost, and written again from the volume's marker
+        yield context.write(layout.spec_file(context.name), launch.spec_file(observed.spec).text())
+    else:
+        yield from unit_written(context, desired)
 
 
-def desired_spec(tenant: Tenant, state: TenantState, files: Mapping[str, str]) -> ContainerSpec | Problem:
-    """The container this tenant should have, or why it can have none. + files: as the newest major takes them."""
-    image = usable_image(tenant, state)
-    if isinstance(image, Problem) or state.machine_profile is None:
-        return image if isinstance(image, Problem) else not_ready(tenant)
-    if problem := _misread(tenant, state):
-        return problem
-    if state.spec.get("major", image.major) != image.major:
-        fact = f"{tenant.name}: its volume holds PostgreSQL {state.spec['major']}, the image is {image.major}"
-        return Problem(fact, "nothing was done; give the tenant an image of the volume's major in the inventory")
-    ready, files = state.machine_profile, {name: for_major(text, image.major) for name, text in files.items()}
-    supervisor, generation = supervisor_of(ready.podman, ready.units), state.generation or 1
-    return ContainerSpec(tenant, image, generation, ready.home, ready.podman, ready.limits, files, supervisor)
+def desired_spec(context: TenantContext) -> ContainerSpec:
+    """The container that this tenant should have. Raises Refused where it can have none."""
+    tenant, observed = context.tenant, context.observe()
+    machine, image = context.require_machine(), usable_image(context)
+    _refuse_misread_spec(tenant, observed)
+    if observed.spec.major is not None:
+        _refuse_other_major(tenant, image, observed.spec.major)
+    files = {name: for_major(text, image.major) for name, text in restart_files(tenant).items()}
+    return ContainerSpec(
+        tenant=tenant,
+        image=image,
+        generation=observed.spec.generation or 1,
+        home=machine.home,
+        podman=machine.podman,
+        limits=machine.limits,
+        files=files,
+        supervisor=supervisor_of(machine.podman, machine.units),
+    )
 
 
-SPEC_LOST = "run deploy/provision.py --limit {}: it writes the file anew; runbooks/spec-file-is-wrong.md"
-
-
-def _misread(tenant: Tenant, state: TenantState) -> Problem | None:
-    """What the tenant's spec file says against what runs; None where both agree, or nothing runs."""
-    if state.container is None or not state.container.running:
+def spec_or_none(context: TenantContext) -> ContainerSpec | None:
+    """The same, for those who only compare; None where the tenant can have none."""
+    try:
+        return desired_spec(context)
+    except Refused:
         return None
+
+
+def _refuse_misread_spec(tenant: Tenant, observed: TenantState) -> None:
+    """The tenant's spec file must agree with what runs."""
+    if observed.container is None or not observed.container.running:
+        return
     path = f"~/{layout.spec_file(tenant.name)}"
-    for key, runs in (("generation", state.container.generation), ("major", str(state.marker.get("major", "")))):
-        if runs and key in state.spec and str(state.spec[key]) != runs:
-            fact = f"{tenant.name}: {path} says {key} {state.spec[key]}, and its container runs on {key} {runs}"
-            return Problem(
-                fact, f"nothing was done; put {key} right in that file: {runs}; runbooks/spec-file-is-wrong.md"
-            )
-    return None
+    running = {"generation": observed.container.generation, "major": str(observed.marker.get("major", ""))}
+    for key, runs in running.items():
+        recorded = observed.spec.body.get(key)
+        if runs and recorded is not None and str(recorded) != runs:
+            fact = f"{tenant.name}: {path} says {key} {recorded}, and its container runs on {key} {runs}"
+            hint = f"nothing was done; put {key} right in that file: {runs}; runbooks/spec-file-is-wrong.md"
+            raise Refused.because(fact, hint)
 
 
-def usable_image(tenant: Tenant, state: TenantState) -> BuiltImage | Problem:
-    """The tenant's image on its machine, or why it cannot run from it."""
-    image = state.machine_profile.images.get(tenant.image.tag) if state.machine_profile is not None else None
+def usable_image(context: TenantContext) -> BuiltImage:
+    """The tenant's image on its machine. Raises Refused where the tenant cannot run from it."""
+    tenant = context.tenant
+    image = context.require_machine().images.get(tenant.image.tag)
     if image is None:
         fact = f"{tenant.name}: image {tenant.image.tag} is not on {tenant.machine.name}"
-        return Problem(fact, "run the deploy once without --limit; it builds or fetches the image")
+        raise Refused.because(fact, "run the deploy once without --limit; it builds or fetches the image")
     if image.pgvector_is_old and not tenant.allow_old_pgvector:
         fact = f"{tenant.name}: image {tenant.image.tag} carries pgvector {image.pgvector}, 0.8.4 is the floor"
-        return Problem(fact, "use a newer image, or accept HNSW's known corruption with allow_old_pgvector=True")
+        raise Refused.because(fact, "use a newer image, or accept HNSW's known corruption with allow_old_pgvector=True")
     return image
 
 
-def foreign(tenant: Tenant, state: TenantState) -> Problem | None:
-    if state.unknown:
-        return Problem(f"{tenant.name}: podman cannot tell about its container: {state.unknown}")
-    found = state.container
-    if found is not None and found.labels.get(layout.TENANT_LABEL) != tenant.name:
-        fact = f"{tenant.name}: container {layout.container(tenant.name)!r} exists and is not this tenant's"
+def refuse_foreign_container(context: TenantContext) -> None:
+    """Raises Refused where the container of that name is not this tenant's, or podman cannot describe it."""
+    name, observed = context.name, context.observe()
+    if observed.unknown:
+        raise Refused.because(f"{name}: podman cannot describe its container: {observed.unknown}")
+    container = observed.container
+    if container is not None and container.labels.get(layout.TENANT_LABEL) != name:
+        fact = f"{name}: container {layout.container(name)!r} exists and is not this tenant's"
         hint = "rename the tenant, or remove that container if nobody needs it: runbooks/foreign-container.md"
-        return Problem(fact, hint)
-    return None
+        raise Refused.because(fact, hint)

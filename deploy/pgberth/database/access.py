@@ -1,4 +1,4 @@
-"""Who may do what inside a tenant: the wanted roles, rendered as SQL that makes them and SQL that judges them."""
+"""Who may do what inside a tenant: the desired roles, as SQL that creates them and as SQL that checks them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pgberth.model.tenant import Tenant
 from pgberth.model.url import EXTENSION_SCHEMA
 from pgberth.rendering.sql import Sql, render
 
-# What provision may put right without asking: none of it holds data.
+# What provision may repair without asking: none of it holds data.
 REPAIRABLE = frozenset({"role", "member", "setting", "grant", "owner"})
 
 
 @dataclass(frozen=True)
 class Role:
-    """+ login: None where the tenant's spec file tells which of two logs in"""
+    """+ login: None where the tenant's spec file says which of two roles logs in"""
 
     name: str
     login: bool | None
-    connections: int  # at most; the profile's max_connections less the superuser's reserve is shared out
+    connections: int  # at most; the roles share the profile's max_connections, less the superuser's reserve
 
 
 @dataclass(frozen=True)
 class Membership:
-    """+ inherit: the member has the rights as its own; otherwise it has to SET ROLE."""
+    """+ inherit: the member has the role's rights at once; otherwise it must SET ROLE."""
 
     role: str
     member: str
@@ -35,14 +35,14 @@ class Membership:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RoleSetting:
     role: str
     name: str
     words: tuple[str, ...]
 
     @property
     def line(self) -> str:
-        """As pg_db_role_setting holds it."""
+        """As pg_db_role_setting stores it."""
         return f"{self.name}={', '.join(self.words)}"
 
 
@@ -64,17 +64,17 @@ MEMBERSHIPS = (
 
 
 def roles(tenant: Tenant) -> tuple[Role, ...]:
-    """The roles, the app's with all the connections that the tenant's profile has and the others leave."""
+    """The roles. The app's get all connections of the tenant's profile that the others leave."""
     others = sum(role.connections for role in ROLES if role.login and role.name not in APP_LOGINS)
     left = tenant.profile.clients - others
     return tuple(replace(role, connections=left) if role.name in APP_LOGINS else role for role in ROLES)
 
 
-def settings(tenant: Tenant) -> tuple[Setting, ...]:
+def settings(tenant: Tenant) -> tuple[RoleSetting, ...]:
     """
-    What a login starts with. The app's path names pg_temp last: unnamed, it would be searched first.
+    What a login starts with. The app's search_path names pg_temp last: the server would search it first otherwise.
 
-    Time limits are the app's alone: on the migrator they would end index builds.
+    Only the app has time limits: on the migrator they would end index builds.
     """
     first = tenant.first_component
     for_app = (
@@ -83,15 +83,15 @@ def settings(tenant: Tenant) -> tuple[Setting, ...]:
         ("lock_timeout", ("10s",)),
     )
     return (
-        *(Setting(login, name, words) for login in APP_LOGINS for name, words in for_app),
-        Setting(MIGRATOR, "search_path", ("pg_catalog", "pg_temp")),
-        Setting(MONITOR, "search_path", ("pg_catalog", "pg_temp")),
+        *(RoleSetting(login, name, words) for login in APP_LOGINS for name, words in for_app),
+        RoleSetting(MIGRATOR, "search_path", ("pg_catalog", "pg_temp")),
+        RoleSetting(MONITOR, "search_path", ("pg_catalog", "pg_temp")),
     )
 
 
 def access_sql(tenant: Tenant, verifiers: Mapping[str, Secret], app_logins: Collection[str] = APP_LOGINS[:1]) -> Secret:
     """
-    The psql script that makes access so.
+    The psql script that creates and corrects roles and rights.
 
     + verifiers: role -> SCRAM verifier, for the roles whose password is to change
     + app_logins: which of the app's login roles may log in
@@ -116,9 +116,10 @@ def _values(tenant: Tenant) -> dict[str, Any]:
         "migrator": MIGRATOR,
         "app": APP,
         "monitor": MONITOR,
-        "comma": _comma,
+        "comma": comma,
     }
 
 
-def _comma(loop: Any) -> Sql:
+def comma(loop: Any) -> Sql:
+    """What stands between the items of a list in SQL."""
     return Sql("" if loop.last else ", ")

@@ -67,7 +67,7 @@ def fault(text: str, listen: Listen, now: datetime, *, days: float, authority: s
         found = x509.load_pem_x509_certificate(text.encode())
         signer = x509.load_pem_x509_certificate(authority.encode()) if authority else None
     except ValueError:
-        return "is no certificate in PEM"
+        return "is not a certificate in PEM"
     end = found.not_valid_after_utc
     if end < now:
         return f"ran out on {end:%Y-%m-%d}"

@@ -1,4 +1,4 @@
-"""What went wrong on the way to a server, as the tenant's problems and never as a stack trace."""
+"""Failures on the way to a server, as the tenant's problems and never as a stack trace."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 from pyinfra import logger
+from pyinfra.api import FunctionCommand
 
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Tenant
@@ -17,14 +18,23 @@ def named(tenant: Tenant, problems: Iterable[Problem]) -> list[Problem]:
     return [Problem(f"{tenant.name}: {problem.fact}", problem.hint) for problem in problems]
 
 
+def reported(tenant: Tenant, act: Callable[[], None]) -> FunctionCommand:
+    """A command that runs Python code of ours; its problems fail the tenant's run."""
+    return FunctionCommand(_act, (tenant, act), {})
+
+
+def _act(state: Any, host: Any, tenant: Tenant, act: Callable[[], None]) -> bool:  # noqa: ARG001  (pyinfra's form)
+    return run_reporting_problems(host, tenant, act)
+
+
 def run_reporting_problems(host: Any, tenant: Tenant, act: Callable[[], None]) -> bool:
-    """Whether it was done; what stood in the way is printed as the tenant's problems."""
+    """Whether it succeeded; otherwise its problems are printed as the tenant's."""
     try:
         act()
     except Refused as refused:
         problems = named(tenant, refused.problems)
     except psycopg.Error as error:
-        # Not the DETAIL: of a failed CHECK it is the row.
+        # Without the DETAIL: of a failed CHECK it is the row.
         fact = f"{tenant.name}: the server refused: {error.diag.message_primary or error}"
         problems = [Problem(fact.strip(), "runbooks/server-does-not-start.md if it does not answer at all")]
     else:

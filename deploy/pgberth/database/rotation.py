@@ -1,16 +1,15 @@
 """
-Verbs: a tenant's passwords are new ones, and at every instant a stored one logs in.
+Verbs: a tenant gets new passwords, and at every instant a stored one logs in.
 
-The app has two login roles: the idle one gets the new password, the connection files name it, and the former one stays
-open until its clients have gone. The other roles are changed in place. What a killed run left is gone on with: a secret
-already stored is the one that is set, and a former login that the spec file still names is retired first.
+The app has two login roles. The idle one gets the new password, the connection files name it, and the previous one
+stays open until its clients are gone. The other roles are changed in place. A killed run is continued: a secret that is
+already stored is the one that is set, and a previous login that the spec file still names is closed first.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,218 +17,184 @@ import gevent
 import psycopg
 from pyinfra import host as current_host
 from pyinfra import state
-from pyinfra.api import FunctionCommand, StringCommand, operation
+from pyinfra.api import FunctionCommand, StringCommand
 
 from pgberth import commands
-from pgberth.commands import File
+from pgberth.commands import File, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.operations import SPEC_LOST, make_secrets
-from pgberth.container.plugin import remade
-from pgberth.database.client import LiveClient
+from pgberth.container.operations import SPEC_LOST, create_secrets
+from pgberth.container.plugin import recreated
+from pgberth.database.login_probe import LoginProbe
 from pgberth.database.operations import connection_files, has_password
-from pgberth.database.probe import Server
-from pgberth.database.problems import run_reporting_problems
+from pgberth.database.problems import reported
 from pgberth.database.session import connect, reached
 from pgberth.model import layout, scram
 from pgberth.model.killpoint import killpoint
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import APP_LOGINS, MONITOR, SECRETS, SUPERUSER
 from pgberth.model.secret import Secret
+from pgberth.model.spec_file import SpecFile
 from pgberth.rendering.sql import render
 
 Steps = Iterator[StringCommand | FunctionCommand]
 
-# Changed in place: nobody but us logs in with them.
-IN_PLACE = ("superuser", "monitor", "migrator")
+IN_PLACE = ("superuser", "monitor", "migrator")  # only pgberth logs in with them
 # The server's own words; a refusal for another reason proves nothing.
 _REFUSED = ("password authentication failed", "is not permitted to log in")
 
 
-@operation(is_idempotent=False)
-def app_rotated(context: TenantContext, did: dict[str, Any], notes: list[str], drain: int) -> Any:
+@guarded_operation(is_idempotent=False)
+def app_rotated(context: TenantContext, drain: int) -> Steps:
     """
-    The app logs in as its other role, with a new password; its former role is refused, with no session left.
+    The app logs in as its other role, with a new password. Its previous role is refused and has no session left.
 
-    + did: gets what was counted; notes: gets it in a line
-    + drain: seconds that the former role's clients are waited for; then their sessions are ended
+    + drain: seconds to wait for the previous role's clients; then their sessions are ended
     """
     if not state.is_executing:
         return
-    password, observed = context.secret("app"), context.observe()
-    if observed is None or Server.of(observed) is None or password is None:
-        yield commands.refuse(_not_answering(context))
-        return
-    if not observed.spec:  # which of the app's logins is the present one stands nowhere else
-        fact = f"{context.tenant.name}: ~/{layout.spec_file(context.tenant.name)} is missing, or is not understood"
-        yield commands.refuse(Problem(fact, f"nothing was changed; {SPEC_LOST.format(context.tenant.name)}"))
-        return
-    client = LiveClient(context.login, password)
-    with client.at_work(current_host, context.port):
-        if layout.previous_login(observed.spec) is None and _due(context, notes, "app"):
-            yield from _moved(context)
-        yield from _published(context, client)
-        yield from remade(context)  # a container keeps the secret that it was made with
-        yield from _previous_login_closed(context, did, drain)
-    did |= {"logins": client.logins, "refused": len(client.refused)}
-    notes.append("rotated: " + ", ".join(f"{count} {what}" for what, count in did.items()))
-    if client.refused:
-        fact = f"{context.tenant.name}: {len(client.refused)} logins were refused in the meantime: {client.refused[0]}"
-        yield commands.refuse(Problem(fact, "the new password is in place; runbooks/rotate-passwords.md"))
+    password, observed, receipt = context.secret("app"), context.observe(), context.receipt
+    if observed.server is None or password is None:
+        raise Refused([_not_answering(context)])
+    if not observed.spec:  # only the spec file says which of the app's logins is the current one
+        fact = f"{context.name}: ~/{layout.spec_file(context.name)} is missing, or is not understood"
+        raise Refused.because(fact, f"nothing was changed; {SPEC_LOST.format(context.name)}")
+    probe = LoginProbe(context.login, password)
+    with probe.running(current_host, context.port):
+        if observed.spec.previous_login is None and _due(context, "app"):
+            yield from _switch_login(context)
+        yield from _publish(context, probe)
+        yield from recreated(context)  # a container keeps the secret that it was created with
+        yield from _close_previous_login(context, drain)
+    receipt.did |= {"logins": probe.logins, "refused": len(probe.refused)}
+    receipt.notes.append("rotated: " + ", ".join(f"{count} {what}" for what, count in receipt.did.items()))
+    if probe.refused:
+        fact = f"{context.name}: {len(probe.refused)} logins were refused in the meantime: {probe.refused[0]}"
+        raise Refused.because(fact, "the new password is in place; runbooks/rotate-passwords.md")
 
 
-def _moved(context: TenantContext) -> Steps:
+def _switch_login(context: TenantContext) -> Steps:
     """Up to where the spec file names the other role and its new password."""
-    spec = _spec(context)
-    previous, name = layout.app_login(spec), _next_name(spec, "app")
-    [login] = [role for role in APP_LOGINS if role != previous]
-    if (yield from _set(context, {login: name}, "app")) is None:
-        return
-    named = {
-        **spec,
-        "secrets": {**layout.secret_names(spec), "app": name},
-        "app_login": login,
-        "former_login": previous,
-    }
-    yield _write_spec(context, named)
+    spec = context.observe().spec
+    name = _next_name(spec, "app")
+    [login] = [role for role in APP_LOGINS if role != spec.app_login]
+    yield from _set(context, {login: name}, "app")
+    secrets = {**spec.secret_names, "app": name}
+    yield _write_spec(context, spec.updated({"secrets": secrets, "app_login": login, "former_login": spec.app_login}))
     killpoint("rotate.app.named")
 
 
-def _published(context: TenantContext, client: LiveClient) -> Steps:
-    """The connection files say what the spec file names, whoever wrote that."""
+def _publish(context: TenantContext, probe: LoginProbe) -> Steps:
+    """The connection files hold what the spec file names, whichever run wrote that."""
     login, password, observed = context.login, context.secret("app"), context.observe()
-    if password is None or observed is None:
+    if password is None or not observed.ready:
         return
-    place, files = (
-        layout.directory(context.tenant.name),
-        connection_files(context.tenant, observed.spec, observed.home, password),
-    )
+    files = connection_files(context.tenant, observed.spec, observed.home, password)
+    place = layout.directory(context.name)
     yield context.write_files(*(File(f"{place}/{path}", text) for path, text in files.items()))
-    client.published(login, password)
+    probe.use(login, password)
     killpoint("rotate.app.published")
 
 
-def _set(context: TenantContext, new: Mapping[str, str], what: str) -> Any:
+def _set(context: TenantContext, new: Mapping[str, str], step: str) -> Generator[Any, None, dict[str, Secret]]:
     """
-    New secrets are durable, then the roles have them, then logins have proven them.
+    New secrets are stored, then the roles get them, then logins prove them.
 
     + new: role -> name of its new secret
-    + what: for the names of the steps at which a test kills
+    + step: for the names of the steps at which a test kills
 
-    Returns role -> secret; None where one could not be read, and nothing was changed on the server then.
+    Returns role -> secret. Raises Refused where one cannot be read; then the server is unchanged.
     """
-    yield from make_secrets(context, *new.values())
-    killpoint(f"rotate.{what}.stored")
-    found = {role: context.stored(name) for role, name in new.items()}
-    passwords = {role: password for role, password in found.items() if password is not None}
+    yield from create_secrets(context, *new.values())
+    killpoint(f"rotate.{step}.stored")
+    stored = {role: context.stored(name) for role, name in new.items()}
+    passwords = {role: password for role, password in stored.items() if password is not None}
     if unread := [name for role, name in new.items() if role not in passwords]:
-        fact = f"{context.tenant.name}: the new secret {', '.join(unread)} cannot be read"
-        yield commands.refuse(Problem(fact, "nothing was changed on the server; runbooks/secret-missing.md"))
-        return None
+        fact = f"{context.name}: the new secret {', '.join(unread)} cannot be read"
+        raise Refused.because(fact, "nothing was changed on the server; runbooks/secret-missing.md")
     yield context.superuser(rotate_sql(passwords).reveal())
-    killpoint(f"rotate.{what}.set")
-    yield _act(context, partial(_proven, context, passwords))
+    killpoint(f"rotate.{step}.set")
+    yield _function(context, partial(_prove, context, passwords))
     return passwords
 
 
-def _previous_login_closed(context: TenantContext, did: dict[str, Any], drain: int) -> Steps:
-    """From where the former role's clients are waited for, to where nothing of its password is left."""
-    spec = _spec(context)
-    previous = layout.previous_login(spec)
+def _close_previous_login(context: TenantContext, drain: int) -> Steps:
+    """From waiting for the previous role's clients, to where nothing of its password is left."""
+    spec = context.observe().spec
+    previous = spec.previous_login
     if previous is None:
         return
-    old = context.stored(_previous_name(spec, "app"))
-    yield _act(context, partial(_drained, context, previous, drain, did))
+    old = context.stored(layout.secret("app", spec.secret_version("app") - 1))
+    yield _function(context, partial(_drain, context, previous, drain))
     yield context.superuser(rotate_sql({previous: None}).reveal())
     killpoint("rotate.app.closed")
     if old is not None:
-        yield _act(context, partial(_old_refused, context, {previous: old}, did))
-    yield _write_spec(context, {name: value for name, value in spec.items() if name != "former_login"})
+        yield _function(context, partial(_prove_refused, context, {previous: old}))
+    yield _write_spec(context, spec.without("former_login"))
     killpoint("rotate.app.forgotten")
-    yield _only_named(context, "app")
+    yield _keep_named(context, "app")
 
 
-@operation(is_idempotent=False)
-def roles_rotated(context: TenantContext, did: dict[str, Any], notes: list[str]) -> Any:
+@guarded_operation(is_idempotent=False)
+def roles_rotated(context: TenantContext) -> Steps:
     """
-    Superuser, migrator and monitor have new passwords in place of the old ones, which are refused.
+    Superuser, migrator and monitor have new passwords, and the old ones are refused.
 
-    Their open sessions go on.
-
-    + did: gets what was counted; notes: gets what was left as it is
+    Their open sessions continue.
     """
     if not state.is_executing:
         return
     observed = context.observe()
-    if observed is None or Server.of(observed) is None:
-        yield commands.refuse(_not_answering(context))
-        return
-    kinds = _due(context, notes, *IN_PLACE)
-    spec, old = _spec(context), {kind: context.secret(kind) for kind in kinds}
+    if observed.server is None:
+        raise Refused([_not_answering(context)])
+    kinds, spec = _due(context, *IN_PLACE), observed.spec
+    old = {kind: context.secret(kind) for kind in kinds}
     new = {kind: _next_name(spec, kind) for kind in kinds}
-    if new and (yield from _set(context, {SECRETS[kind]: name for kind, name in new.items()}, "roles")) is None:
-        return
     if new:
-        yield _write_spec(context, {**spec, "secrets": {**layout.secret_names(spec), **new}})
+        yield from _set(context, {SECRETS[kind]: name for kind, name in new.items()}, "roles")
+        yield _write_spec(context, spec.updated({"secrets": {**spec.secret_names, **new}}))
     killpoint("rotate.roles.named")
-    # Over TCP the superuser is refused whatever it says.
+    # Over TCP the superuser is refused with any password.
     refused = {SECRETS[kind]: secret for kind, secret in old.items() if secret is not None and kind != "superuser"}
-    yield _act(context, partial(_old_refused, context, refused, did))
-    yield _only_named(context, *IN_PLACE)
+    yield _function(context, partial(_prove_refused, context, refused))
+    yield _keep_named(context, *IN_PLACE)
 
 
-def _due(context: TenantContext, notes: list[str], *kinds: str) -> list[str]:
-    """The kinds that there is another password for: all but those whose source still gives the one in use."""
-    kept = [kind for kind in kinds if kind in context.given and context.given[kind] == context.secret(kind)]
-    notes += [f"password of {kind}: its source still gives the one in use, so it was not rotated" for kind in kept]
+def _due(context: TenantContext, *kinds: str) -> list[str]:
+    """The kinds that have a new password: all but those whose external source still gives the current one."""
+    external = context.passwords
+    kept = [kind for kind in kinds if kind in external and external[kind] == context.secret(kind)]
+    context.receipt.notes += [
+        f"password of {kind}: its source still gives the one in use, so it was not rotated" for kind in kept
+    ]
     return [kind for kind in kinds if kind not in kept]
 
 
 def rotate_sql(passwords: Mapping[str, Secret | None]) -> Secret:
-    """The psql script that gives roles these passwords; with none, a role loses its login and its sessions."""
+    """The psql script that gives roles these passwords; with None, a role loses its login and its sessions."""
     verifiers = {role: scram.verifier(new).reveal() if new is not None else None for role, new in passwords.items()}
     return Secret(render("postgres/rotate.sql.j2", {"verifiers": verifiers}))
 
 
-def _spec(context: TenantContext) -> Mapping[str, Any]:
-    observed = context.observe()
-    return observed.spec if observed is not None else {}
+def _next_name(spec: SpecFile, kind: str) -> str:
+    return layout.secret(kind, spec.secret_version(kind) + 1)
 
 
-def _next_name(spec: Mapping[str, Any], kind: str) -> str:
-    return layout.secret(kind, layout.secret_version(spec, kind) + 1)
+def _write_spec(context: TenantContext, spec: SpecFile) -> StringCommand:
+    return context.write(layout.spec_file(context.name), spec.text())
 
 
-def _previous_name(spec: Mapping[str, Any], kind: str) -> str:
-    return layout.secret(kind, layout.secret_version(spec, kind) - 1)
+def _keep_named(context: TenantContext, *kinds: str) -> StringCommand:
+    """Of each kind only the secret that the spec file names is left."""
+    names = context.observe().spec.secret_names
+    script = commands.script("container/keep-secrets.sh")
+    return context.change(script, layout.secrets(context.name), *(names[kind] for kind in kinds))
 
 
-def _write_spec(context: TenantContext, spec: Mapping[str, Any]) -> StringCommand:
-    return context.write(layout.spec_file(context.tenant.name), json.dumps(spec, indent=2, sort_keys=True) + "\n")
+def _function(context: TenantContext, act: Callable[[], None]) -> FunctionCommand:
+    return reported(context.tenant, act)
 
 
-_ONLY = """set -eu; cd "$HOME/$1"; shift
-for keep in "$@"; do
-  for name in "${keep%-v*}"-v*; do [ "$name" = "$keep" ] || rm -f -- "$name"; done
-done
-sync .
-"""
-
-
-def _only_named(context: TenantContext, *kinds: str) -> StringCommand:
-    """The one secret that the spec file names is left of each kind."""
-    names = layout.secret_names(_spec(context))
-    return context.change(_ONLY, f"{layout.directory(context.tenant.name)}/secrets", *(names[kind] for kind in kinds))
-
-
-def _act(context: TenantContext, act: Callable[[], None]) -> FunctionCommand:
-    return FunctionCommand(_acted, (context, act), {})
-
-
-def _acted(state: Any, host: Any, context: TenantContext, act: Callable[[], None]) -> bool:  # noqa: ARG001  (pyinfra's form)
-    return run_reporting_problems(host, context.tenant, act)
-
-
-def _proven(context: TenantContext, passwords: Mapping[str, Secret]) -> None:
+def _prove(context: TenantContext, passwords: Mapping[str, Secret]) -> None:
     """Raises Refused or psycopg.Error where a password is not its role's."""
     with reached(context.port) as address:
         for role, password in passwords.items():
@@ -237,19 +202,18 @@ def _proven(context: TenantContext, passwords: Mapping[str, Secret]) -> None:
                 connect(address, role, password).close()
     if SUPERUSER not in passwords:
         return
-    # It comes in by the socket alone, where nobody is asked for a password.
-    observed = context.observe()
-    if not has_password(Server.of(observed) if observed is not None else None, SUPERUSER, passwords[SUPERUSER]):
-        raise Refused.because(f"{SUPERUSER} has not the password it was given", "run rotate again")
+    # The superuser logs in over the socket only, which asks for no password.
+    if not has_password(context.observe().server, SUPERUSER, passwords[SUPERUSER]):
+        raise Refused.because(f"{SUPERUSER} does not have the password it was given", "run rotate again")
 
 
-def _drained(context: TenantContext, previous: str, drain: int, did: dict[str, Any]) -> None:
-    """Returns when the role has no session left, or the time is up."""
-    deadline = time.monotonic() + drain
+def _drain(context: TenantContext, previous: str, seconds: int) -> None:
+    """Returns when the role has no session left, or the time is over."""
+    deadline = time.monotonic() + seconds
     with reached(context.port) as address, connect(address, MONITOR, context.secret("monitor")) as session:
         while (left := _sessions(session, previous)) and time.monotonic() < deadline:
             gevent.sleep(0.2)
-    did["old sessions ended"] = left
+    context.receipt.did["old sessions ended"] = left
 
 
 def _sessions(session: psycopg.Connection[Any], role: str) -> int:
@@ -257,8 +221,9 @@ def _sessions(session: psycopg.Connection[Any], role: str) -> int:
     return int(row[0]) if row is not None else 0
 
 
-def _old_refused(context: TenantContext, old: Mapping[str, Secret], did: dict[str, Any]) -> None:
-    """Raises Refused where an old password still opens the door."""
+def _prove_refused(context: TenantContext, old: Mapping[str, Secret]) -> None:
+    """Raises Refused where an old password still logs in."""
+    did = context.receipt.did
     with reached(context.port) as address:
         for role, password in old.items():
             try:
@@ -273,6 +238,6 @@ def _old_refused(context: TenantContext, old: Mapping[str, Secret], did: dict[st
 
 def _not_answering(context: TenantContext) -> Problem:
     return Problem(
-        f"{context.tenant.name}: its server does not answer, or the app's password is not stored: nothing was rotated",
-        f"run deploy/provision.py --limit {context.tenant.name}, then rotate again",
+        f"{context.name}: its server does not answer, or the app's password is not stored: nothing was rotated",
+        f"run deploy/provision.py --limit {context.name}, then rotate again",
     )

@@ -1,4 +1,4 @@
-"""Whether a server runs with the settings of its postgresql.conf: the file's own words against pg_settings'."""
+"""Whether a server runs with the settings of its postgresql.conf: the file compared with pg_settings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from pgberth.model.server import LiveSetting
+
 OURS = "postgresql.conf"
-# What the guard says on the server's command line; the checks of the volume and of pg_hba.conf judge where they lead.
+# The guard sets these on the server's command line; the checks of the volume and of pg_hba.conf cover them.
 _OF_THE_GUARD = frozenset({"config_file", "data_directory", "hba_file", "ident_file"}) | frozenset(
     {"ssl", "ssl_cert_file", "ssl_key_file"}
 )
@@ -28,29 +30,12 @@ _UNITS = {
 
 
 @dataclass(frozen=True)
-class Setting:
-    """
-    One setting that the server did not make up itself.
-
-    + value, unit: as pg_settings has them: 8192 and "8kB"; unit "" where there is none
-    + context: "postmaster" for one that only a start takes up
-    + source: the file it comes from, or "command line", "environment variable"
-    """
-
-    name: str
-    value: str
-    unit: str
-    context: str
-    source: str
-
-
-@dataclass(frozen=True)
 class SettingDrift:
     """
-    A setting that is not as the file has it.
+    A setting that differs from the file.
 
-    + live, wanted: None where there is none
-    + held: only a new container changes it
+    + live, desired: None where there is none
+    + needs_restart: only a new container applies it
     """
 
     name: str
@@ -62,20 +47,20 @@ class SettingDrift:
     def __str__(self) -> str:
         live = f"is {self.live}" if self.live is not None else "is not set"
         desired = f"wanted {self.desired}" if self.desired is not None else f"not wanted, and comes from {self.source}"
-        return f"{self.name} {live}, {desired}" + ("; only a new container takes that up" if self.needs_restart else "")
+        return f"{self.name} {live}, {desired}" + ("; only a new container applies it" if self.needs_restart else "")
 
 
 def desired_settings(text: str) -> dict[str, str]:
-    """Name -> value of a postgresql.conf that was rendered here."""
+    """Name -> value, of a postgresql.conf that we rendered."""
     found = (re.fullmatch(r"(\w+) = '(.*)'", line) for line in text.splitlines())
     return {line[1]: line[2].replace("''", "'").replace(r"\\", "\\") for line in found if line is not None}
 
 
-def setting_drift(desired: Mapping[str, str], live: Iterable[Setting]) -> Iterator[SettingDrift]:
+def setting_drift(desired: Mapping[str, str], live: Iterable[LiveSetting]) -> Iterator[SettingDrift]:
     """Every setting that differs, by name."""
-    told = {setting.name: setting for setting in live if setting.name not in _OF_THE_GUARD}
-    for name in sorted(desired.keys() | told.keys()):
-        asked, found = desired.get(name), told.get(name)
+    given = {setting.name: setting for setting in live if setting.name not in _OF_THE_GUARD}
+    for name in sorted(desired.keys() | given.keys()):
+        asked, found = desired.get(name), given.get(name)
         if found is None:
             yield SettingDrift(name, None, asked, "", needs_restart=False)
         elif asked is None or not _same(asked, found):
@@ -83,11 +68,11 @@ def setting_drift(desired: Mapping[str, str], live: Iterable[Setting]) -> Iterat
             yield SettingDrift(name, f"{found.value}{_unit(found)}", asked, found.source, needs_restart)
 
 
-def _same(asked: str, found: Setting) -> bool:
+def _same(asked: str, found: LiveSetting) -> bool:
     return _amount(asked, found.unit) == _amount(found.value, found.unit)
 
 
-def _unit(setting: Setting) -> str:
+def _unit(setting: LiveSetting) -> str:
     return f" x {setting.unit}" if setting.unit[:1].isdigit() else setting.unit
 
 

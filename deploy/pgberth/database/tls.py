@@ -1,4 +1,4 @@
-"""The certificate of a server that listens beyond loopback: there, for its address, and renewed in time."""
+"""The certificate of a server that listens beyond loopback: it exists, is for its address, and is renewed in time."""
 
 from __future__ import annotations
 
@@ -9,31 +9,29 @@ from contextlib import suppress
 from pathlib import Path
 
 from pyinfra import host, state
-from pyinfra.api import operation
 
 from pgberth import commands
-from pgberth.commands import Commands, File
+from pgberth.commands import Commands, File, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.database.operations import RELOAD, digest
+from pgberth.database.operations import digest, reload_sql
 from pgberth.database.session import reached
 from pgberth.model import layout
-from pgberth.model.listen import Listen, listening
+from pgberth.model.listen import Listen
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Tenant
 
 _PAGE = "runbooks/certificate-is-refused.md"
 _AUTHORITY = "ca.pem"  # with its key: it signs the next certificate
 _CERTIFICATES = 'sed -n "/^-----BEGIN CERT/,/^-----END CERT/p" "$1"'
-_CLOSE = 'cd "$HOME/$1" && shift && chmod 0600 -- "$@"'
 _REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)  # SSLRequest, as the protocol has it
 _SECONDS = 6
 
 Texts = Mapping[str, str]
 
 
-def given(tenants: list[Tenant]) -> Mapping[str, Texts]:
+def read_external(tenants: list[Tenant]) -> Mapping[str, Texts]:
     """
-    Tenant -> kind of file ("certificate", "key", "ca") -> its text, for certificates that come from elsewhere.
+    Tenant -> kind of file ("certificate", "key", "ca") -> its text, of external certificates.
 
     Raises Refused with everything that cannot be used.
     """
@@ -52,8 +50,8 @@ def given(tenants: list[Tenant]) -> Mapping[str, Texts]:
 
 
 def _read(listen: Listen) -> tuple[Texts, Mapping[str, str]]:
-    """Kind of file -> its text, and what is wrong with it."""
-    # Only where it is asked for: cryptography is a good part of a second run's time.
+    """Kind of file -> its text, and kind of file -> what is wrong with it."""
+    # Imported only where it is needed: cryptography takes a large part of a second run's time.
     from pgberth.database import certificate
 
     texts, faults = {}, {}
@@ -66,7 +64,7 @@ def _read(listen: Listen) -> tuple[Texts, Mapping[str, str]]:
             except (OSError, UnicodeDecodeError) as error:
                 faults[kind] = f"cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}"
             except ValueError:
-                faults[kind] = "is no certificate in PEM"
+                faults[kind] = "is not a certificate in PEM"
     if not faults:
         fault = certificate.fault(texts["certificate"], listen, certificate.utc(), days=0)
         wrong = certificate.key_fault(texts["key"], texts["certificate"]) if fault is None else None
@@ -79,107 +77,104 @@ def _read(listen: Listen) -> tuple[Texts, Mapping[str, str]]:
     return texts, faults
 
 
-@operation()
-def certificate_current(context: TenantContext, given: Texts | None) -> Commands:
+@guarded_operation()
+def certificate_current(context: TenantContext) -> Commands:
     """
-    The tenant's server has a certificate for where it listens; one of our own authority's is renewed in time.
+    The tenant's server has a certificate for where it listens. One of our own authority is renewed in time.
 
-    + given: the files of one that comes from elsewhere, as `given` reads them
-
-    A running server takes it up for its next session, and no session ends for it. One that is to listen elsewhere, or
-    to show another kind of certificate, goes on with the one that it was started with until it is recycled.
+    A running server shows it to its next session, and no session ends for it. A server that will listen elsewhere, or
+    show another kind of certificate, keeps the one it was started with until it is recycled.
     """
     observed, listen = context.observe(), context.tenant.listen
-    if observed is None or observed.machine_profile is None or listen is None:
+    if not observed.ready or listen is None:
         return
-    runs = listening(observed.spec) if observed.container is not None and observed.container.running else {}
-    desired = _given(context, listen, given) if given else _own(context, listen)
-    if not isinstance(desired, Problem) and runs and runs["file"] != listen.file and runs["own"]:
+    runs = observed.spec.listening if observed.running else {}
+    external = context.certificate
+    missing = _external_files(context, listen, external) if external else _own_files(context, listen)
+    if runs and runs["file"] != listen.file and runs["own"]:
         previous = Listen(str(runs["address"]), str(runs["host"]) if runs["host"] != runs["address"] else "")
-        more = _own(context, previous, file=str(runs["file"]))
-        desired = more if isinstance(more, Problem) else [*desired, *more]
-    if isinstance(desired, Problem):
-        yield commands.refuse(desired)
-        return
+        missing += _own_files(context, previous, file=str(runs["file"]))
     loose = [path for path, mode in observed.modes.items() if mode != "600" and _is_ours(path)]
     if loose:
-        host.log(f"{context.tenant.name}: repairing: {', '.join(loose)} could be read by others")
-        yield context.change(_CLOSE, layout.directory(context.tenant.name), *loose)
-    if desired:
-        yield context.write_files(*dict.fromkeys(desired))
-    if runs and (desired or not _taken_up(context, str(runs["file"]))):
-        yield context.superuser(RELOAD)
+        host.log(f"{context.name}: repairing: {', '.join(loose)} could be read by others")
+        yield context.change(commands.script("container/close-files.sh"), layout.directory(context.name), *loose)
+    if missing:
+        yield context.write_files(*dict.fromkeys(missing))
+    if runs and (missing or not _is_shown(context, str(runs["file"]))):
+        yield context.superuser(reload_sql())
 
 
 def _is_ours(path: str) -> bool:
     return path.startswith("tls/") or (path.startswith("etc/server-") and path.endswith(".pem"))
 
 
-def _taken_up(context: TenantContext, file: str) -> bool:
-    """Whether the server shows what lies in its file: whoever wrote it may have been killed before he said so."""
+def _is_shown(context: TenantContext, file: str) -> bool:
+    """Whether the server shows what is in its file: a run may have been killed between the file and the reload."""
     if not state.is_executing:
         return True
     from pgberth.database import certificate
 
     with suppress(OSError, ValueError), reached(context.port) as address:
-        text = _said(_CERTIFICATES, f"{layout.etc(context.tenant.name)}/{file}")
+        text = _read_file(f"{layout.etc(context.name)}/{file}", certificates=True)
         return certificate.first(shown(address)) == certificate.first(text)
-    return True  # it does not answer; the checks tell why
+    return True  # it does not answer; the checks report why
 
 
-def _given(context: TenantContext, listen: Listen, texts: Texts) -> list[File]:
-    """What is not there yet."""
+def _external_files(context: TenantContext, listen: Listen, texts: Texts) -> list[File]:
+    """The files of an external certificate that are missing or differ."""
     chain = "".join(f"{texts[kind].strip()}\n" for kind in ("certificate", "key"))
     desired = {f"etc/{listen.file}": chain, **({"tls/given.crt": texts["ca"]} if "ca" in texts else {})}
     return [file for path, text in desired.items() for file in _missing(context, path, text)]
 
 
-def _own(context: TenantContext, listen: Listen, file: str = "") -> list[File] | Problem:
-    """What is missing or about to run out, signed by the tenant's own authority."""
+def _own_files(context: TenantContext, listen: Listen, file: str = "") -> list[File]:
+    """What is missing or expires soon, signed by the tenant's authority. Raises Refused where that is unreadable."""
     from pgberth.database import certificate
 
-    name, observed, now = context.tenant.name, context.observe(), certificate.utc()
-    files = observed.files if observed is not None else {}
-    server, ours, made = f"etc/{file or listen.file}", f"{layout.tls(name)}/{_AUTHORITY}", []
+    name, files, now = context.name, context.observe().files, certificate.utc()
+    server, authority = f"etc/{file or listen.file}", f"{layout.tls(name)}/{_AUTHORITY}"
+    made: list[File] = []
     if f"tls/{_AUTHORITY}" in files:
-        signer = _said('cat "$1"', ours)
+        signer = _read_file(authority)
     else:
         signer = certificate.authority(name, now)
-        made.append(File(ours, signer))
+        made.append(File(authority, signer))
     try:
         trusted = certificate.first(signer)
         made += _missing(context, "tls/ca.crt", trusted)
-        text = _said(_CERTIFICATES, f"{layout.directory(name)}/{server}") if server in files else ""
-        why = certificate.fault(text, listen, now, days=certificate.RENEWED_DAYS, authority=trusted)
-        if why is not None:
+        path = f"{layout.directory(name)}/{server}"
+        text = _read_file(path, certificates=True) if server in files else ""
+        fault = certificate.fault(text, listen, now, days=certificate.RENEWED_DAYS, authority=trusted)
+        if fault is not None:
             if text:
-                host.log(f"{name}: its certificate {why}: a new one is made")
-            made.append(File(f"{layout.directory(name)}/{server}", certificate.issued(listen, signer, now)))
+                host.log(f"{name}: its certificate {fault}: a new one is made")
+            made.append(File(path, certificate.issued(listen, signer, now)))
     except ValueError as error:
-        return Problem(f"{name}: ~/{ours} is not understood: {error}", f"clients trust what it signed: {_PAGE}")
+        fact = f"{name}: ~/{authority} is not understood: {error}"
+        raise Refused.because(fact, f"clients trust what it signed: {_PAGE}") from None
     return made
 
 
 def _missing(context: TenantContext, path: str, text: str) -> list[File]:
-    observed = context.observe()
-    there = observed.files.get(path) if observed is not None else None
-    return [] if there == digest(text) else [File(f"{layout.directory(context.tenant.name)}/{path}", text)]
+    same = context.observe().files.get(path) == digest(text)
+    return [] if same else [File(f"{layout.directory(context.name)}/{path}", text)]
 
 
 def trusted_by_clients(context: TenantContext) -> str:
-    """What clients of the server that runs are to trust, in PEM; "" where that is whatever their system does."""
-    observed = context.observe()
-    name, told = context.tenant.name, listening(observed.spec) if observed is not None else {}
-    return _said('cat "$1"', layout.root_file(name, own=bool(told.get("own")))) if told.get("ca") else ""
+    """The authority, in PEM, that clients of the running server trust; "" for whatever their system trusts."""
+    listening = context.observe().spec.listening
+    if not listening.get("ca"):
+        return ""
+    return _read_file(layout.root_file(context.name, own=bool(listening.get("own"))))
 
 
 def shown(address: tuple[str, int], context: ssl.SSLContext | None = None, name: str = "") -> str:
     """
     The certificate, in PEM, that the server shows to its next client.
 
-    + context, name: of a client that judges it; otherwise it is looked at, and not trusted
+    + context, name: of a client that verifies it; otherwise it is only read
 
-    Raises OSError where it has none to show, ssl.SSLCertVerificationError where that client would hang up.
+    Raises OSError where the server shows none, ssl.SSLCertVerificationError where that client would reject it.
     """
     if context is None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -192,7 +187,14 @@ def shown(address: tuple[str, int], context: ssl.SSLContext | None = None, name:
             return ssl.DER_cert_to_PEM_cert(session.getpeercert(binary_form=True) or b"")
 
 
-def _said(script: str, *arguments: str) -> str:
-    """Past pyinfra's facts, which print what they return at -vvv: it may be a key."""
-    done, output = host.run_shell_command(commands.shell(script, *arguments, timeout=20))
+def _read_file(path: str, *, certificates: bool = False) -> str:
+    """
+    A file of the tenant; "" where it cannot be read.
+
+    + certificates: only the certificates in it
+
+    Not by a fact: pyinfra prints what facts return at -vvv, and it may be a key.
+    """
+    script = _CERTIFICATES if certificates else 'cat "$1"'
+    done, output = host.run_shell_command(commands.shell(script, path, timeout=20))
     return f"{output.stdout.strip()}\n" if done else ""

@@ -1,8 +1,8 @@
 """
-The catalogue as a fresh run of the same versions makes it, kept beside the spec file: what drift is measured against.
+The catalogue as a fresh run of the same versions makes it, kept beside the spec file: drift is measured against it.
 
-Made once after each migration, in a database of the tenant's own server that comes and goes, and only by the verbs
-that look: a deploy does not wait for it. It is no change of the tenant, and counts as none.
+It is made once after each migration, in a temporary database of the tenant's own server, and only by verify and status:
+a deploy does not wait for it. It changes nothing of the tenant and does not count as a change.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from contextlib import contextmanager
 
 import psycopg
 from pyinfra import host, logger, state
-from pyinfra.api import StringCommand, operation
 
 from pgberth import commands
-from pgberth.commands import Commands
+from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.database.probe import Server
 from pgberth.database.session import connect, reached, within
 from pgberth.migrations.drift import Trait, compared_schemas, differences, snapshot
 from pgberth.migrations.fresh import Action, rebuild
@@ -30,20 +28,9 @@ from pgberth.model import layout
 from pgberth.model.problems import Refused
 from pgberth.model.roles import DATABASE, FRESH, MIGRATOR
 from pgberth.model.secret import Secret
+from pgberth.model.server import Server
 from pgberth.model.tenant import Tenant
-from pgberth.report.receipt import Receipt
 
-# As the superuser on the socket; the database is empty but for pgvector, like a tenant's before its first migration.
-_EMPTY = f"""SET search_path = pg_catalog, pg_temp;
-DROP DATABASE IF EXISTS {FRESH} WITH (FORCE);
-CREATE DATABASE {FRESH} TEMPLATE template0 OWNER memory_owner;
-REVOKE ALL ON DATABASE {FRESH} FROM PUBLIC;
-GRANT CONNECT ON DATABASE {FRESH} TO memory_migrator;
-\\connect {FRESH}
-CREATE EXTENSION vector SCHEMA public;
-ALTER SCHEMA public OWNER TO postgres;
-ALTER DEFAULT PRIVILEGES FOR ROLE memory_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
-"""
 _SECONDS = 60  # for each of: waiting for another verify, the schemas, one command; they take two together
 _COMPARE_SECONDS = 20
 _DROP = f"DROP DATABASE IF EXISTS {FRESH} WITH (FORCE);\n"
@@ -54,7 +41,7 @@ def place(tenant: Tenant) -> str:
 
 
 def key(server: Server) -> str:
-    """What the baseline is of: the applied steps, and the server that words their definitions."""
+    """What the baseline belongs to: the applied steps, and the server version that words their definitions."""
     applied = [(head.component, head.version, head.rendered_sha256, head.state) for head in heads_of(server.ledger)]
     return hashlib.sha256(json.dumps([applied, server.version, server.vector]).encode()).hexdigest()
 
@@ -66,7 +53,7 @@ def read(context: TenantContext, server: Server) -> tuple[Trait, ...] | None:
         kept = json.loads(output.stdout) if done else {}
         return tuple(Trait(*row) for row in kept["traits"]) if kept.get("key") == key(server) else None
     except (ValueError, TypeError, KeyError, AttributeError):
-        return None  # another version's file, or half of one: made anew
+        return None  # another version's file, or half of one: it is made again
 
 
 def drift(context: TenantContext, server: Server) -> list[str]:
@@ -74,44 +61,40 @@ def drift(context: TenantContext, server: Server) -> list[str]:
     kept, password = read(context, server), context.secret("app")
     if kept is None or password is None:
         return []
-    with _sessions(context, _COMPARE_SECONDS) as connected:
+    with _sessions(context, _COMPARE_SECONDS) as open_session:
         try:
-            session = connected(context.login, password)
+            session = open_session(context.login, password)
             return [str(found) for found in differences(kept, snapshot(session, compared_schemas(context.tenant)))]
         except psycopg.Error as error:
             # An exception inside an operation would end the run for every tenant.
             return [f"the catalogue could not be compared: {error.diag.message_primary or error}".strip()]
 
 
-@operation(is_idempotent=False)
-def baseline_known(context: TenantContext, actions: Mapping[str, Action], receipt: Receipt) -> Commands:
+@guarded_operation(is_idempotent=False)
+def baseline_known(context: TenantContext, actions: Mapping[str, Action]) -> Commands:
     """
-    The catalogue of a fresh run of what is applied is at hand; drift is measured against it.
+    The catalogue of a fresh run of what is applied is known; drift is measured against it.
 
-    It yields nothing, whatever it does: nothing of the tenant changes. What stood in its way is told by the check that
-    has nothing to compare with.
+    It yields nothing: nothing of the tenant changes. The check that has nothing to compare with reports what failed.
 
-    + actions: what each step of code does, by its name
+    + actions: name of a code step -> what it does
     """
     yield from ()
-    observed = context.observe() if state.is_executing else None
-    server = Server.of(observed) if observed is not None else None
-    if observed is None or observed.container is None or server is None or read(context, server) is not None:
-        return
-    if not _history_holds(context.tenant, server):
+    server = context.observe().server if state.is_executing else None
+    if server is None or read(context, server) is not None or not _history_holds(context.tenant, server):
         return
     changed = context.changed
     try:
         _make_one_at_a_time(context, server, actions)
     except Refused as refused:
-        receipt.no_baseline = "; ".join(problem.fact for problem in refused.problems)
+        context.receipt.no_baseline = "; ".join(problem.fact for problem in refused.problems)
     except psycopg.Error as error:
-        receipt.no_baseline = f"{error.diag.message_primary or error}".strip()
+        context.receipt.no_baseline = f"{error.diag.message_primary or error}".strip()
     context.changed = changed
 
 
 def _history_holds(tenant: Tenant, server: Server) -> bool:
-    """Whether these files can be run afresh at all; where not, the ledger's own check says why."""
+    """Whether these files can be run at all; where not, the ledger's own check says why."""
     try:
         for component in tenant.ordered_components:
             plan(tenant, component, server)
@@ -121,54 +104,47 @@ def _history_holds(tenant: Tenant, server: Server) -> bool:
 
 
 def _make_one_at_a_time(context: TenantContext, server: Server, actions: Mapping[str, Action]) -> None:
-    """Whoever comes second waits, and finds it made. Raises Refused or psycopg.Error."""
-    with _sessions(context, 3 * _SECONDS) as connected:
+    """A second run waits, and finds the baseline made. Raises Refused or psycopg.Error."""
+    with _sessions(context, 3 * _SECONDS) as open_session:
         # The app's session: the migrator has three, and may need them all.
-        waiting = connected(context.login, context.secret("app"))
+        waiting = open_session(context.login, context.secret("app"))
         with locked(waiting, FRESH, RetryPolicy(lock_seconds=_SECONDS)):
             if read(context, server) is None:
                 _make(context, server, actions)
 
 
 def _make(context: TenantContext, server: Server, actions: Mapping[str, Action]) -> None:
-    _do(context.superuser(_EMPTY, _SECONDS))
-    with _sessions(context, _SECONDS) as connected:
-        traits = _fresh(context.tenant, server, actions, lambda: connected(MIGRATOR, context.secret("migrator"), FRESH))
-    _do(context.superuser(_DROP, _SECONDS))
+    context.run(context.superuser(commands.script("postgres/fresh-database.sql"), _SECONDS))
+    with _sessions(context, _SECONDS) as open_session:
+        password = context.secret("migrator")
+        traits = _fresh(context.tenant, server, actions, lambda: open_session(MIGRATOR, password, FRESH))
+    context.run(context.superuser(_DROP, _SECONDS))
     text = json.dumps({"key": key(server), "traits": [[t.kind, t.object, t.trait, t.value] for t in traits]})
-    _do(context.write(place(context.tenant), text + "\n"))
-    logger.debug("%s: %d traits in the baseline", context.tenant.name, len(traits))
+    context.run(context.write(place(context.tenant), text + "\n"))
+    logger.debug("%s: %d traits in the baseline", context.name, len(traits))
 
 
 def _fresh(
-    tenant: Tenant, server: Server, actions: Mapping[str, Action], connected: Callable[[], Connection]
+    tenant: Tenant, server: Server, actions: Mapping[str, Action], open_session: Callable[[], Connection]
 ) -> tuple[Trait, ...]:
     for component in tenant.ordered_components:
-        rebuild(connected, component, heads_of(server.ledger), actions=actions)
-    with connected() as session:
+        rebuild(open_session, component, heads_of(server.ledger), actions=actions)
+    with open_session() as session:
         return snapshot(session, compared_schemas(tenant))
-
-
-def _do(command: StringCommand) -> None:
-    """Now, and past pyinfra's count of changes. Raises Refused with the command's own words, less its HINT."""
-    done, output = host.run_shell_command(command, **command.connector_arguments)
-    if not done:
-        said = [line for line in output.stderr_lines if not line.startswith("HINT: ")]
-        raise Refused.because(" ".join(said) or "a command failed and did not say why")
 
 
 @contextmanager
 def _sessions(context: TenantContext, seconds: float) -> Iterator[Callable[..., Connection]]:
-    """Makes sessions (role, password, database) that are hung up together when time is up."""
+    """Opens sessions (role, password, database); all of them end when the time is over."""
     opened: list[Connection] = []
     with reached(context.port) as address, within(seconds, lambda: opened):
 
-        def connected(role: str, password: Secret | None, database: str = DATABASE) -> Connection:
+        def open_session(role: str, password: Secret | None, database: str = DATABASE) -> Connection:
             opened.append(connect(address, role, password, database=database))
             return opened[-1]
 
         try:
-            yield connected
+            yield open_session
         finally:
             for session in opened:
                 session.close()

@@ -1,11 +1,6 @@
-"""Names and places: what a tenant's things are called on its machine. A named thing never changes (see generations)."""
+"""Names and places of a tenant's things on its machine. A named thing never changes: see generations."""
 
 from __future__ import annotations
-
-import re
-from collections.abc import Mapping
-
-from pgberth.model.roles import APP_LOGINS, SECRETS
 
 HOME = ".local/share/pgberth"  # below the service account's home
 SPEC = "spec.json"  # below a tenant's directory
@@ -40,8 +35,12 @@ def lock_file(tenant: str) -> str:
     return f"{HOME}/locks/{tenant}"
 
 
+def secrets(tenant: str) -> str:
+    return f"{directory(tenant)}/secrets"
+
+
 def secret_file(tenant: str, name: str) -> str:
-    return f"{directory(tenant)}/secrets/{name}"
+    return f"{secrets(tenant)}/{name}"
 
 
 def etc(tenant: str) -> str:
@@ -110,40 +109,6 @@ def log(tenant: str) -> str:
 
 def init_container(tenant: str) -> str:
     return f"{tenant}-init"
-
-
-def secret_names(spec: Mapping[str, object]) -> dict[str, str]:
-    """Secret kind -> file name, as the tenant's spec file has it; version 1 where there is none yet."""
-    told = spec.get("secrets")
-    named = told if isinstance(told, dict) else {}
-    return {kind: _secret_name(named.get(kind)) or secret(kind, 1) for kind in SECRETS}
-
-
-def secret_version(spec: Mapping[str, object], kind: str) -> int:
-    """The number in the name of the secret that the spec file names."""
-    return int(secret_names(spec)[kind].rpartition("-v")[2])
-
-
-def app_login(spec: Mapping[str, object]) -> str:
-    """The login role that the app's secret is for; the other one is idle, but for the length of a rotation."""
-    told = spec.get("app_login")
-    return told if isinstance(told, str) and told in APP_LOGINS else APP_LOGINS[0]
-
-
-def previous_login(spec: Mapping[str, object]) -> str | None:
-    """The app's login role whose clients a rotation still waits for; None where none is under way."""
-    told = spec.get("former_login")
-    return told if isinstance(told, str) and told in APP_LOGINS and told != app_login(spec) else None
-
-
-def secret_roles(spec: Mapping[str, object]) -> dict[str, str]:
-    """Secret kind -> the role that logs in with it."""
-    return {**SECRETS, "app": app_login(spec)}
-
-
-def _secret_name(told: object) -> str | None:
-    # Nothing that could lead out of the directory: root reads by these names, and the account wrote them.
-    return told if isinstance(told, str) and re.fullmatch(r"[a-z]+-v[0-9]+", told) else None
 
 
 def volume(tenant: str, generation: int) -> str:

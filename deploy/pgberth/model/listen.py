@@ -99,13 +99,6 @@ def _is_address(text: str) -> bool:
     return text.replace(".", "").isdigit()
 
 
-def listening(spec: Mapping[str, object]) -> Mapping[str, object]:
-    """Where the server that runs listens beyond loopback, by its spec file; nothing where it does not."""
-    found = spec.get("listen")
-    whole = isinstance(found, dict) and all(isinstance(found.get(key), str) for key in ("address", "host", "file"))
-    return found if isinstance(found, dict) and whole else {}
-
-
 def described(found: Mapping[str, object]) -> str | None:
     """The same in words; None where it does not listen."""
     return f"{found['host']} at {found['address']}, {'own' if found['own'] else 'given'} certificate" if found else None

@@ -11,5 +11,5 @@ APP_LOGINS = ("memory_app_a", "memory_app_b")  # two, so that a password can cha
 MONITOR = "memory_monitor"
 
 # Secret kinds: the name a secret's file begins with -> the role that logs in with it (the app's first; see
-# layout.secret_roles for the present one).
+# SpecFile.secret_roles for the present one).
 SECRETS = {"superuser": SUPERUSER, "migrator": MIGRATOR, "app": APP_LOGINS[0], "monitor": MONITOR}

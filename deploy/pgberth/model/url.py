@@ -9,7 +9,6 @@ from typing import Literal, TypedDict
 from urllib.parse import quote, unquote
 
 from pgberth.model import layout
-from pgberth.model.listen import listening
 from pgberth.model.problems import Refused
 from pgberth.model.roles import APP_LOGINS, DATABASE
 from pgberth.model.secret import Secret
@@ -72,16 +71,17 @@ class Place(TypedDict, total=False):
     root: str
 
 
-def trusted(spec: Mapping[str, object], home: str, tenant: str) -> Place:
+def trusted(listening: Mapping[str, object], home: str, tenant: str) -> Place:
     """
-    Host and root of the URL of a server that listens beyond loopback, by its spec file; nothing where it does not.
+    Host and root of the URL of a server that listens beyond loopback; nothing where it does not.
 
+    + listening: SpecFile.listening
     + home: of the service account
     """
-    if not (found := listening(spec)):
+    if not listening:
         return {}
-    root = f"{home}/{layout.root_file(tenant, own=bool(found.get('own')))}" if found.get("ca") else "system"
-    return {"host": str(found["host"]), "root": root}
+    root = f"{home}/{layout.root_file(tenant, own=bool(listening.get('own')))}" if listening.get("ca") else "system"
+    return {"host": str(listening["host"]), "root": root}
 
 
 def passfile_line(port: int, password: Secret, user: str = APP_LOGINS[0], host: str = LOOPBACK) -> str:

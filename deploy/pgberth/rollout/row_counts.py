@@ -1,4 +1,4 @@
-"""What a tenant holds, counted: told before and after an interruption."""
+"""Counts a tenant's rows, for the record before and after an interruption."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from psycopg import sql
 
 from pgberth.container.context import TenantContext
 from pgberth.database.session import connect, reached
-from pgberth.model import layout
 
-# No wait of a whole run for one table too large to count: it is left out.
+# A table that takes too long to count is left out: the run must not wait for it.
 _OPTIONS = "-cstatement_timeout=10s -clock_timeout=3s"
 _TABLES = """SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -18,14 +17,12 @@ _TABLES = """SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
 
 
 def rows(context: TenantContext) -> dict[str, int]:
-    """Table -> rows, of every table the app may read. Raises psycopg.Error where it cannot log in."""
-    found: dict[str, int] = {}
+    """Table -> rows, of every table that the app may read. Raises psycopg.Error where it cannot log in."""
+    counts: dict[str, int] = {}
     components = list(context.tenant.ordered_components)
-    observed = context.observe()
-    login = layout.app_login(observed.spec if observed is not None else {})
     with (
         reached(context.port) as address,
-        connect(address, login, context.secret("app"), options=_OPTIONS) as session,
+        connect(address, context.login, context.secret("app"), options=_OPTIONS) as session,
     ):
         for schema, table in session.execute(_TABLES, [components]).fetchall():
             query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
@@ -33,5 +30,5 @@ def rows(context: TenantContext) -> dict[str, int]:
                 counted = session.execute(query).fetchone()
             except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
                 continue
-            found[f"{schema}.{table}"] = counted[0] if counted else 0
-    return found
+            counts[f"{schema}.{table}"] = counted[0] if counted else 0
+    return counts

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from pyinfra import state
-from pyinfra.api import operation
 
 from pgberth import commands
-from pgberth.commands import Commands
-from pgberth.container import operations as container_room
+from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.report.receipt import Receipt
-from pgberth.rollout.recycling import Recycling
+from pgberth.container.operations import refuse_foreign_container
+from pgberth.model.problems import Refused
+from pgberth.rollout.attempt import RecycleAttempt
 
 
-@operation()
-def finish_interrupted_recycle(context: TenantContext, receipt: Receipt) -> Commands:
-    """No recycle that was killed is half done: what it began is proven, or the former container is back."""
-    observed = context.observe() if state.is_executing else None
-    if observed is None or observed.machine_profile is None or container_room.foreign(context.tenant, observed):
+@guarded_operation()
+def finish_interrupted_recycle(context: TenantContext) -> Commands:
+    """No recycle is half done: what a killed run began is proven, or the previous container runs again."""
+    if not state.is_executing or not context.observe().ready or _foreign(context):
         return
-    work = Recycling(context, receipt)
-    if "recycling.json" in observed.files:
-        problems = work.settle(observed)
-    elif not work.cleared():
+    attempt = RecycleAttempt(context)
+    problems = []
+    if "recycling.json" in context.observe().files:
+        problems = attempt.settle()
+    elif not attempt.clear_leftovers():
         return
-    else:
-        problems = []
-    receipt.results = None
+    context.receipt.results = None
     if problems:
-        yield commands.refuse(*problems)
-        return
-    yield commands.shell(":", timeout=5)  # what was done counts as a change
+        raise Refused(problems)
+    yield commands.shell(":", timeout=5)  # so that it counts as a change
+
+
+def _foreign(context: TenantContext) -> bool:
+    """Whether the container is not this tenant's; the next operation refuses it."""
+    try:
+        refuse_foreign_container(context)
+    except Refused:
+        return True
+    return False

@@ -1,4 +1,4 @@
-"""A real task, as a client does it: a memory is committed, lands where it should, is found, and goes again."""
+"""A real task, as a client does it: commit a memory, check where it lies, find it, remove it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import psycopg
 
 from pgberth.container.context import TenantContext
 from pgberth.database.session import connect, reached
-from pgberth.model import layout
 from pgberth.model.url import search_path
 
 COMPONENT = "memory_plugin"
@@ -22,12 +21,11 @@ _SEARCH = """SELECT id FROM memory_records WHERE namespace = %s AND content_tsv 
 
 def task(context: TenantContext) -> Iterator[str]:
     """
-    What went wrong with one task over TCP, by the component's own search_path; nothing where it went well.
+    What failed in one task over TCP with the component's own search_path; nothing where it succeeded.
 
-    Committed, unlike the suite's probes, and removed afterwards: its namespace takes its record along.
+    It commits, unlike the suite's checks, and removes its namespace afterwards, which removes the record too.
     """
-    observed, name = context.observe(), f"workspace:pgberth-task-{token_hex(6)}"
-    login = layout.app_login(observed.spec if observed is not None else {})
+    name, login = f"workspace:pgberth-task-{token_hex(6)}", context.login
     options = f"-csearch_path={','.join(search_path(COMPONENT))} -cstatement_timeout=10s"
     try:
         with (
@@ -36,7 +34,7 @@ def task(context: TenantContext) -> Iterator[str]:
             closing(connect(address, login, context.secret("app"), options=options)) as reader,
         ):
             try:
-                yield from _done(client, reader, name)
+                yield from _run(client, reader, name)
             finally:
                 client.execute("DELETE FROM memory_plugin.memory_namespaces WHERE name = %s", [name])
             query = b"SELECT FROM memory_plugin.memory_records WHERE namespace = %s"
@@ -46,7 +44,7 @@ def task(context: TenantContext) -> Iterator[str]:
         yield f"the task could not be done: {error.diag.message_primary or error}".strip()
 
 
-def _done(client: psycopg.Connection, reader: psycopg.Connection, name: str) -> Iterator[str]:
+def _run(client: psycopg.Connection, reader: psycopg.Connection, name: str) -> Iterator[str]:
     client.execute(_PUT, [name])
     row = client.execute(_POST, [name, _TEXT]).fetchone()
     desired = row[0] if row is not None else None

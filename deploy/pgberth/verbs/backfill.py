@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pyinfra.api.exceptions import DeployError
 
-from pgberth.checks import operations as checks_room
+from pgberth.checks.operations import receipt_kept
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.inventory.run_inventory import tenant_here
-from pgberth.migrations import moving
-from pgberth.migrations.operations import begin
+from pgberth.migrations.begin import begin
+from pgberth.migrations.moving import MODES, backfilled
 from pgberth.model.problems import Problem, Refused
 from pgberth.run import current_run
 from pgberth.verbs.fleet import fleet
@@ -20,15 +20,16 @@ def backfill() -> None:
     name, mode, schema = typed.get("tenant", ""), typed.get("mode", ""), typed.get("schema", "public")
     problems = []
     if name not in found.tenants:
-        problems.append(Problem(f"--data tenant={name!r} is no tenant of this inventory", ", ".join(found.tenants)))
-    if mode not in moving.MODES:
-        problems.append(Problem(f"--data mode={mode!r} is none of {', '.join(moving.MODES)}"))
+        fact = f"--data tenant={name!r} is not a tenant of this inventory"
+        problems.append(Problem(fact, f"it has {', '.join(found.tenants)}"))
+    if mode not in MODES:
+        problems.append(Problem(f"--data mode={mode!r} is not one of {', '.join(MODES)}"))
     if problems:
         raise DeployError(str(Refused(problems)))
     tenant = tenant_here(found)
     if tenant is None or tenant.name != name:
         return
-    context, receipt = begin("backfill", tenant)
-    acquire_run_lock(name="tenant is ours", context=context, verb="backfill")
-    moving.backfilled(name="legacy memories are backfilled", context=context, schema=schema, mode=mode, did=receipt.did)
-    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)
+    context = begin("backfill", tenant)
+    acquire_run_lock(name="tenant is locked for this run", context=context)
+    backfilled(name="legacy memories are backfilled", context=context, schema=schema, mode=mode)
+    receipt_kept(name="receipt is kept", context=context)

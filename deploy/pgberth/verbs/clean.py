@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 
+from pgberth import commands
 from pgberth.connectors.local import Identity
 from pgberth.inventory.load import Fleet
 from pgberth.machine.preparation import GECOS
@@ -16,22 +17,8 @@ from pgberth.model import layout
 from pgberth.model.names import LOCAL
 from pgberth.model.problems import Problem, Refused
 
-# podman's first question makes its database, for good: not of an account that no deploy has configured yet.
-_DATA = f"""set -eu
-[ -e .config/containers/storage.conf ] || [ -d .local/share/containers ] || exit 0
-names=$(podman volume ls --quiet --filter label={layout.TENANT_LABEL})
-printf '%s\\n' "$names" | sed -n 's/-data-g[0-9]*$//p'
-"""
-# Secrets go last: without them a volume that could not be removed would be of no use to anybody.
-_REMOVE = """set -eu
-podman ps --all --quiet --filter label=LABEL | xargs -r podman rm --force --time 10 >/dev/null
-podman secret ls --format '{{.Name}}' | sed -n '/^pgberth_/p' | xargs -r podman secret rm >/dev/null
-podman volume ls --quiet --filter label=LABEL | xargs -r podman volume rm --force >/dev/null
-for ours in label=pgberth.recipe reference=localhost/pgberth-archive reference=localhost/pgberth-registry; do
-  podman image ls --quiet --filter "$ours" | sort -u | xargs -r podman image rm --force >/dev/null
-done
-rm -rf -- "$HOME/PLACE"
-""".replace("LABEL", layout.TENANT_LABEL).replace("PLACE", layout.HOME)
+LIST_DATA = ("machine/list-data.sh", layout.TENANT_LABEL)
+REMOVE_EVERYTHING = ("machine/remove-everything.sh", layout.TENANT_LABEL, layout.HOME)
 
 
 def clean(fleet: Fleet, options: argparse.Namespace) -> None:
@@ -63,7 +50,8 @@ def _there(accounts: set[str]) -> Iterator[Identity]:
 
 def _strangers(fleet: Fleet, identity: Identity) -> list[str]:
     """Tenants whose data the account keeps, and which the inventory does not name. Raises Refused."""
-    found = _asked(identity, _DATA, "its volumes cannot be listed", "nothing was removed; does podman work for it?")
+    hint = "nothing was removed; does podman work for it?"
+    found = _output(identity, LIST_DATA, "its volumes cannot be listed", hint)
     return sorted(set(found.split()) - {one.name for one in fleet.tenants.values() if one.machine.name == LOCAL})
 
 
@@ -84,7 +72,7 @@ def _agreed(fleet: Fleet, identity: Identity, strangers: list[str]) -> bool:
 
 
 def _remove(identity: Identity) -> None:
-    _asked(identity, _REMOVE, "not all could be removed, so its secrets are kept", "run make clean again")
+    _output(identity, REMOVE_EVERYTHING, "not all could be removed, so its secrets are kept", "run make clean again")
     print(f"removed: containers, volumes, images and secrets of {identity.name}")
     if os.geteuid() == 0 and _made_by_us(identity.name):
         subprocess.run(["pkill", "-KILL", "-U", str(identity.uid)], check=False)
@@ -94,12 +82,19 @@ def _remove(identity: Identity) -> None:
         print(f"removed: account {identity.name}")
 
 
-def _asked(identity: Identity, script: str, fault: str, hint: str) -> str:
-    """What the script prints, run as the account; "" where there is no podman for it. Raises Refused where it fails."""
+def _output(identity: Identity, script: tuple[str, ...], fault: str, hint: str) -> str:
+    """
+    What a script prints, run as the account; "" where the machine has no podman.
+
+    + script: its name below templates/, then its arguments
+
+    Raises Refused where it fails.
+    """
     if not shutil.which("podman"):
         return ""
+    name, *arguments = script
     done = subprocess.run(
-        ["/bin/sh", "-c", script],
+        ["/bin/sh", "-c", commands.script(name), "pgberth", *arguments],
         check=False,
         stdout=subprocess.PIPE,
         text=True,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pyinfra.api.exceptions import DeployError
 
-from pgberth.checks import operations as checks_room
+from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.inventory.run_inventory import tenant_here
-from pgberth.migrations import changes
+from pgberth.migrations.begin import begin
+from pgberth.migrations.changes import erased
 from pgberth.migrations.erase import erasure_from
-from pgberth.migrations.operations import begin
 from pgberth.model.problems import Problem, Refused
-from pgberth.rendering.configuration import reload_files
 from pgberth.run import current_run
 from pgberth.verbs.fleet import fleet
 
@@ -22,9 +21,10 @@ def erase() -> None:
     problems: list[Problem] = []
     if typed.get("tenant") not in found.tenants:
         hint = f"type the name of the tenant that loses rows: one of {', '.join(found.tenants)}"
-        problems.append(Problem(f"--data tenant={typed.get('tenant', '')!r} is no tenant of this inventory", hint))
+        fact = f"--data tenant={typed.get('tenant', '')!r} is not a tenant of this inventory"
+        problems.append(Problem(fact, hint))
     try:
-        desired = erasure_from(typed)
+        erasure = erasure_from(typed)
     except Refused as refused:
         raise DeployError(str(Refused([*problems, *refused.problems]))) from None
     if problems:
@@ -32,8 +32,8 @@ def erase() -> None:
     tenant = tenant_here(found)
     if tenant is None or tenant.name != typed["tenant"]:
         return
-    context, receipt = begin("erase", tenant)
-    acquire_run_lock(name="tenant is ours", context=context, verb="erase")
-    changes.erased(name="subject is erased", context=context, desired=desired)
-    checks_room.smoke(name="smoke checks pass", context=context, receipt=receipt, files=reload_files(tenant))
-    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)
+    context = begin("erase", tenant)
+    acquire_run_lock(name="tenant is locked for this run", context=context)
+    erased(name="subject is erased", context=context, erasure=erasure)
+    smoke(name="smoke checks pass", context=context)
+    receipt_kept(name="receipt is kept", context=context)

@@ -41,7 +41,7 @@ class RunInputs:
     @cached_property
     def certificates(self) -> Mapping[str, Mapping[str, str]]:
         """Tenant -> kind of file -> its text, for external certificates. Raises Refused."""
-        return tls.given(self.limited)
+        return tls.read_external(self.limited)
 
 
 def fleet(*switches: str) -> Fleet:

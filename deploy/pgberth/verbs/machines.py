@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pyinfra import inventory, state
-from pyinfra.api import operation
 from pyinfra.api.exceptions import DeployError
 
-from pgberth import commands
-from pgberth.commands import Commands
+from pgberth.commands import Commands, guarded_operation
 from pgberth.inventory.load import Fleet
 from pgberth.machine import images
 from pgberth.machine import operations as machine_room
 from pgberth.machine.facts import MachineContext
 from pgberth.machine.image_inventory import ImageInventory
 from pgberth.model.image import Image
-from pgberth.model.problems import Problem, Refused
+from pgberth.model.problems import Refused
 from pgberth.model.tenant import Machine, Tenant
 from pgberth.report.receipt import current_report
 from pgberth.run import current_run
@@ -35,11 +33,11 @@ def prepare(found: Fleet, machine: Machine) -> None:
     """Everything a machine needs before its tenants' turn."""
     context, image_inventory = MachineContext(machine, images_on(found, machine.name)), _image_inventory(found)
     fit(name="machine is fit", context=context, image_inventory=image_inventory)
-    machine_room.prepared(name="machine is prepared", context=context)
+    machine_room.prepare_machine(name="machine is prepared", context=context)
     if context.images:
-        images.images_made(name="image is made", context=context, image_inventory=image_inventory)
-        images.images_present(name="image is present", context=context, image_inventory=image_inventory)
-        machine_room.runtime_chosen(name="a container has run", context=context)
+        images.make_images(name="image is made", context=context, image_inventory=image_inventory)
+        images.provide_images(name="image is present", context=context, image_inventory=image_inventory)
+        machine_room.choose_runtime(name="a container has run", context=context)
 
 
 def images_on(found: Fleet, machine: str) -> list[Image]:
@@ -58,7 +56,7 @@ def has_failed(machine: str) -> bool:
     return inventory.get_host(machine) in state.failed_hosts
 
 
-@operation()
+@guarded_operation()
 def fit(context: MachineContext, image_inventory: ImageInventory) -> Commands:
     """
     Nothing keeps the machine from carrying tenants that this run cannot mend.
@@ -66,18 +64,18 @@ def fit(context: MachineContext, image_inventory: ImageInventory) -> Commands:
     All machines come past here before anything is done on any. What stands in the way on all of them is listed
     together, at the end of the run; a machine that is not fit is not touched, the others go on.
     """
+    yield from ()
     if not state.is_executing:
         return
     found = machine_room.obstacles(context)
     current_report().notes.extend(str(problem) for problem in found)
     if found:
         fact = f"{context.machine.name}: this machine is not fit: {len(found)} problem(s), listed at the end of the run"
-        yield commands.refuse(Problem(fact, "nothing of it was touched"))
-    else:
-        images.told(context, image_inventory)
+        raise Refused.because(fact, "nothing of it was touched")
+    images.record_images(context, image_inventory)
 
 
-@operation()
+@guarded_operation()
 def barrier(tenant: Tenant | None) -> Commands:
     """
     Machines come before tenants, and a failed machine stops its own tenants only.
@@ -85,9 +83,10 @@ def barrier(tenant: Tenant | None) -> Commands:
     pyinfra interleaves hosts that share no operation; this one all of them run. It yields nothing where the
     machine is well, so it never counts as a change.
     """
+    yield from ()
     if tenant is None:
         return
     machine = inventory.get_host(tenant.machine.name)
     if machine in state.failed_hosts:
         fact = f"{tenant.name}: its machine {tenant.machine.name} failed; see above"
-        yield commands.refuse(Problem(fact, "mend the machine, then run the deploy again"))
+        raise Refused.because(fact, "mend the machine, then run the deploy again")

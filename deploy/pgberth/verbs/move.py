@@ -1,28 +1,27 @@
-"""move: what an older installation left in the wrong schema is brought where it belongs, once."""
+"""move: what an older installation left in the wrong schema is moved where it belongs, once."""
 
 from __future__ import annotations
 
-from pgberth.checks import operations as checks_room
+from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.container.run_lock import acquire_run_lock
-from pgberth.database import operations as database_room
+from pgberth.database.operations import access_current
 from pgberth.inventory.run_inventory import tenant_here
-from pgberth.migrations import moving
-from pgberth.migrations import operations as migrations_room
-from pgberth.migrations.operations import begin
-from pgberth.rendering.configuration import reload_files
+from pgberth.migrations.begin import begin
+from pgberth.migrations.moving import brought_over, set_aside
+from pgberth.migrations.operations import at_targets
 from pgberth.verbs.fleet import fleet
 
 
 def move() -> None:
-    """The current host's part."""
+    """The current host's part of a move."""
     tenant = tenant_here(fleet())
     if tenant is None:
         return
-    context, receipt = begin("move", tenant)
-    acquire_run_lock(name="tenant is ours", context=context, verb="move")
-    moving.set_aside(name="public holds pgvector alone", context=context)
-    database_room.access_current(name="roles and rights are as wanted", context=context)
-    migrations_room.at_targets(name="schemas are at their versions", context=context)
-    moving.brought_over(name="rows are brought over", context=context, did=receipt.did)
-    checks_room.smoke(name="smoke checks pass", context=context, receipt=receipt, files=reload_files(tenant))
-    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)
+    context = begin("move", tenant)
+    acquire_run_lock(name="tenant is locked for this run", context=context)
+    set_aside(name="public holds pgvector alone", context=context)
+    access_current(name="roles and rights are current", context=context)
+    at_targets(name="schemas are at their versions", context=context)
+    brought_over(name="rows are brought over", context=context)
+    smoke(name="smoke checks pass", context=context)
+    receipt_kept(name="receipt is kept", context=context)

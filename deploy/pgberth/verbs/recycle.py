@@ -16,8 +16,8 @@ def recycle() -> None:
     --data max_down=N lets that many be without a server at once.
     """
     found = fleet("reason", "pending", "max_down")
-    wish = RecycleOptions(current_run().data.get("reason", ""), switch("pending", False))
-    at_once = number("max_down", 1, least=1, most=100)
+    reason, at_once = current_run().data.get("reason", ""), number("max_down", 1, least=1, most=100)
+    options = RecycleOptions(reason, switch("pending", False), at_once)
     tenant = tenant_here(found)
     if tenant is not None:
-        recycle_tenant(tenant, found, wish, at_once, "recycle")
+        recycle_tenant(tenant, found, options, "recycle")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pyinfra.api.exceptions import DeployError
 
-from pgberth.checks import operations as checks_room
+from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.inventory.run_inventory import tenant_here
-from pgberth.knowledge import operations as knowledge_room
 from pgberth.knowledge.model import model_from
-from pgberth.migrations import operations as migrations_room
-from pgberth.migrations.operations import begin
+from pgberth.knowledge.operations import model_registered
+from pgberth.migrations.begin import begin
+from pgberth.migrations.operations import at_targets
 from pgberth.model.problems import Refused
-from pgberth.rendering.configuration import reload_files
 from pgberth.run import current_run
 from pgberth.verbs.fleet import fleet
 
@@ -28,9 +27,9 @@ def register_model() -> None:
     tenant = tenant_here(found)
     if tenant is None:
         return
-    context, receipt = begin("register_model", tenant)
-    acquire_run_lock(name="tenant is ours", context=context, verb="register_model")
-    knowledge_room.model_registered(name="model is registered", context=context, model=model)
-    migrations_room.at_targets(name="schemas are at their versions", context=context)
-    checks_room.smoke(name="smoke checks pass", context=context, receipt=receipt, files=reload_files(tenant))
-    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)
+    context = begin("register_model", tenant)
+    acquire_run_lock(name="tenant is locked for this run", context=context)
+    model_registered(name="model is registered", context=context, model=model)
+    at_targets(name="schemas are at their versions", context=context)
+    smoke(name="smoke checks pass", context=context)
+    receipt_kept(name="receipt is kept", context=context)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pgberth.checks import operations as checks_room
+from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.container.run_lock import acquire_run_lock
-from pgberth.database import operations as database_room
-from pgberth.database import rotation
+from pgberth.database.operations import access_current
+from pgberth.database.rotation import app_rotated, roles_rotated
 from pgberth.inventory.run_inventory import number, tenant_here
-from pgberth.migrations.operations import begin
-from pgberth.rendering.configuration import reload_files
+from pgberth.migrations.begin import begin
 from pgberth.verbs.fleet import external_passwords, fleet
 
 DRAIN = 30  # seconds
@@ -18,7 +17,7 @@ def rotate() -> None:
     """
     The current host's part of a rotate.
 
-    --data drain=SECONDS: how long sessions with the former password may stay
+    --data drain=SECONDS: how long sessions with the previous password may stay
     """
     found = fleet("drain")
     tenant = tenant_here(found)
@@ -26,13 +25,10 @@ def rotate() -> None:
     passwords = external_passwords()
     if tenant is None:
         return
-    context, receipt = begin("rotate", tenant, passwords.get(tenant.name))
-    acquire_run_lock(name="tenant is ours", context=context, verb="rotate")
-    database_room.access_current(name="roles and rights are as wanted", context=context)
-    did, notes = receipt.did, receipt.notes
-    rotation.roles_rotated(
-        name="superuser, migrator and monitor have new passwords", context=context, did=did, notes=notes
-    )
-    rotation.app_rotated(name="app has a new password", context=context, did=did, notes=notes, drain=drain)
-    checks_room.smoke(name="smoke checks pass", context=context, receipt=receipt, files=reload_files(tenant))
-    checks_room.receipt_kept(name="receipt is kept", context=context, receipt=receipt)
+    context = begin("rotate", tenant, passwords=passwords.get(tenant.name))
+    acquire_run_lock(name="tenant is locked for this run", context=context)
+    access_current(name="roles and rights are current", context=context)
+    roles_rotated(name="superuser, migrator and monitor have new passwords", context=context)
+    app_rotated(name="app has a new password", context=context, drain=drain)
+    smoke(name="smoke checks pass", context=context)
+    receipt_kept(name="receipt is kept", context=context)

@@ -6,7 +6,7 @@ from pyinfra.api.exceptions import DeployError
 
 from pgberth.inventory.run_inventory import one_concerned, tenant_here
 from pgberth.model.problems import Problem, Refused
-from pgberth.rollout import rings
+from pgberth.rollout.rings import CANARY
 from pgberth.rollout.stage import STAGES
 from pgberth.run import current_run
 from pgberth.verbs.fleet import fleet
@@ -15,10 +15,10 @@ from pgberth.verbs.fleet import fleet
 def stage() -> None:
     """The current host's part. --data stage=A|B|C"""
     found, letter = fleet("stage"), current_run().data.get("stage", "")
-    canaries = [tenant for tenant in found.tenants.values() if rings.CANARY in tenant.rings]
+    canaries = [tenant for tenant in found.tenants.values() if CANARY in tenant.rings]
     problems = []
     if letter not in STAGES:
-        fact = f"--data stage={letter!r} is none of {', '.join(STAGES)}"
+        fact = f"--data stage={letter!r} is not one of {', '.join(STAGES)}"
         problems.append(Problem(fact, "A tries throwaway tenants, B recycles the canary ring, C does a task on it"))
     if not canaries:
         problems.append(Problem("this inventory has no ring `canary`", "stages are for the tenants of that ring"))

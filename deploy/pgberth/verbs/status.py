@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from pyinfra import state
-from pyinfra.api import operation
 
-from pgberth import commands
-from pgberth.checks import operations as checks_room
-from pgberth.commands import Commands
+from pgberth.checks.pending import record_pending
+from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.container.state import TenantState
-from pgberth.database.probe import Server
 from pgberth.inventory.load import Fleet
 from pgberth.inventory.run_inventory import machine_here, tenant_here
 from pgberth.knowledge.model import CODE_STEPS
-from pgberth.machine.facts import asked, carried
+from pgberth.machine.facts import installed_tenants, observe
 from pgberth.migrations.baseline import baseline_known, drift
-from pgberth.migrations.operations import begin
-from pgberth.model.problems import Problem
+from pgberth.migrations.begin import begin
+from pgberth.model.problems import Refused
 from pgberth.model.tenant import Machine
-from pgberth.rendering.configuration import restart_files
-from pgberth.report.receipt import Receipt, current_report
+from pgberth.report.receipt import current_report
 from pgberth.verbs.fleet import fleet
 
 
@@ -31,71 +27,73 @@ def status() -> None:
     if machine is not None:
         leftovers(name="leftovers are known", machine=machine, found=found)
     if tenant is not None:
-        context, receipt = begin("status", tenant)
-        checks_room.record_pending(
-            name="what is pending is known", context=context, receipt=receipt, files=restart_files(tenant)
-        )
-        baseline_known(name="a fresh run's catalogue is known", context=context, actions=CODE_STEPS, receipt=receipt)
-        described(name="what is there is known", context=context, receipt=receipt)
+        context = begin("status", tenant)
+        record_pending(name="what is pending is known", context=context)
+        baseline_known(name="the catalogue of a fresh run is known", context=context, actions=CODE_STEPS)
+        state_known(name="the tenant's state is known", context=context)
 
 
-@operation()
-def described(context: TenantContext, receipt: Receipt) -> Commands:
+@guarded_operation()
+def state_known(context: TenantContext) -> Commands:
     """The tenant's state in words, in its receipt."""
     yield from ()
-    observed = context.observe() if state.is_executing else None
+    receipt, observed = context.receipt, context.observe() if state.is_executing else TenantState(None)
     receipt.state = _state(context, observed)
-    if observed is None or observed.machine_profile is None:
+    if observed.machine_profile is None:
         return
     if not observed.machine_profile.limits:
         receipt.notes.append("memory and pids limits are not enforced: this account has no cgroup of its own")
-    receipt.notes += adrift(observed)
-    server = Server.of(observed)
-    if server is not None:
-        receipt.notes += [f"drift: {finding}" for finding in server.access]
-        receipt.notes += [f"drift: {line}" for line in drift(context, server)]
+    receipt.notes += container_drift(observed)
+    if observed.server is not None:
+        receipt.notes += [f"drift: {finding}" for finding in observed.server.access]
+        receipt.notes += [f"drift: {line}" for line in drift(context, observed.server)]
         if receipt.no_baseline:
             receipt.notes.append(f"drift: there is no fresh run's catalogue to compare with: {receipt.no_baseline}")
 
 
-def adrift(observed: TenantState) -> list[str]:
-    """How the container that is there differs from the spec file beside it."""
-    found, told = observed.container, []
+def container_drift(observed: TenantState) -> list[str]:
+    """How the container differs from the spec file beside it."""
+    container, spec, lines = observed.container, observed.spec, []
     if "recycling.json" in observed.files:
-        told.append("a recycle was interrupted; the next deploy ends it")
-    if found is not None and found.running and found.spec_hash != observed.spec.get("hash"):
-        told.append(f"drift: it runs spec {found.spec_hash}, its spec file says {observed.spec.get('hash')}")
-    if found is not None and found.running and found.image != observed.spec.get("image"):
-        told.append(f"drift: it runs image {found.image}, its spec file says {observed.spec.get('image')}")
-    return told
+        lines.append("a recycle was interrupted; the next deploy ends it")
+    if container is not None and container.running:
+        pairs = {"spec": (container.spec_hash, spec.hash), "image": (container.image, spec.image)}
+        lines += [
+            f"drift: it runs {what} {runs}, its spec file says {recorded or None}"
+            for what, (runs, recorded) in pairs.items()
+            if runs != recorded
+        ]
+    return lines
 
 
-def _state(context: TenantContext, observed: TenantState | None) -> str:
-    if observed is None or observed.machine_profile is None:
+def _state(context: TenantContext, observed: TenantState) -> str:
+    if not observed.ready:
         return "machine not ready"
-    if observed.container is None and "retired" in observed.spec:
-        return f"retired {observed.spec['retired']}, data kept (g{observed.generation})"
+    if observed.container is None and observed.spec.retired:
+        return f"retired {observed.spec.retired}, data kept (g{observed.spec.generation})"
     if observed.container is None:
-        return "absent" if observed.generation is None else f"no container, data kept (g{observed.generation})"
-    if observed.container.running and observed.server is None:
-        return checks_room.not_answering(context, observed).fact.removeprefix(f"{context.tenant.name}: ")
-    return f"{observed.container.status} g{observed.generation}"
+        return (
+            "absent" if observed.spec.generation is None else f"no container, data kept (g{observed.spec.generation})"
+        )
+    if observed.container.running and observed.answer is None:
+        return context.not_answering().fact.removeprefix(f"{context.name}: ")
+    return f"{observed.container.status} g{observed.spec.generation}"
 
 
-@operation()
+@guarded_operation()
 def leftovers(machine: Machine, found: Fleet) -> Commands:
-    """What the machine carries for tenants that the inventory does not place there is noted; never touched."""
+    """What the machine holds of tenants that the inventory does not place there is noted; never touched."""
+    yield from ()
     if not state.is_executing:
         return
-    facts = asked(machine)
+    facts = observe(machine)
     if facts is not None and not facts.uid:
         current_report().notes.append(f"{machine.name}: the account {machine.account} does not exist yet")
         return
-    there = carried(facts) if facts is not None else None
+    there = installed_tenants(facts) if facts is not None else None
     if there is None:
-        current_report().notes.append(f"{machine.name}: could not be asked what it carries")
-        yield commands.refuse(Problem(f"{machine.name}: could not be asked what it carries", "see above"))
-        return
+        current_report().notes.append(f"{machine.name}: could not list its tenants")
+        raise Refused.because(f"{machine.name}: could not list its tenants", "see above")
     known = {tenant.name for tenant in found.tenants_on(machine.name)}
     for name in sorted(set(there) - known):
         elsewhere = found.tenants.get(name)
