@@ -76,7 +76,7 @@ def quadlet(spec: ContainerSpec) -> str:
         "Exec=" + " ".join(escaped(word) for word in spec.command()),
         "",
     ]
-    # It must not wait 90 seconds for a network that nothing announces. podman 5.3 introduced the wait and this key; older
+    # It must not wait 90 seconds for a network that nothing announces. podman 5.3 brought the wait and this key; older
     # ones do neither, and systemd ignores the section.
     alone = "[Quadlet]\nDefaultDependencies=false\n"
     return "\n".join([_head(spec), *container, _service(spec), alone])

@@ -22,9 +22,7 @@ def rows(context: TenantContext) -> dict[str, int]:
         reached(context.port) as address,
         connect(address, context.login, context.secret("app"), options=_OPTIONS) as session,
     ):
-        for schema, table in session.execute(
-            commands.script("rollout/readable-tables.sql").encode(), [components]
-        ).fetchall():
+        for schema, table in session.execute(tables, [components]).fetchall():
             query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
             try:
                 counted = session.execute(query).fetchone()
