@@ -18,6 +18,7 @@ from pgberth.migrations.ledger import Connection
 from pgberth.migrations.plan import plan_up
 from pgberth.migrations.session import RetryPolicy, shared
 from pgberth.migrations.source import SQL_ROOT, components
+from pgberth.rendering.sql import read_sql
 from tests.contract.components import DIMENSION, bring_up, migrator
 from tests.migrations.test_faults import INVALID, SLOW, ended, one, start
 from tests.migrations.test_runner import heads
@@ -96,7 +97,7 @@ def test_to_know_that_there_is_nothing_to_do_takes_no_time(database: Database) -
     superuser = database.connect("postgres")
 
     def look() -> None:
-        row = superuser.execute(ledger.HEADS_SQL).fetchone()
+        row = superuser.execute(read_sql("migrations/heads.sql")).fetchone()
         assert row is not None
         found = ledger.heads_of(row[0])
         assert [plan_up(component, found).steps for component in components()] == [(), (), ()]
