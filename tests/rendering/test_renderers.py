@@ -74,14 +74,14 @@ def test_each_field_is_one_argument_of_podman_s(field: str, text: str) -> None:
 @given(text=TEXT)
 def test_and_one_token_of_the_command_that_starts_the_container(field: str, text: str) -> None:
     made, desired = FIELDS[field](text)
-    sent = as_sent(ContainerLaunch.desired(made).start(_Berth()))  # type: ignore[arg-type]
+    sent = as_sent(ContainerLaunch.desired(made).start(_Context()))  # type: ignore[arg-type]
     assert desired in sent.words
 
 
-class _Berth:
-    """As much of one as a launch needs."""
+class _Context:
+    """As much of a TenantContext as a launch needs."""
 
-    tenant = ACME
+    tenant, name = ACME, ACME.name
 
     def change(self, text: str, *arguments: str, timeout: int, stdin: str | None = None) -> object:
         return commands.under_command_lock("acme", text, *arguments, timeout=timeout, stdin=stdin)
