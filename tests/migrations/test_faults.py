@@ -148,6 +148,7 @@ def eight() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("trial", range(20))
 def test_eight_runners_at_once_do_each_step_once(
     database: Database, connect: Connect, tree: Tree, eight: ProcessPoolExecutor, trial: int
