@@ -15,6 +15,7 @@ from pgberth.migrations.ledger import Connection
 from pgberth.migrations.plan import plan_up
 from pgberth.migrations.session import shared
 from pgberth.migrations.source import SQL_ROOT, components, load
+from pgberth.rendering.sql import read_sql
 from tests.bench.figures import Figure, middle, ms, s, seconds, take
 from tests.contract.components import DIMENSION, bring_up, migrator, parameters
 from tests.migrations.test_faults import INVALID, ended, one, start
@@ -87,14 +88,14 @@ def on_an_empty_database(server: Server, work: Work) -> float:
 
 
 def nothing_to_do(session: Connection) -> None:
-    row = session.execute(ledger.HEADS_SQL).fetchone()
+    row = session.execute(read_sql("migrations/heads.sql")).fetchone()
     assert row is not None
     heads = ledger.heads_of(row[0])
     assert [plan_up(component, heads).steps for component in components()] == [(), (), ()]
 
 
 def test_a_plan_with_nothing_to_do_takes_at_most_30_ms(at_head: Database) -> None:
-    """From the rows of HEADS_SQL, in a session that is open already, as a deploy has them from its one look."""
+    """From the rows of heads.sql, in a session that is open already, as a deploy has them from its one look."""
     with at_head.server.connect("postgres", at_head.name) as session:
         floor = middle(seconds(lambda: session.execute("SELECT 1").fetchone()) for _ in range(ROUNDS))
         mine = middle(seconds(lambda: nothing_to_do(session)) for _ in range(ROUNDS))
@@ -117,7 +118,7 @@ def test_a_run_with_nothing_to_do_takes_at_most_30_ms_a_tenant(at_head: Database
 
 
 def test_to_plan_a_hundred_tenants_at_head_takes_at_most_3_s(at_head: Database) -> None:
-    """One after the other, each with a session of its own and the rows of HEADS_SQL."""
+    """One after the other, each with a session of its own and the rows of heads.sql."""
 
     def sessions(work: Callable[[Connection], object]) -> None:
         for _ in range(TENANTS):

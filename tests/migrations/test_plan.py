@@ -15,7 +15,7 @@ from tests.migrations.tree import INDEX, TABLE, Tree
 
 
 def heads_after(tree: Tree, *versions: str, **parameters: str | int) -> tuple[Head, ...]:
-    """Rows as HEADS_SQL gives them once these versions are applied; all of them by default."""
+    """Rows as `heads_script` prints them once these versions are applied; all of them by default."""
     loaded = source.load("notes", parameters, root=tree.root)
     numbers = [version.version for version in loaded.versions]
     return heads_of(

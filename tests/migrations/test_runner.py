@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import threading
 from typing import Any
 
@@ -26,9 +28,15 @@ def done(outcome: runner.Outcome) -> list[str]:
 
 
 def heads(database: Database) -> tuple[ledger.Head, ...]:
-    row = database.connect("postgres").execute(ledger.HEADS_SQL).fetchone()
-    assert row is not None
-    return ledger.heads_of(row[0])
+    """As the probe reads them: through psql."""
+    (line,) = psql(database, "memory_monitor", ledger.heads_script()).stdout.splitlines()
+    return ledger.heads_of(json.loads(line)["ledger"])
+
+
+def psql(database: Database, user: str, script: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """As templates/container/psql.sh runs it."""
+    command = [str(database.server.bin / "psql"), "-XAtq", *options, "-f", "-", database.conninfo(user)]
+    return subprocess.run(command, input=script, capture_output=True, text=True, check=False)
 
 
 def states(database: Database) -> dict[str, str]:
@@ -339,7 +347,7 @@ def test_a_code_step_that_fails_is_not_recorded_as_done(database: Database, conn
     assert "half" not in dump(database)
 
 
-def test_heads_are_one_json_value_with_or_without_a_ledger(database: Database, connect: Connect, tree: Tree) -> None:
+def test_heads_are_one_line_of_json_with_or_without_a_ledger(database: Database, connect: Connect, tree: Tree) -> None:
     assert heads(database) == ()
     tree.write("0003_odd", up="SELECT {{ odd | literal }};", down="SELECT 1;", verify="SELECT 'a','b','c' WHERE false")
     odd = "\"quoted\" <tag> & 'more' \\ ☃ " + "long " * 500
@@ -351,12 +359,14 @@ def test_heads_are_one_json_value_with_or_without_a_ledger(database: Database, c
 
 
 @pytest.mark.parametrize("user", ["postgres", "memory_monitor"])
-def test_heads_can_be_read_inside_another_query(database: Database, connect: Connect, tree: Tree, user: str) -> None:
+def test_heads_can_be_read_inside_a_read_only_transaction(
+    database: Database, connect: Connect, tree: Tree, user: str
+) -> None:
     runner.apply(connect, "notes", root=tree.root)
-    query = f"SELECT json_build_object('heads', ({ledger.HEADS_SQL}), 'x', 1)->'heads'->0->>'version'"
-    session = database.connect(user)
-    session.execute("BEGIN READ ONLY")
-    assert session.execute(query.encode()).fetchone() == ("0000",)
+    script = f"BEGIN READ ONLY;\n{ledger.heads_script()}\nCOMMIT;"
+    done = psql(database, user, script, "-v", "ON_ERROR_STOP=1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["ledger"][0]["version"] == "0000"
 
 
 EVIL = """
@@ -396,18 +406,17 @@ def test_a_ledger_that_was_turned_into_a_trap_runs_nothing_as_the_superuser(
     owner.execute(EVIL.encode(), prepare=False)
     owner.execute(disguise.encode(), prepare=False)
 
-    def ran_as(query: str) -> str | None:
-        session = database.connect("postgres")
-        session.execute("SET search_path = pg_catalog, pg_temp")
-        try:
-            session.execute(query.encode())
-        except psycopg.Error as refused:
-            assert "memory_ledger.event is not as pgberth made it" in str(refused)
-        row = session.execute("SELECT current_setting('evil.ran_as', true)").fetchone()
-        return row[0] if row else None
+    def ran_as(script: str) -> str:
+        script = f"SET search_path = pg_catalog, pg_temp;\n{script};\n"
+        done = psql(database, "postgres", script + "SELECT current_setting('evil.ran_as', true);")
+        if done.stderr:
+            assert "memory_ledger.event is not as pgberth made it" in done.stderr
+        return done.stdout.splitlines()[-1]
 
     assert ran_as(TRUSTING) == "postgres"  # the trap works
-    assert ran_as(ledger.HEADS_SQL) is None
+    assert ran_as(ledger.heads_script()) == ""
+    stopped = psql(database, "postgres", ledger.heads_script(), "-v", "ON_ERROR_STOP=1")
+    assert (stopped.returncode, stopped.stdout) == (3, "")
 
 
 def test_the_app_has_no_right_on_the_ledger(database: Database, connect: Connect, tree: Tree) -> None:

@@ -15,6 +15,7 @@ from pgberth.migrations.ledger import Connection
 from pgberth.migrations.plan import plan_up
 from pgberth.migrations.session import RetryPolicy, shared
 from pgberth.migrations.source import SQL_ROOT, components
+from pgberth.rendering.sql import read_sql
 from tests.contract.components import DIMENSION, bring_up, migrator
 from tests.migrations.test_faults import INVALID, ended, one, start
 from tests.migrations.test_runner import heads
@@ -83,7 +84,7 @@ def test_a_shared_session_outlives_a_refusal_and_is_replaced_when_it_dies(databa
 def test_there_is_nothing_to_do_at_head(database: Database) -> None:
     """What it takes to know that is measured in tests/bench."""
     found = heads(tenant(database))
-    row = database.connect("postgres").execute(ledger.HEADS_SQL).fetchone()
+    row = database.connect("postgres").execute(read_sql("migrations/heads.sql")).fetchone()
     assert row is not None
     for rows in (found, ledger.heads_of(row[0])):
         assert [plan_up(component, rows).steps for component in components()] == [(), (), ()]

@@ -12,7 +12,7 @@ def probe_sql(tenant: Tenant, ledger_sql: str, findings_sql: str) -> str:
     """
     The probe for this tenant, as a psql script whose output is two lines of JSON.
 
-    + ledger_sql: one SELECT of one json value
+    + ledger_sql: psql statements that print one JSON object on one line
     + findings_sql: one SELECT; each row becomes an object
     """
     values = {

@@ -6,7 +6,7 @@ triggers, grants) that are run again whenever their text changes or a version go
 database's own ledger, with both hashes, the body and the parameters; the runner continues that history or refuses.
 
     source    files -> Migration values: found, checked, rendered, hashed (`rules`: what a file may say)
-    ledger    the events, and HEADS_SQL, one query for where every version stands
+    ledger    the events, and heads_script, which prints where every version stands
     plan      Migration values and heads -> what to do, or why not; pure
     runner    apply, revert, run_code: one locked session (`session`), one step after the other (`step`, `indexes`)
     verify    one query that finds whatever is no longer as its migration left it

@@ -39,4 +39,4 @@ def begin(
 
 def tenant_probe(tenant: Tenant) -> str:
     """The tenant's probe, with the ledger and the verify files of its components in it."""
-    return probe_sql(tenant, ledger.HEADS_SQL, findings_sql(tenant))
+    return probe_sql(tenant, ledger.heads_script(), findings_sql(tenant))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version as installed_version
-from typing import Any, Literal, LiteralString, cast
+from typing import Any, Literal, cast
 
 import psycopg
 from psycopg.rows import dict_row
@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 
 from pgberth.migrations.source import Kind, Migration, Value
 from pgberth.model.problems import Refused
-from pgberth.rendering.sql import read_sql
+from pgberth.rendering.sql import read_sql, render
 
 Connection = psycopg.Connection[Any]
 State = Literal["started", "applied", "reverted", "failed"]
@@ -31,42 +31,10 @@ COLUMNS = (
     "parameters", "needs", "note", "duration_ms", "started_at", "login", "application", "runner", "server", "vector",
 )  # fmt: skip
 
-# A query that names memory_ledger.event fails to parse where there is no ledger, and so does every query around it.
-# ts_stat is the one function of every build that runs a query given as text, and only when it is called; it gives back
-# the lexemes of tsvectors. So the heads go through it as one text in pieces that fit a lexeme (2046 bytes).
-#
-# A superuser asks, of a table whose owner may have been taken over. Reading a view, a rule, a column of a type with a
-# cast of its own, or planning over an index on an expression: each can run the owner's function as the superuser. So
-# the catalogue is asked first whether the table is a plain one; if not, the query ends in an error that says so.
-HEADS_SQL: LiteralString = r"""
-SELECT coalesce(string_agg(substr(word, 9), '' ORDER BY word COLLATE "C"), '[]')::json
-  FROM pg_catalog.ts_stat(coalesce((
-    SELECT CASE
-      WHEN c.relkind <> 'r' OR c.relhasrules OR c.relhassubclass
-        OR EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0
-                      AND NOT a.attisdropped AND (a.atttypid >= 16384 OR a.attgenerated <> ''))
-        OR EXISTS (SELECT FROM pg_catalog.pg_index AS i
-                    WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))
-        OR EXISTS (SELECT FROM pg_catalog.pg_statistic_ext AS s WHERE s.stxrelid = c.oid)
-      THEN $$SELECT ''::tsvector WHERE 'memory_ledger.event is not as pgberth made it'::boolean$$
-      ELSE $$
-        SELECT pg_catalog.array_to_tsvector(ARRAY[lpad(n::text, 8, '0') || substr(heads, 1 + n * 500, 500)])
-          FROM (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
-                         'component', component, 'version', version, 'name', name, 'kind', kind, 'state', state,
-                         'template_sha256', template_sha256, 'rendered_sha256', rendered_sha256,
-                         'parameters', parameters, 'needs', needs) ORDER BY component, version), '[]')::text
-                  FROM (SELECT DISTINCT ON (component, version) * FROM memory_ledger.event WHERE state <> 'failed'
-                         ORDER BY component, version, ordinal DESC) AS head) AS written (heads),
-               pg_catalog.generate_series(0, (pg_catalog.length(heads) - 1) / 500) AS n
-      $$ END
-      FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
-     WHERE s.nspname = 'memory_ledger' AND c.relname = 'event'), $$SELECT ''::tsvector$$))
-"""
-
 
 @dataclass(frozen=True)
 class Head:
-    """Where one version stands, as the ledger has it. `body` is None where only HEADS_SQL was asked."""
+    """Where one version stands, as the ledger has it. `body` is None where it comes from `heads_script`."""
 
     component: str
     version: str
@@ -81,7 +49,7 @@ class Head:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Head:
-        """From one element of HEADS_SQL's list, or one row of the view."""
+        """From one element of the list that `heads_script` prints, or from one row of the view."""
         return cls(**{**row, "needs": tuple(row["needs"])})
 
     @property
@@ -90,8 +58,17 @@ class Head:
         return f"{self.component} {self.version}" + (f"_{self.name}" if self.kind == "versioned" else "")
 
 
+def heads_script() -> str:
+    """
+    For psql: one line, `{"ledger": [...]}`, with an object for each version; an empty list where there is no ledger.
+
+    It fails where memory_ledger.event is not the plain table that `create` made.
+    """
+    return render("migrations/heads-script.sql.j2", {}) + "\n"  # \endif ends at a line end only
+
+
 def heads_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Head, ...]:
-    """The list that HEADS_SQL returns, as values."""
+    """The list that `heads_script` prints, as values."""
     return tuple(Head.of(row) for row in rows)
 
 

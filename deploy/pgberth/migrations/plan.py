@@ -1,5 +1,5 @@
 """
-What is to be done: the files and the ledger, compared. Pure; it needs no session, only the rows of `ledger.HEADS_SQL`.
+What to do, from comparing the files with the ledger. Pure: it needs the rows of `ledger.heads_script`, not a session.
 
 A ledger that the files do not continue is refused, with every reason: an applied file edited, missing, renumbered or
 unknown, a number put in between, a parameter changed. Nothing is ever re-applied to make them agree.

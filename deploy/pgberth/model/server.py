@@ -55,7 +55,7 @@ class Server:
     A tenant's server as its superuser sees it.
 
     + verifiers: role -> verifier, for every role that has one
-    + ledger: rows of migrations.ledger.HEADS_SQL
+    + ledger: rows of migrations.ledger.heads_script
     + findings: rows of migrations.verify.verify_sql
     + hba_errors: lines of pg_hba.conf that the server does not understand
     + hba_stale: whether that file was written after the server read it
