@@ -250,7 +250,7 @@ _SCHEMA = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^\s,"]+))\s*(,|\Z)')
 
 
 def schemas(text: str) -> tuple[str, ...] | None:
-    """The schemas of a search_path as the server reads it, case folded where not quoted; None where it is not a list."""
+    """The schemas of a search_path as the server reads it, case folded unless quoted; None where it is not a list."""
     found: list[str] = []
     more, place = ",", 0
     while more:
