@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from pgberth import commands
+from pgberth.container.context import TenantContext
 from pgberth.container.launch import ContainerLaunch
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.units import escaped
@@ -21,6 +21,7 @@ from pgberth.database.operations import connection_files
 from pgberth.model import layout
 from pgberth.model.listen import Listen
 from pgberth.model.secret import Secret
+from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import passfile_line
 from pgberth.rendering.sql import ident, literal
@@ -38,7 +39,7 @@ LINE = st.text(
 )
 SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-# Inventory field -> the container of a tenant where that says it, and what podman is told of it.
+# Inventory field -> the container of a tenant where that says it, and what podman gets of it.
 FIELDS: dict[str, Callable[[str], tuple[ContainerSpec, str]]] = {
     "name": lambda text: (spec(replace(ACME, name=text)), f"--label={layout.TENANT_LABEL}={text}"),
     "hostname": lambda text: (spec(replace(ACME, name=text)), f"--hostname={text}"),
@@ -73,17 +74,8 @@ def test_each_field_is_one_argument_of_podman_s(field: str, text: str) -> None:
 @given(text=TEXT)
 def test_and_one_token_of_the_command_that_starts_the_container(field: str, text: str) -> None:
     made, desired = FIELDS[field](text)
-    sent = as_sent(ContainerLaunch.desired(made).start(_Berth()))  # type: ignore[arg-type]
+    sent = as_sent(ContainerLaunch.desired(made).start(TenantContext(ACME)))
     assert desired in sent.words
-
-
-class _Berth:
-    """As much of one as a launch needs."""
-
-    tenant = ACME
-
-    def change(self, text: str, *arguments: str, timeout: int, stdin: str | None = None) -> object:
-        return commands.under_command_lock("acme", text, *arguments, timeout=timeout, stdin=stdin)
 
 
 @SLOW
@@ -119,8 +111,8 @@ def test_a_setting_comes_back_from_the_server_whatever_it_holds(postgres18: Serv
 @given(password=LINE, name=LINE)
 def test_what_is_published_gives_back_the_password_and_where_the_server_is(password: str, name: str) -> None:
     host = "".join(letter for letter in name if letter.isascii() and letter.isalnum()) or "db1"
-    told = {"port": 5501, "listen": Listen("10.0.0.5", host).published}
-    files = connection_files(ACME, told, HOME, Secret(password))
+    spec = SpecFile({"port": 5501, "listen": Listen("10.0.0.5", host).published})
+    files = connection_files(ACME, spec, HOME, Secret(password))
     for line in files["connection.env"].splitlines():
         found = conninfo_to_dict(line.partition("=")[2])
         assert (found["password"], found["host"], found["sslmode"]) == (password, host, "verify-full")
