@@ -8,7 +8,7 @@ SOURCES   := $(shell find deploy/pgberth -name '*.py')
 LOCAL     := $(BIN)/python -m pgberth.cli
 LIMIT_TO   = $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: deploy verify status recycle url psql logs entrypoint inject clean test test-fast test-hosts crash-matrix bench lint
+.PHONY: deploy verify status recycle url psql logs entrypoint inject clean test test-all test-fast test-hosts crash-matrix bench lint
 
 deploy: .venv/compiled          ## tenants of the local inventory, made or brought up to date
 	@$(PYINFRA) deploy/provision.py -y $(LIMIT_TO)
@@ -40,9 +40,12 @@ logs: .venv/compiled            ## TENANT=x: the server's log
 clean: .venv/compiled           ## remove what the local inventory made, data included; asks unless YES=1
 	@$(LOCAL) clean --inventory "$(INVENTORY)" $(if $(YES),--yes)
 
-test: .venv/tools lint         ## everything on this machine, on real containers
+test: .venv/tools lint         ## every promise on this machine, on real containers; long lists are sampled
 	@sh .ci/prepare
-	@$(if $(ARGS),$(BIN)/pytest --ignore=tests/bench $(ARGS),sh .ci/test)
+	@$(BIN)/$(if $(ARGS),pytest --ignore=tests/bench $(ARGS),python -m tests.groups)
+
+test-all: export PGBERTH_TEST_ALL = 1
+test-all: test                 ## the same, with every case of every list: all faults, the whole crash matrix, every trial
 
 test-fast: .venv/tools         ## what needs no container
 	@$(BIN)/pytest --ignore=tests/deploy --ignore=tests/bench --ignore=tests/hosts $(ARGS)
@@ -52,7 +55,7 @@ test-hosts: .venv/tools        ## throwaway hosts with systemd and sshd; needs r
 
 crash-matrix: .venv/tools      ## a deploy dies at each of its steps, in each way
 	@sh .ci/prepare
-	@PGBERTH_CRASH_MATRIX=whole $(BIN)/pytest tests/deploy/test_crashes.py tests/hosts/test_crashes.py $(ARGS)
+	@PGBERTH_TEST_ALL=1 $(BIN)/pytest tests/deploy/test_crashes.py tests/hosts/test_crashes.py $(ARGS)
 
 bench: .venv/tools             ## speed, each figure as a ratio to a floor measured beside it
 	@sh .ci/prepare

@@ -9,7 +9,7 @@ import pytest
 
 from pgberth.run import current_run
 
-pytest_plugins = ["tests.postgres", "tests.crash.table"]
+pytest_plugins = ["tests.sampling", "tests.postgres", "tests.crash.table"]
 
 
 def pytest_configure() -> None:

@@ -24,7 +24,7 @@ from pyinfra.api.operation import get_operation_name_from_func
 from pgberth import commands
 from pgberth.commands import File
 from pgberth.container.context import TenantObservation
-from pgberth.machine.facts import AccountState, Carried, MachineState, as_account
+from pgberth.machine.facts import AccountState, InstalledTenants, MachineState, as_account
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
 from pgberth.model.problems import Problem, Refused, visible
@@ -241,8 +241,8 @@ def test_a_command_as_another_account_gets_its_standard_input_and_tells_its_exit
 
 def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     began = time.monotonic()
-    assert run(commands.shell("sleep 20", timeout=1), tmp_path).returncode == 124
-    assert time.monotonic() - began < 5
+    assert run(commands.shell("sleep 60", timeout=1), tmp_path).returncode == 124
+    assert time.monotonic() - began < 30
 
 
 def test_a_commands_exit_code_is_its_own_under_the_lock_too(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_a_long_text_takes_no_longer_than_a_command_may(tmp_path: Path) -> None:
     files = [File("one", "a baseline's line, ünd such\n" * 20_000), File("two", f"text\n{commands.END}\n")]
     began = time.monotonic()
     assert run(commands.write_files("acme", files), tmp_path).returncode == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < commands.INPUT_WAIT
     assert [(tmp_path / file.path).read_text() for file in files] == [file.text for file in files]
 
 
@@ -380,7 +380,7 @@ def test_input_that_does_not_arrive_whole_does_nothing(tmp_path: Path, share: fl
         ["/bin/sh", "-c", asked.text], input=arrived, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == "acme: the input of a command did not arrive whole\nHINT: run the deploy again\n"
+    assert done.stderr == "acme: the input of a command arrived incomplete\nHINT: run the deploy again\n"
     assert (tmp_path / "some.conf").read_text() == "former\n"
 
 
@@ -394,7 +394,7 @@ def test_a_command_that_waits_for_its_input_is_in_nobodys_way_and_gives_it_up(
     with subprocess.Popen(["/bin/sh", "-c", text], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as cut:
         time.sleep(0.5)
         assert run(commands.under_command_lock("acme", "echo ran"), tmp_path).stdout == "ran\n"
-        assert cut.wait(timeout=10) == 1
+        assert cut.wait(timeout=60) == 1
     assert not (tmp_path / "some.conf").exists()
 
 
@@ -417,7 +417,7 @@ def test_a_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_the_carried_tenants_are_asked_for_by_the_label_that_tenants_get() -> None:
-    asked = Sent(Carried().command(facts=FACTS).get_raw_value())
+    asked = Sent(InstalledTenants().command(facts=FACTS).get_raw_value())
     assert asked.script == commands.script("machine/list-tenants.sh")
     assert asked.arguments[:2] == [layout.TENANT_LABEL, f"{layout.HOME}/tenants"]
 
@@ -488,4 +488,4 @@ def test_a_script_is_understood_by_the_plainest_shell(name: str, shell: list[str
 def test_a_command_without_an_end_is_ended_and_says_so(tmp_path: Path) -> None:
     done = run(commands.under_command_lock("acme", "sleep 20", timeout=1), tmp_path)
     assert done.returncode == 124
-    assert "acme: a command was ended after 1 s without an answer\nHINT: " in done.stderr
+    assert "acme: a command was stopped after 1 s without an answer\nHINT: " in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,34 +51,61 @@ def test_a_selection_that_collects_nothing_ends_pytest_with_a_failure(tmp_path: 
     assert subprocess.run(command, capture_output=True, check=False, cwd=tmp_path).returncode == 5
 
 
-def halves(place: Path, hosts: int, others: int) -> tuple[int, str]:
-    """The exit code and words of a test run whose halves end so."""
-    (place / ".ci").mkdir()
-    shutil.copy(GATE.with_name("test"), place / ".ci/test")
-    says = f"*--ignore*) echo others; exit {others};; *) sleep 0.3; echo hosts; exit {hosts};;"
-    (place / "pytest").write_text(f'#!/bin/sh\ncase "$*" in {says} esac\n')
-    (place / "pytest").chmod(0o755)
-    run = ["env", f"PYTEST={place}/pytest", "sh", str(place / ".ci/test")]
-    done = subprocess.run(run, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout
+# A pytest that ends as its group is told to by the environment: "unit=0 deploy=1 hosts=0".
+FAKE = """#!/bin/sh
+case "$*" in *--ignore*) name=unit;; *tests/deploy*) name=deploy;; *) name=hosts; sleep 0.3;; esac
+echo "$name ran"; echo "==== 7 passed in 0.10s ===="
+for one in $CODES; do [ "${one%=*}" != $name ] || exit "${one#*=}"; done
+"""
+
+
+def groups(place: Path, text: str, **environment: str) -> subprocess.Popen[str]:
+    """The groups' runner, with a pytest of this text."""
+    pytest = place / "pytest"
+    pytest.write_text(text)
+    pytest.chmod(0o755)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.groups"],
+        cwd=GATE.parents[1],
+        env={**os.environ, "PYTEST": str(pytest), **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 @pytest.mark.parametrize(
-    ("hosts", "others", "code"), [(0, 0, 0), (1, 0, 1), (0, 1, 1), (5, 0, 5), (0, 5, 5), (3, 1, 1)]
+    ("codes", "code"),
+    [
+        ("unit=0 deploy=0 hosts=0", 0),
+        ("unit=1 deploy=0 hosts=0", 1),
+        ("unit=0 deploy=1 hosts=0", 1),
+        ("unit=0 deploy=0 hosts=1", 1),
+        ("unit=0 deploy=5 hosts=0", 5),
+        ("unit=0 deploy=0 hosts=5", 5),
+        ("unit=1 deploy=0 hosts=3", 1),
+    ],
 )
-def test_a_run_passes_only_where_both_its_halves_do(tmp_path: Path, hosts: int, others: int, code: int) -> None:
-    assert halves(tmp_path, hosts, others) == (code, "others\nhosts\n")
+def test_a_run_passes_only_where_every_group_does(tmp_path: Path, codes: str, code: int) -> None:
+    with groups(tmp_path, FAKE, CODES=codes) as run:
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == code
+    told = dict(re.findall(r"^(\w+) +\d+ s  exit (\d+)  7 passed in 0.10s$", output, re.MULTILINE))
+    assert [f"{name}={ended}" for name, ended in told.items()] == codes.split()
+    # Each group's output is printed once and whole, under its name.
+    for name in told:
+        assert re.search(rf"^######## {name}: \d+ s\n{name} ran$", output, re.MULTILINE), output
+        assert output.count(f"{name} ran") == 1
 
 
-def test_a_run_that_is_ended_ends_both_its_halves(tmp_path: Path) -> None:
-    (tmp_path / ".ci").mkdir()
-    shutil.copy(GATE.with_name("test"), tmp_path / ".ci/test")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupted", "terminated"])
+def test_a_run_that_is_ended_ends_every_group_and_waits_for_its_end(tmp_path: Path, number: signal.Signals) -> None:
     pids = tmp_path / "pids"
-    (tmp_path / "pytest").write_text(f"#!/bin/sh\necho $$ >> {pids}; exec sleep 60\n")
-    (tmp_path / "pytest").chmod(0o755)
-    run = ["env", f"PYTEST={tmp_path}/pytest", "sh", str(tmp_path / ".ci/test")]
-    with subprocess.Popen(run, start_new_session=True) as started:
-        wait_for("both halves", lambda: "" if pids.exists() and len(pids.read_text().split()) == 2 else "not yet", 10)
-        os.killpg(started.pid, signal.SIGINT)
-        assert started.wait(timeout=10) == 130
+    text = f"#!/bin/sh\ntrap 'echo removed; exit 2' INT\necho $$ >> {pids}; while :; do sleep 0.1; done\n"
+    with groups(tmp_path, text) as run:
+        wait_for("all groups", lambda: "" if pids.exists() and len(pids.read_text().split()) == 3 else "not yet", 60)
+        run.send_signal(number)
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert output.count("removed\n") == 3
     assert not [pid for pid in pids.read_text().split() if Path("/proc", pid).exists()]

@@ -20,17 +20,17 @@ Commands = Generator[StringCommand, None, None]
 Parameters = ParamSpec("Parameters")
 
 _HUNG = "is the server hung? runbooks/server-does-not-start.md"
-LOCK_WAIT = 60  # seconds; long enough for the orphan of a killed deploy to end
+LOCK_WAIT = 60  # seconds; the command that a killed deploy left running ends within them
 _USES_LIB = "# uses lib.sh\n"
-INPUT_WAIT = 30  # seconds; a few KiB that were sent along with the command
+INPUT_WAIT = 30  # seconds; the input is a few KiB, sent together with the command
 
 
 class Refusal(StringCommand):
     """
-    A command that fails with these problems on stderr, and asks nothing of the machine.
+    A command that fails with these problems on stderr. It sends nothing to the machine.
 
-    There may be no way to it any more, or not yet the account that its commands run as. Its text is what a shell would
-    say the same with: that is what pyinfra shows of it.
+    The host may be unreachable, or the account not created yet. Its text, which pyinfra shows, is the shell command that
+    would print the same.
     """
 
     def __init__(self, problems: Iterable[Problem]):
@@ -43,7 +43,7 @@ class Refusal(StringCommand):
 
 def refuse(*problems: Problem) -> StringCommand:
     """
-    What an operation yields instead of acting.
+    The command that an operation yields instead of acting.
 
     An exception inside an operation would stop every host of the run; a failing command stops its own.
     """
@@ -78,7 +78,7 @@ def guarded_operation(
 
 @cache
 def script(name: str) -> str:
-    """A shell script below templates/, by its path there; after lib.sh where its first line asks for that."""
+    """A shell script, by its path below templates/; with lib.sh before it where its first line asks for that."""
     text = (TEMPLATES / name).read_text()
     return (TEMPLATES / "lib.sh").read_text() + text if text.startswith(_USES_LIB) else text
 
@@ -90,7 +90,7 @@ def shell(text: str, *arguments: str, timeout: int) -> StringCommand:
 
 
 def as_account(account: str, command: StringCommand) -> StringCommand:
-    """A command as another account, in its home, with umask 077 and an environment of its own."""
+    """Run a command as another account: in its home, with umask 077 and nothing of the caller's environment."""
     return StringCommand(
         "/bin/sh -c", QuoteString(script("common/become.sh")), "pgberth", QuoteString(account), QuoteString(command)
     )
@@ -99,14 +99,14 @@ def as_account(account: str, command: StringCommand) -> StringCommand:
 END = "pgberth:end-of-input"
 
 
-def _received(tenant: str) -> StringCommand:
+def _wait_for_input(tenant: str) -> StringCommand:
     """
     Wait for a command's whole input, or fail.
 
-    A deploy may be killed, or its line be cut, before all of it has arrived, and a part of a file would be taken for
-    the file. It waits in the shell's own memory, which no process list shows.
+    A deploy may be killed, or its connection lost, before all of it has arrived, and the command would take a part of a
+    file for the file. The input stays in the shell's memory, which no process list shows.
     """
-    problem = Problem(f"{tenant}: the input of a command did not arrive whole", "run the deploy again")
+    problem = Problem(f"{tenant}: the input of a command arrived incomplete", "run the deploy again")
     return StringCommand(
         f"input=$(timeout {INPUT_WAIT} cat); case $input in *{END}) ;; *) printf '%s\\n'",
         QuoteString(str(problem)),
@@ -120,20 +120,20 @@ def under_command_lock(
     """
     Run a script that changes a tenant, under the tenant's command lock.
 
-    The lock is the kernel's and is held by the command itself, so that the orphan of a killed deploy still
-    holds it; `-o` keeps it from what the command leaves running (a container's monitor).
+    The kernel keeps the lock for the command itself, so that a command that a killed deploy left running still has it.
+    `-o` withholds it from processes that outlive the command, such as a container's monitor.
 
-    + stdin: waited for before the lock is taken, and refused unless it arrives whole
+    + stdin: the command waits for it before it takes the lock, and fails unless all of it arrives
     """
     path = layout.lock_file(tenant)
     busy = str(
         Problem(
             f"{tenant}: another command has been working on this tenant for {LOCK_WAIT} s",
-            f"see who: lslocks | grep {path}; then run the deploy again",
+            f"list it: lslocks | grep {path}; then run the deploy again",
         )
     )
     return StringCommand(
-        _received(tenant) if stdin is not None else "",
+        _wait_for_input(tenant) if stdin is not None else "",
         "umask 077; mkdir -p",
         QuoteString(path.rpartition("/")[0]),
         "&&",
@@ -144,7 +144,7 @@ def under_command_lock(
         "|| { code=$?; test $code -ne 75 || printf '%s\\n'",
         QuoteString(busy),
         ">&2; test $code -ne 124 || printf '%s\\n'",
-        QuoteString(f"{tenant}: a command was ended after {timeout} s without an answer\nHINT: {_HUNG}"),
+        QuoteString(f"{tenant}: a command was stopped after {timeout} s without an answer\nHINT: {_HUNG}"),
         ">&2; exit $code; }",
         _stdin=f"{stdin}{END}" if stdin is not None else "",
     )
@@ -152,15 +152,20 @@ def under_command_lock(
 
 @dataclass(frozen=True)
 class File:
-    """+ path: relative to the account's home; mode: as "0600", never readable by others on the way"""
+    """+ path: relative to the account's home; mode: e.g. "0600"; others can never read it while it is written"""
 
     path: str
     text: str
     mode: str = "0600"
 
 
+def file_arguments(files: Sequence[File]) -> list[str]:
+    """Arguments of write-files.sh."""
+    return [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
+
+
 def write_files(tenant: str, files: Sequence[File]) -> StringCommand:
-    """Replace files of the tenant, in this order: each is old or new, never half."""
-    arguments = [word for file in files for word in (file.path, file.mode, str(len(file.text.encode())))]
+    """Replace files of the tenant, in this order. After a crash each is old or new, never half written."""
+    arguments = file_arguments(files)
     texts = "".join(file.text for file in files)
     return under_command_lock(tenant, script("common/write-files.sh"), *arguments, stdin=texts)

@@ -1,4 +1,4 @@
-"""What one run of a verb holds. It is one object, so that no module keeps anything of a run."""
+"""The state of one run of a verb. It is one object, so that no module has mutable globals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Part = TypeVar("Part")
 @dataclass
 class Run:
     """
-    One run, from its first look at the inventory to its closing table.
+    One run, from reading the inventory to the closing table.
 
     + inventory: the argument as typed
     + data: --data as typed; pyinfra parses the values, so that a fingerprint such as 1e5 becomes a number
@@ -27,17 +27,17 @@ class Run:
 
     def part(self, kind: type[Part], make: Callable[[], Part] | None = None) -> Part:
         """
-        What a room keeps for the length of the run: one object of that type.
+        The state that a room keeps for the length of the run: one object of that type, created at its first use.
 
-        + make: makes it at its first use; the type itself where there is no other way
+        + make: creates it; the type's own constructor where it is None
         """
         if kind not in self._parts:
             self._parts[kind] = (make or kind)()
-        found: Part = self._parts[kind]
-        return found
+        part: Part = self._parts[kind]
+        return part
 
 
 @cache
 def current_run() -> Run:
-    """The run of this process; a test clears the cache to begin another."""
+    """The run of this process. A test clears the cache to begin another."""
     return Run()

@@ -1,6 +1,6 @@
-# Run a program that changes the machine's accounts, once nobody else does. Arguments: it and its own.
-# What such a program locked and left locked when it was killed is opened: by itself the next one opens it only where its
-# number is nobody's by now, and not where a zombie or another program has it.
+# Wait until no other program changes the machine's accounts, then run one that does. Arguments: the program and its own.
+# A killed program leaves its lock files behind, and this removes them. The next program would remove them itself only where
+# no process has the recorded pid, but not where a zombie or an unrelated program has it.
 etc=${PGBERTH_ETC:-/etc} seconds=${PGBERTH_PATIENCE:-20}
 busy() {
   comm=$(cat "/proc/$1/comm" 2>/dev/null) || return 1
@@ -20,7 +20,7 @@ for file in passwd shadow group gshadow subuid subgid; do
     left=$((left - 1))
     if [ "$left" -lt 0 ]; then
       echo "$lock has been held for $seconds s by pid $pid ($comm)" >&2
-      echo "HINT: wait until it has ended, or end it, and run the deploy again; runbooks/machine-is-not-fit.md" >&2
+      echo "HINT: wait until it ends, or stop it, and run the deploy again; runbooks/machine-is-not-fit.md" >&2
       exit 1
     fi
     sleep 0.2

@@ -1,4 +1,4 @@
-# What this machine has, one key=value a line. Arguments: the service account, the time on the control machine.
+# Print what this machine has, one key=value a line. Arguments: the service account, the time on the control machine.
 # Changes nothing and exits 0 whatever is missing.
 account=$1
 if [ "$(id -u)" -eq 0 ]; then root=yes; else root=no; account=$(id -un); fi
@@ -20,21 +20,21 @@ uid=$(printf '%s' "$passwd" | cut -d: -f3)
 home=$(printf '%s' "$passwd" | cut -d: -f6)
 say uid "$uid"
 say home "$home"
-if [ -z "$uid" ] || [ "$(stat -c %u "$home" 2>/dev/null)" = "$uid" ]; then say housed yes; else say housed no; fi
-# An account stands in these files by its name or its number.
-given() { awk -F: -v a="$account" -v u="$uid" '$1 == a || (u != "" && $1 == u) { n += $3 } END { print n + 0 }' "$1" 2>/dev/null; }
-say subuid "$(given /etc/subuid)"
-say subgid "$(given /etc/subgid)"
+if [ -z "$uid" ] || [ "$(stat -c %u "$home" 2>/dev/null)" = "$uid" ]; then say has_home yes; else say has_home no; fi
+# These files name an account by its name or its number.
+count() { awk -F: -v a="$account" -v u="$uid" '$1 == a || (u != "" && $1 == u) { n += $3 } END { print n + 0 }' "$1" 2>/dev/null; }
+say subuid "$(count /etc/subuid)"
+say subgid "$(count /etc/subgid)"
 overlapping() { awk -F: -v a="$account" -v u="$uid" '
   $1 == a || (u != "" && $1 == u) { ours[++n] = $2; ends[n] = $2 + $3; next }
   NF == 3 { who[++m] = $1; from[m] = $2; to[m] = $2 + $3 }
   END { for (i = 1; i <= n; i++) for (j = 1; j <= m; j++) if (from[j] < ends[i] && ours[i] < to[j]) printf "%s ", who[j] }' "$1" 2>/dev/null; }
 say overlaps "$(overlapping /etc/subuid)$(overlapping /etc/subgid)"
-say subnext "$(awk -F: 'BEGIN { n = 100000 } $2 + $3 > n { n = $2 + $3 } END { print n }' /etc/subuid /etc/subgid 2>/dev/null)"
+say next_subid "$(awk -F: 'BEGIN { n = 100000 } $2 + $3 > n { n = $2 + $3 } END { print n }' /etc/subuid /etc/subgid 2>/dev/null)"
 say tun "$(stat -c %a /dev/net/tun 2>/dev/null)"
 say root_mount "$(findmnt -no PROPAGATION / 2>/dev/null)"
 say rundir "$(stat -c '%u %a' "/run/user/$uid" 2>/dev/null)"
 place=${home:-/home}; while [ ! -d "$place" ]; do place=${place%/*}; [ -n "$place" ] || place=/; done
 say free_kib "$(df -Pk "$place" 2>/dev/null | awk 'NR == 2 { print $4 }')"
 say free_inodes "$(df -Pi "$place" 2>/dev/null | awk 'NR == 2 { print $4 }')"
-say ahead $(($(date +%s) - $2))
+say clock_ahead $(($(date +%s) - $2))

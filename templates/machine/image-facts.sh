@@ -1,10 +1,10 @@
-# What is the server in an image without labels of ours? Runs as the service account. Argument: image id.
-# Prints key=value lines; exits 1 with the last runtime's own words where it cannot be looked into.
+# Inspect the server in an image without labels of ours. Runs as the service account. Argument: image id.
+# Prints key=value lines; exits 1 with the last runtime's error where no container could run.
 set -u
 image=$1
 # shellcheck disable=SC2016  # runs inside the image
 inside='server=$(command -v postgres || ls /usr/lib/postgresql/*/bin/postgres /usr/local/pgsql/bin/postgres 2>/dev/null | tail -n 1)
-[ -n "$server" ] || { echo "there is no program postgres in it" >&2; exit 3; }
+[ -n "$server" ] || { echo "it has no program postgres" >&2; exit 3; }
 server=$(readlink -f "$server"); bindir=${server%/*}
 version=$("$server" --version) || exit 3
 version=${version#*) }; version=${version%% *}

@@ -1,5 +1,5 @@
 # uses lib.sh
-# Have an image of a registry in the account's store, and give it the tag that tenants know it by. Runs as the account.
+# Pull an image of a registry into the account's store, and give it the tag that tenants use. Runs as the account.
 # Arguments: the machine's name, the image as podman names it (with a tag, or @ and a digest), tag.
 set -eu
 machine=$1 reference=$2 tag=$3
@@ -13,13 +13,13 @@ esac
 if [ -n "$pull" ]; then
   said=$(podman pull --quiet "$reference" 2>&1 9>&-) || {
     said=$(printf '%s' "$said" | grep -v '^Trying to pull' | tail -n 1)
-    refuse "image $reference cannot be pulled: $said" "the registry must be reached from $machine and hold exactly this image: runbooks/image-by-registry.md"
+    refuse "image $reference cannot be pulled: $said" "$machine must reach the registry, which must have exactly this image: runbooks/image-by-registry.md"
   }
 fi
 there=$(podman info --format '{{.Host.Arch}}' 9>&-)
 found=$(podman image inspect --format '{{.Architecture}}' "$reference" 9>&-)
 if [ "$found" != "$there" ]; then
   podman rmi "$reference" >/dev/null 9>&- || true
-  refuse "image $reference is for $found, this machine is $there" "give its tenants an image of the machine's own architecture; it was not used"
+  refuse "image $reference is for $found, this machine is $there" "give its tenants an image of the machine's own architecture; this one was removed again"
 fi
 podman tag "$reference" "$tag" 9>&-

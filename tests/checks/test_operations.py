@@ -284,7 +284,7 @@ def test_a_receipt_says_what_was_done_proven_and_not() -> None:
 
 
 def test_a_run_still_under_way_has_its_seconds_so_far() -> None:
-    assert 0 <= receipt(started=datetime.now(UTC)).seconds < 5
+    assert 0 <= receipt(started=datetime.now(UTC)).seconds < 60
 
 
 # The baseline.

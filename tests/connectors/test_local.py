@@ -171,18 +171,18 @@ def test_a_tenant_without_a_name_is_refused() -> None:
 
 
 def test_what_is_held_lives_until_it_is_let_go_of_and_has_said_its_first_line(acme: TenantConnector) -> None:
-    held, line = acme.hold(StringCommand("echo held; head -c 1 >/dev/null"))
+    held, line = acme.acquire_lock(StringCommand("echo held; head -c 1 >/dev/null"))
     assert line == "held"
     assert held is not None
     assert not held.lapsed()
     held._write(b".")
-    wait_for("its end", lambda: "" if held.lapsed() else "alive", 5)
+    wait_for("its end", lambda: "" if held.lapsed() else "alive", 30)
 
 
 def test_who_has_lost_the_lock_does_nothing_more(acme: TenantConnector) -> None:
-    held, _ = acme.hold(StringCommand("echo held"))
+    held, _ = acme.acquire_lock(StringCommand("echo held"))
     assert held is not None
-    wait_for("its end", lambda: "" if held.lapsed() else "alive", 5)
+    wait_for("its end", lambda: "" if held.lapsed() else "alive", 30)
     done, out, (fact, hint) = run(acme, "echo touched")
     assert (done, out) == (False, [])
     assert fact.startswith("acme: its lock is lost")
@@ -190,7 +190,7 @@ def test_who_has_lost_the_lock_does_nothing_more(acme: TenantConnector) -> None:
 
 
 def test_what_does_not_hold_is_not_held(acme: TenantConnector) -> None:
-    assert acme.hold(StringCommand("echo busy ada")) == (None, "busy ada")
+    assert acme.acquire_lock(StringCommand("echo busy ada")) == (None, "busy ada")
     assert run(acme, "echo works")[1] == ["works"]
 
 
@@ -198,7 +198,10 @@ def test_nothing_is_held_where_there_is_no_account(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     host: Any = SimpleNamespace(name="acme", data={"pgberth_account": "no-such-account"}, print_prefix="")
     connector = TenantConnector(SimpleNamespace(), host)  # type: ignore[arg-type]
-    assert connector.hold(StringCommand("true")) == (None, "account 'no-such-account' does not exist on this machine")
+    assert connector.acquire_lock(StringCommand("true")) == (
+        None,
+        "account 'no-such-account' does not exist on this machine",
+    )
 
 
 def test_no_run_but_ours_is_hooked_into() -> None:

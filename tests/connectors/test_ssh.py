@@ -75,9 +75,9 @@ class Channel:
 
 
 class Way:
-    """Stands in for a Trunk."""
+    """Stands in for an SshPool."""
 
-    root, told, forwards = True, False, True
+    root, reported, forwards = True, False, True
     problem: Problem | None = None
 
     def __init__(self, *channels: Channel, problem: Problem | None = None, lost: Problem | None = None):
@@ -86,12 +86,12 @@ class Way:
         self.lost = lost
         self.dialled: list[int] = []
 
-    def reach(self) -> None:
+    def ensure_connected(self) -> None:
         if self.problem:
             raise Unreachable(self.problem)
 
     def session(self) -> Channel:
-        self.reach()
+        self.ensure_connected()
         return self.channels.pop(0)
 
     def check(self, _: object = None) -> None:
@@ -213,10 +213,10 @@ def test_a_command_that_was_killed_is_no_lost_machine() -> None:
 
 
 def test_a_machine_that_is_not_to_be_had_is_explained_once() -> None:
-    way = Way(problem=Problem("db1: not reached: no answer from ada@10.0.0.1:22", "is it up?"))
-    with pytest.raises(ConnectError, match=r"db1: not reached: no answer from ada@10\.0\.0\.1:22\nHINT: is it up"):
+    way = Way(problem=Problem("db1: unreachable: no answer from ada@10.0.0.1:22", "is it up?"))
+    with pytest.raises(ConnectError, match=r"db1: unreachable: no answer from ada@10\.0\.0\.1:22\nHINT: is it up"):
         connector(way, connected=False).connect()
-    with pytest.raises(ConnectError, match=r"^db1 was not reached, as said$"):
+    with pytest.raises(ConnectError, match=r"^db1 is unreachable; see the error above$"):
         connector(way, of=RemoteTenantConnector, connected=False).connect()
 
 
@@ -225,7 +225,7 @@ def test_sudo_that_asks_for_a_password_is_refused_before_anything_else_is_sent()
     way.root = False
     with pytest.raises(ConnectError) as refused:
         connector(way, connected=False).connect()
-    assert str(refused.value).startswith("db1: sudo of ada@10.0.0.1:22 asks for a password, and nobody is there")
+    assert str(refused.value).startswith("db1: sudo of ada@10.0.0.1:22 asks for a password, and a run cannot answer")
     assert "as root there: echo 'ada ALL=(ALL) NOPASSWD: ALL'" in str(refused.value)
     assert way.channels == []
 
@@ -233,7 +233,7 @@ def test_sudo_that_asks_for_a_password_is_refused_before_anything_else_is_sent()
 def test_a_lock_is_held_for_as_long_as_its_channel() -> None:
     channel = Channel("held\n")
     acme = connector(Way(channel), of=RemoteTenantConnector)
-    held, line = acme.hold(StringCommand("hold"))
+    held, line = acme.acquire_lock(StringCommand("hold"))
     assert line == "held"
     assert held is not None
     assert not held.lapsed()
@@ -244,11 +244,11 @@ def test_a_lock_is_held_for_as_long_as_its_channel() -> None:
 
 
 def test_a_lock_that_is_taken_is_not_held() -> None:
-    assert connector(Way(Channel("busy ada\n"))).hold(StringCommand("hold")) == (None, "busy ada")
+    assert connector(Way(Channel("busy ada\n"))).acquire_lock(StringCommand("hold")) == (None, "busy ada")
 
 
 def test_where_the_machine_is_lost_nothing_is_held() -> None:
-    assert connector(Way(problem=Problem("db1: lost"))).hold(StringCommand("hold")) == (None, "db1: lost")
+    assert connector(Way(problem=Problem("db1: lost"))).acquire_lock(StringCommand("hold")) == (None, "db1: lost")
 
 
 def test_a_port_is_reached_through_sshd_s_own_forward_or_a_command_that_does_the_same() -> None:

@@ -85,7 +85,8 @@ def test_an_sshd_that_wants_fewer_is_obeyed(allows: int) -> None:
 
 
 def test_an_sshd_that_wants_none_is_told_of() -> None:
-    with pytest.raises(Unreachable, match=r"db1: sshd of ada@10.0.0.1:22 opens no session(.|\n)*HINT: .*MaxSessions"):
+    says = r"db1: sshd of ada@10.0.0.1:22 does not open a session(.|\n)*HINT: .*MaxSessions"
+    with pytest.raises(Unreachable, match=says):
         Machine(allows=0).pool.session()
 
 
@@ -98,13 +99,13 @@ def test_a_connection_that_dies_gives_up_the_machine() -> None:
         machine.pool.session()
     # Its locks may be another's by now: it stays lost, whatever the other connection says.
     with pytest.raises(Unreachable, match="lost: ada@"):
-        machine.pool.reach()
+        machine.pool.ensure_connected()
     assert len(machine.transports) == 2
 
 
 def test_a_machine_is_given_up_after_half_a_minute_of_silence() -> None:
     with socket.socket() as line:
-        Machine(line).pool.reach()
+        Machine(line).pool.ensure_connected()
         assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
@@ -112,7 +113,7 @@ def test_a_machine_is_given_up_after_half_a_minute_of_silence() -> None:
 
 def test_small_packets_do_not_wait_for_one_another() -> None:
     with socket.socket() as line:
-        Machine(line).pool.reach()
+        Machine(line).pool.ensure_connected()
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
@@ -120,19 +121,19 @@ def test_behind_a_jump_host_the_jump_host_s_own_line_is_watched() -> None:
     with socket.socket() as line:
         jump: Any = object.__new__(Channel)
         jump.transport = SimpleNamespace(sock=line)
-        Machine(jump).pool.reach()
+        Machine(jump).pool.ensure_connected()
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 
 
 def test_behind_a_command_of_the_operator_s_own_the_line_is_kept_busy() -> None:
     machine = Machine("a process")
-    machine.pool.reach()
+    machine.pool.ensure_connected()
     assert machine.transports[0].keepalive == 10
 
 
 def test_a_port_is_dialled_over_a_connection_that_is_there() -> None:
     machine = Machine()
-    machine.pool.reach()
+    machine.pool.ensure_connected()
     assert str(machine.pool.dial(5501, ("127.0.0.1", 9))) == "direct-tcpip"
     with pytest.raises(ChannelException):
         machine.pool.dial(1, ("127.0.0.1", 9))
@@ -141,7 +142,7 @@ def test_a_port_is_dialled_over_a_connection_that_is_there() -> None:
 
 def test_an_sshd_that_forwards_nothing_is_asked_once() -> None:
     machine = Machine(prohibited=True)
-    machine.pool.reach()
+    machine.pool.ensure_connected()
     assert machine.pool.dial(5501, ("127.0.0.1", 9)) is None
     machine.transports[0].prohibited = False
     assert machine.pool.dial(5501, ("127.0.0.1", 9)) is None
@@ -157,7 +158,7 @@ FAULTS: list[tuple[BaseException, str, str]] = [
     (SSHException("StrictPolicy: No host key for 10.0.0.1 found in known_hosts"), "host key of", "ssh-keygen -lf"),
     (SSHException("Private key file (/keys/ada) is encrypted, set"), "the key /keys/ada is encrypted", "ssh-add"),
     (SSHException("Error reading SSH protocol banner"), "Error reading SSH protocol banner", "try by hand"),
-    (EOFError(), "cannot be reached: it hung up", "try by hand"),
+    (EOFError(), "cannot be reached: it closed the connection", "try by hand"),
 ]
 
 
@@ -168,9 +169,9 @@ def test_what_went_wrong_on_the_way_is_said_in_words_with_what_to_try(fault: Exc
 
     pool = SshPool(Login("db1", "10.0.0.1", 22, "ada", "/keys/ada", "/known hosts", sudo=True), connect)
     with pytest.raises(Unreachable) as refused:
-        pool.reach()
+        pool.ensure_connected()
     said, advice = str(refused.value).split("\nHINT: ")
-    assert said.startswith("db1: not reached: ")
+    assert said.startswith("db1: unreachable: ")
     assert fact in said
     assert hint in advice
     if "ssh-add" not in advice:
@@ -187,5 +188,5 @@ def test_who_could_not_be_reached_is_not_tried_again() -> None:
     pool = SshPool(ADA, connect)
     for _ in range(20):
         with pytest.raises(Unreachable, match="no answer"):
-            pool.reach()
+            pool.ensure_connected()
     assert len(tries) == 1

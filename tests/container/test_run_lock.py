@@ -111,7 +111,7 @@ def test_a_second_operator_waits_a_moment_for_the_first(machine: FakePrograms) -
     )
     time.sleep(0.2)
     first.end()
-    said, _ = waiting.communicate(timeout=10)
+    said, _ = waiting.communicate(timeout=60)
     assert said == "held\n"
 
 
@@ -144,11 +144,11 @@ def take(said: str, *, executing: bool = True) -> tuple[list[Sent], list[Sent]]:
     """(what the operation sends, what it asked the connector to hold) where the machine answers so."""
     held: list[Sent] = []
 
-    def hold(command: StringCommand) -> tuple[object, str]:
+    def acquire_lock(command: StringCommand) -> tuple[object, str]:
         held.append(as_sent(command))
         return object(), said
 
-    host = FakeHost(connector=SimpleNamespace(hold=hold))
+    host = FakeHost(connector=SimpleNamespace(acquire_lock=acquire_lock))
     context = TenantContext(ACME, receipt=Receipt("provision", "acme", (), ACME.port))
     return sent(lock.acquire_run_lock, host, executing=executing, context=context), held
 

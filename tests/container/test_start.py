@@ -146,7 +146,7 @@ def test_a_server_that_never_answers_is_given_up_in_its_own_words(machine: FakeP
     done = start(machine, free_port, seconds=1)
     assert done.returncode == 1
     assert "did not answer within 1 s: FATAL:  the database system is starting up" in done.stderr
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30  # the usual 30 s would make it longer
 
 
 def test_a_server_is_asked_through_podman_where_the_namespaces_are_closed(

@@ -203,18 +203,18 @@ def install(watch: Watch) -> None:
     for place, name, stand_in in stand_ins:
         setattr(place, name, stand_in)
     for connector in connectors.get_all_connectors().values():
-        if hasattr(connector, "hold"):
+        if hasattr(connector, "acquire_lock"):
             _watch_hold(watch, connector)
 
 
 def _watch_hold(watch: Watch, connector: Any) -> None:
-    hold = connector.hold
+    acquire = connector.acquire_lock
 
     def held(self: Any, sent: Any) -> Any:
         with watch.step(self.host, "holds", words(sent)):
-            return hold(self, sent)
+            return acquire(self, sent)
 
-    connector.hold = held
+    connector.acquire_lock = held
 
 
 if __name__ == "__main__":

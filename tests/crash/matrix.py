@@ -11,7 +11,7 @@ from tests.crash.drawn import drawn
 from tests.crash.picture import differences
 from tests.crash.steps import DEPLOY, Case, Fault, Outcome, Step, cases, recorded
 from tests.deploy.product import Inventory
-from tests.deploy.seed import SEED
+from tests.sampling import SEED
 
 _RUNS_ON = 0.3  # seconds of a command that an orphan needs to meet the next deploy, which takes as long to start
 

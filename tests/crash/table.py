@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.crash.steps import Outcome
-from tests.deploy.seed import SEED, VARIABLE
+from tests.sampling import SEED, SEED_VARIABLE
 
 TAKEN: list[Outcome] = []
 WELL = "healed, no changes after"
@@ -32,7 +32,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for line in table(TAKEN):
             terminalreporter.write_line(line)
         broken = sum(bool(outcome.wrong) for outcome in TAKEN)
-        terminalreporter.write_line(f"{len(TAKEN)} cases, {broken} broken; drawn from {VARIABLE}={SEED}")
+        terminalreporter.write_line(f"{len(TAKEN)} cases, {broken} broken; drawn from {SEED_VARIABLE}={SEED}")
 
 
 def judge(outcomes: list[Outcome]) -> None:

@@ -20,12 +20,11 @@ import pytest
 
 from tests.deploy.account import ROOT, Account, throwaway
 from tests.deploy.product import BUILDING, Inventory, Run
-from tests.deploy.seed import SEED, VARIABLE
 from tests.deploy.site import Site
 from tests.deploy.tenant import Tenant
 
 
-@dataclass
+@dataclass(eq=False)
 class Deployed:
     """
     A site with two tenants that every test may look at and none may harm.
@@ -43,10 +42,6 @@ class Deployed:
     @property
     def tenants(self) -> tuple[Tenant, Tenant]:
         return self.one, self.two
-
-
-def pytest_report_header() -> str:
-    return f"deploys are killed at moments drawn from {VARIABLE}={SEED}"
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from functools import cache
 
 import psycopg
 import pytest
@@ -25,7 +26,9 @@ def psql() -> str:
     return found
 
 
+@cache
 def url(deployed: Deployed, tenant: Tenant, component: str = "", *options: str) -> str:
+    """As the product prints it; it is asked once for each."""
     run = deployed.both.local("url", "--tenant", tenant.name, "--component", component, *options).went_well()
     return run.out.strip()
 

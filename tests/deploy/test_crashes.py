@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.drawn import WHOLE, turn
+from tests.crash.drawn import turn
 from tests.crash.local import LocalTenants
 from tests.crash.machines import LocalMachines
 from tests.crash.matrix import explored
 from tests.crash.table import judge
 from tests.deploy.site import Site
 from tests.hosts import server_image
+from tests.sampling import ALL
 
 # Each component has its own named points.
-COMPONENTS = ("control_plane", "memory_plugin", "knowledge") if WHOLE else ("memory_plugin",)
+COMPONENTS = ("control_plane", "memory_plugin", "knowledge") if ALL else ("memory_plugin",)
 
 
 def test_a_tenant_is_whole_after_a_deploy_died_at_any_step(site: Site, tmp_path: Path) -> None:
-    judge(explored(LocalTenants(site, COMPONENTS), tmp_path, size=5))
+    judge(explored(LocalTenants(site, COMPONENTS), tmp_path, size=3))
 
 
 @pytest.mark.usefixtures("root")

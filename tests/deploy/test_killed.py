@@ -13,11 +13,11 @@ import pytest
 
 from tests.deploy.processes import Process, eventually, kill, processes
 from tests.deploy.product import Inventory
-from tests.deploy.seed import SEED
 from tests.deploy.site import Site
 from tests.deploy.tenant import Tenant
+from tests.sampling import SEED, often
 
-SAMPLES = [random.Random(SEED + number).random() for number in range(3)]  # noqa: S311
+SAMPLES = [random.Random(SEED + number).random() for number in range(often(1, whole=3))]  # noqa: S311
 
 Moment = Callable[[Process, Tenant], bool]
 
@@ -74,6 +74,7 @@ def is_whole(site: Site, tenant: Tenant, inventory: Inventory) -> None:
 RUNS_ON, DIES_TOO = "its command runs on", "its command dies too"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("moment", "orphan"),
     [
@@ -105,6 +106,7 @@ def test_a_deploy_killed_while_it_is(site: Site, tenant: Tenant, moment: Moment,
     is_whole(site, tenant, inventory)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("step", ["migrate.memory_plugin.0001.ran", "migrate.memory_plugin.0001.applied"])
 def test_a_deploy_killed_in_a_migration(site: Site, tenant: Tenant, step: str) -> None:
     inventory = site.inventory(tenant)

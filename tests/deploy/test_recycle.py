@@ -186,6 +186,7 @@ def test_a_change_goes_to_the_canary_first_and_loses_nothing_under_load(fleet: F
     desired.provision("--limit", fleet.one.name).changed_nothing()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("poison", ["dies", "hangs"])
 def test_a_poisoned_image_is_rolled_back_within_the_gate(fleet: Fleet, poison: str) -> None:
     desired, previous = fleet.inventory(canary=poison, production=poison), runs(fleet.one)
@@ -232,6 +233,7 @@ EDITED = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("how", EDITED)
 def test_a_spec_file_of_another_hand_stops_nobody(fleet: Fleet, how: str) -> None:
     right, wrong, says = EDITED[how]
@@ -313,6 +315,7 @@ def test_after_the_first_red_none_is_begun(fleet: Fleet) -> None:
 STEPS = ["recorded", "written", "swapped", "proven"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("step", "to"), [*((step, "twin") for step in STEPS), ("swapped", "forky"), ("back.written", "dies")]
 )
@@ -339,6 +342,7 @@ def usual(fleet: Fleet) -> str:
     return told
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("orphan", ["runs on", "dies too"])
 def test_a_recycle_killed_while_no_server_runs_and_its_command(fleet: Fleet, orphan: str) -> None:
     desired, cluster = fleet.inventory(canary="twin"), identity(fleet.one)

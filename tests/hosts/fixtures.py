@@ -68,7 +68,7 @@ def module_hosts(room: Room) -> Iterator[Boot]:
 
 
 def factory(room: Room) -> Iterator[Boot]:
-    """boot(name, suite=...), and the end of all that were booted."""
+    """boot(name, suite=...), and the end of all that were booted, beside the tests that come next."""
     made: list[Host] = []
 
     def boot(name: str, suite: str = image.TRIXIE) -> Host:
@@ -77,4 +77,4 @@ def factory(room: Room) -> Iterator[Boot]:
 
     yield boot
     for host in reversed(made):
-        host.destroy()
+        room.dismiss(host)

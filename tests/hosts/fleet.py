@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import time
@@ -38,7 +39,8 @@ class TenantContext:
     fields: str = 'components={"memory_plugin"}'
 
     def line(self) -> str:
-        image = "" if "image=" in self.fields else ", image=_image"
+        # A sidecar names an image too, in parentheses: the tenant's own is another field.
+        image = "" if re.search(r"(^|, )image=", self.fields) else ", image=_image"
         return f"tenant({self.name!r}, on={self.host.name}, port={self.port}, {self.fields}{image})"
 
     def podman(self, *arguments: str, check: bool = True) -> str:

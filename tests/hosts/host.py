@@ -14,6 +14,7 @@ from tests.hosts.namespace import Podman
 # More than a boot takes on a machine that is busy with other things.
 _READY_SECONDS = 60
 _SHUTDOWN_SECONDS = 120  # systemd itself gives what will not stop 90
+_REMOVAL_SECONDS = 300
 _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 
 # Arguments: account, command. What a login of the account would see, and nothing of ours.
@@ -141,9 +142,13 @@ class Host:
 
     def destroy(self) -> None:
         """Nothing of it is left."""
-        self.podman("rm", "--force", "--ignore", "--time=0", self.container)
-        self.podman("volume", "rm", "--force", *self.volumes)
+        self.remove()
         self.keys.invalidate(self.address)
+
+    def remove(self) -> None:
+        """Its container and files are gone. On a busy disk the thousands of files take a minute."""
+        self.podman("rm", "--force", "--ignore", "--time=0", self.container, timeout=_REMOVAL_SECONDS)
+        self.podman("volume", "rm", "--force", *self.volumes, timeout=_REMOVAL_SECONDS)
 
     def ready(self) -> None:
         """systemd has started everything, and the sshd that answers is this host's. Raises Failed with what is not."""

@@ -80,7 +80,7 @@ def running(place: Path, address: str) -> Iterator[Registry]:
         subprocess.Popen([_PROGRAM, "serve", str(conf)], stdout=log, stderr=log, stdin=subprocess.DEVNULL) as process,
     ):
         try:
-            wait_for(f"the registry at {listens}", lambda: _answers(listens), 20)
+            wait_for(f"the registry at {listens}", lambda: _answers(listens), 60)
             yield Registry(listens, process)
         finally:
             process.kill()

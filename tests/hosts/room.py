@@ -11,6 +11,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class Room:
     keys: Keys
     subnet: ipaddress.IPv4Network
     booted: int = field(default=0, init=False)
+    _leaving: dict[str, Future[None]] = field(default_factory=dict, init=False)
+    _removal: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), init=False)
 
     @property
     def network(self) -> str:
@@ -60,6 +63,8 @@ class Room:
         + suite: image.TRIXIE or image.BOOKWORM; the image is built where it is not there yet
         """
         tag = image.provide(suite)
+        if name in self._leaving:
+            self._leaving.pop(name).result()
         started = time.monotonic()
         number = _FIRST_ADDRESS + self.booted
         self.booted += 1
@@ -77,6 +82,17 @@ class Room:
         host.ready()
         return dataclasses.replace(host, booted_in=time.monotonic() - started)
 
+    def dismiss(self, host: Host) -> None:
+        """Destroy a host while other tests work; `settle` waits for that."""
+        self.keys.invalidate(host.address)
+        self._leaving[host.name] = self._removal.submit(host.remove)
+
+    def settle(self) -> None:
+        """Every dismissed host is gone. Raises Failed where one could not be removed."""
+        self._removal.shutdown()
+        for leaving in self._leaving.values():
+            leaving.result()
+
 
 @contextlib.contextmanager
 def opened_room() -> Iterator[Room]:
@@ -92,7 +108,9 @@ def opened_room() -> Iterator[Room]:
             podman = undo.enter_context(namespace())
             undo.callback(_remove, name, podman)
             podman("network", "create", "--disable-dns", f"--label={LABEL}={name}", _network(name))
-        yield Room(name, podman, Keys.made(directory), _subnet(_network(name)))
+        room = Room(name, podman, Keys.made(directory), _subnet(_network(name)))
+        undo.callback(room.settle)
+        yield room
 
 
 def sweep() -> list[str]:

@@ -20,6 +20,8 @@ from tests.hosts.fleet import ACCOUNT, TenantContext, inventory, provisioned
 from tests.hosts.room import Room
 from tests.hosts.standing import PODMAN
 
+pytestmark = pytest.mark.sampled(1, of="opened")
+
 TENANT = ".local/share/pgberth/tenants/open"
 
 

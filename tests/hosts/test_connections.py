@@ -89,7 +89,7 @@ def test_a_host_key_that_is_not_known_is_refused(host: Host, tmp_path: Path) -> 
     known.touch()
     fleet = inventory(tmp_path, tenants(host), ssh_known_hosts_file=str(known))
     refused = refused_before_anything_is_touched(host, fleet)
-    assert refused.said.count("door: not reached: the host key of") == 1 + 3  # once, and in the closing lines
+    assert refused.said.count("door: unreachable: the host key of") == 1 + 3  # once, and in the closing lines
     assert known.read_text() == ""
 
 
@@ -99,13 +99,13 @@ def test_a_host_key_that_is_another_is_refused(host: Host, tmp_path: Path) -> No
     known.write_text(f"{host.address} {Keys.made(other).public}\n")
     fleet = inventory(tmp_path, tenants(host), ssh_known_hosts_file=str(known))
     refused = refused_before_anything_is_touched(host, fleet)
-    assert refused.line("door: not reached:", "has another host key than known_hosts says"), refused.err
+    assert refused.line("door: unreachable:", "has another host key than known_hosts says"), refused.err
 
 
 def test_a_key_that_the_machine_does_not_take_is_refused(host: Host, tmp_path: Path) -> None:
     fleet = inventory(tmp_path, tenants(host), ssh_key=str(Keys.made(tmp_path).private))
     refused = refused_before_anything_is_touched(host, fleet)
-    assert refused.line("door: not reached:", "refuses the login with"), refused.err
+    assert refused.line("door: unreachable:", "refuses the login with"), refused.err
 
 
 def test_sudo_that_asks_for_a_password_is_refused_and_nobody_is_asked(host: Host, tmp_path: Path) -> None:

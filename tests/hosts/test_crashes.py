@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.drawn import WHOLE, turn
+from tests.crash.drawn import turn
 from tests.crash.machines import RemoteMachines
 from tests.crash.matrix import explored, side_by_side
 from tests.crash.remote import RemoteTenants
@@ -21,6 +21,7 @@ from tests.hosts.fleet import TenantContext, inventory
 from tests.hosts.host import Boot, Host
 from tests.hosts.image import BOOKWORM, TRIXIE
 from tests.hosts.room import Room
+from tests.sampling import ALL
 
 
 def used(host: Host, place: Path) -> Host:
@@ -31,7 +32,7 @@ def used(host: Host, place: Path) -> Host:
 
 def test_a_host_is_whole_after_it_lost_its_power_at_any_step(hosts: Boot, tmp_path: Path) -> None:
     turn("powered off")
-    suites = (TRIXIE, BOOKWORM) if WHOLE else (TRIXIE,)
+    suites = (TRIXIE, BOOKWORM) if ALL else (TRIXIE,)
     grounds = [RemoteTenants(used(hosts(f"off{suite}", suite), tmp_path), tmp_path, OFF) for suite in suites]
     judge(side_by_side(partial(explored, ground, tmp_path, 1) for ground in grounds))
 
@@ -42,7 +43,7 @@ def test_a_host_is_whole_after_it_fell_silent_at_any_step(hosts: Boot, tmp_path:
 
 
 def test_a_fresh_host_is_whole_after_it_fell_silent_or_lost_its_power_at_any_step(room: Room, tmp_path: Path) -> None:
-    if not WHOLE:
+    if not ALL:
         pytest.skip("each case needs a fresh host: a part of `make crash-matrix`")
     grounds = [RemoteMachines(room, tmp_path, fault) for fault in (OFF, CUT)]
     judge(side_by_side(partial(explored, ground, tmp_path, 1) for ground in grounds))

@@ -67,7 +67,7 @@ def test_a_machine_powered_off_in_the_middle_stops_its_own_tenants_only_and_the_
     off = place.fleet.provision().failed()
     for context in place.on(place.right):
         assert off.line(f"{context.name} ", "NOT REACHED"), off.err
-        assert off.line(f"{context.name}: right: not reached: "), off.err
+        assert off.line(f"{context.name}: right: unreachable: "), off.err
     place.right.power_on()
     finished = place.fleet.provision().went_well()
     assert finished.hosts_changed() <= {"right", *(context.name for context in place.on(place.right))}
@@ -84,7 +84,7 @@ def busy(context: TenantContext) -> Iterator[Callable[[], object]]:
     with subprocess.Popen([*command, "flock", lock, "cat"], stdin=subprocess.PIPE) as orphan:
         assert orphan.stdin is not None
         try:
-            wait_for("its lock", lambda: "" if held(context, layout.lock_file(context.name)) else "free", 20)
+            wait_for("its lock", lambda: "" if held(context, layout.lock_file(context.name)) else "free", 60)
             yield orphan.stdin.close
         finally:
             orphan.stdin.close()
@@ -120,7 +120,7 @@ def test_two_operators_one_tenant_the_second_is_told_who_and_another_tenant_is_i
         assert second.line(f"{one.name}: another operator works on it: ", "@", " since ", "(provision)"), second.err
         place.fleet.provision("--limit", other.name).changed_nothing()
         assert first.process.poll() is None
-    wait_for("the killed operator's lock", lambda: free(one), 20)
+    wait_for("the killed operator's lock", lambda: free(one), 60)
     # What he left at work is waited for, and then the run goes on.
     with busy(one) as let_end, started(place.fleet, tmp_path, "--limit", one.name) as next_one:
         wait_for("the next operator", lambda: working(one), 60)

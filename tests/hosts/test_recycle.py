@@ -6,10 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pgberth.model import layout
 from tests.hosts.fleet import ACCOUNT, BUILT_THERE, TenantContext, inventory
 from tests.hosts.image import TRIXIE
 from tests.hosts.standing import Place
+
+pytestmark = pytest.mark.sampled(1)
 
 DIES = "localhost/pgberth:18-dies"
 

@@ -13,6 +13,8 @@ from tests.hosts.fleet import ACCOUNT, TenantContext, inventory, provisioned
 from tests.hosts.host import Boot
 from tests.hosts.image import BOOKWORM, TRIXIE
 
+pytestmark = pytest.mark.sampled(1, of="place")
+
 PLUGIN = "one_memory-plugin"
 # A plugin of one file: it answers GET /v1/health, and has the sh, cat and tr that the entrypoint needs.
 _IMAGE = """set -eu

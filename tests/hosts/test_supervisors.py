@@ -13,6 +13,8 @@ from tests.hosts.commands import wait_for
 from tests.hosts.fleet import ACCOUNT, TenantContext
 from tests.hosts.standing import Place
 
+pytestmark = pytest.mark.sampled(1)
+
 VOLUME = "$(podman volume inspect --format {{.Mountpoint}} two-data-g1)"
 
 
@@ -125,7 +127,7 @@ def test_a_server_that_crashes_is_started_again_with_all_that_was_committed(plac
     two.superuser("CREATE TABLE IF NOT EXISTS public.kept (at text); INSERT INTO public.kept VALUES ('before')")
     before = state(two, "Pid")
     as_account(two, f"kill -9 {before}")
-    wait_for("a new server", lambda: "" if state(two, "Pid") not in (before, "", "0") else "none", 30)
+    wait_for("a new server", lambda: "" if state(two, "Pid") not in (before, "", "0") else "none", 60)
     two.wait_until_running()
     assert two.superuser("SELECT at FROM public.kept") == "before"
     two.superuser("DROP TABLE public.kept")
@@ -138,13 +140,14 @@ def test_a_server_that_crashes_is_started_again_with_all_that_was_committed(plac
 def test_a_monitor_that_is_killed_takes_nothing_down_for_long(place: Place, two: TenantContext) -> None:
     before = state(two, "Pid")
     as_account(two, f"kill -9 {state(two, 'ConmonPid')}")
-    wait_for("a new server", lambda: "" if state(two, "Pid") not in (before, "", "0") else "none", 30)
+    wait_for("a new server", lambda: "" if state(two, "Pid") not in (before, "", "0") else "none", 60)
     two.wait_until_running()
     assert active(place) == "active"
     monitors = as_account(two, "pgrep -fc -- '^[^ ]*conmon .* -n two '").strip()
     assert monitors == "1"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("how", ["systemctl --user restart pgberth-two.service", "podman restart two"])
 def test_a_person_may_restart_it(place: Place, two: TenantContext, how: str) -> None:
     before = identity(two)
@@ -159,7 +162,7 @@ def test_a_person_may_restart_it(place: Place, two: TenantContext, how: str) -> 
 def test_a_person_may_stop_it_and_the_next_deploy_starts_it(place: Place, two: TenantContext) -> None:
     for stop in ("podman stop two", "systemctl --user stop pgberth-two.service"):
         as_account(two, stop)
-        wait_for("the end", lambda: "" if active(place) == "inactive" else active(place), 30)
+        wait_for("the end", lambda: "" if active(place) == "inactive" else active(place), 60)
         assert not two.running()
         place.fleet.verify("--limit", "two").failed()
         assert changed(deployed(place))
@@ -172,7 +175,7 @@ def test_the_guards_refusal_is_final_and_the_deploy_says_it(place: Place, two: T
     marker = f"{VOLUME}/{layout.MARKER}"
     as_account(two, f'sed -i s/\\"two\\"/\\"globex\\"/ {marker}')
     place.systemctl("start", "pgberth-two.service", check=False)
-    wait_for("the refusal", lambda: "" if active(place) == "failed" else active(place), 30)
+    wait_for("the refusal", lambda: "" if active(place) == "failed" else active(place), 60)
     assert (unit(place, "ExecMainStatus"), unit(place, "NRestarts")) == ("76", "0")
     run = deployed(place).failed()
     assert run.line("two: its volume two-data-g1 was initialised for another: ", "globex"), run.err

@@ -47,12 +47,12 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a directory": (lambda path: path.parent, "cannot be read"),
     "text": (text, "cannot be read"),
     "cut off": (cut, "cannot be read"),
-    "a tar of something else": (lambda path: tar(path, {"root.txt": b"x"}), "is no archive of an image"),
+    "a tar of something else": (lambda path: tar(path, {"root.txt": b"x"}), "is not the archive of an image"),
     "two images": (lambda path: docker_archive(path, images=2), "holds more than one image"),
-    "no configuration": (lambda path: tar(path, {"manifest.json": [{"Config": "x.json"}]}), "is not understood"),
-    "a manifest that is no list": (lambda path: tar(path, {"manifest.json": {}}), "is not understood"),
-    "a manifest that is no JSON": (lambda path: tar(path, {"manifest.json": b"{"}), "is not understood"),
-    "an index of nothing": (lambda path: tar(path, {"index.json": {"manifests": []}}), "is not understood"),
+    "no configuration": (lambda path: tar(path, {"manifest.json": [{"Config": "x.json"}]}), "has an unknown format"),
+    "a manifest that is no list": (lambda path: tar(path, {"manifest.json": {}}), "has an unknown format"),
+    "a manifest that is no JSON": (lambda path: tar(path, {"manifest.json": b"{"}), "has an unknown format"),
+    "an index of nothing": (lambda path: tar(path, {"index.json": {"manifests": []}}), "has an unknown format"),
 }
 
 

@@ -23,7 +23,7 @@ from pgberth.machine import facts
 from pgberth.machine.facts import (
     AccountFacts,
     AccountState,
-    Carried,
+    InstalledTenants,
     MachineContext,
     MachineProfile,
     MachineState,
@@ -179,17 +179,17 @@ def test_the_account_is_asked_for_each_tag() -> None:
 
 def test_what_an_account_carries_is_told_by_tenant() -> None:
     lines = ["acme container", "acme volume:acme-data-g1", "acme directory", "gone volume:gone-data-g2"]
-    assert Carried().process(lines) == {
+    assert InstalledTenants().process(lines) == {
         "acme": {"container", "volume:acme-data-g1", "directory"},
         "gone": {"volume:gone-data-g2"},
     }
-    assert Carried().process([]) == {}
-    assert Carried.default() is None  # unknown is not nothing
+    assert InstalledTenants().process([]) == {}
+    assert InstalledTenants.default() is None  # unknown is not nothing
 
 
 def listing(home: Path) -> list[str]:
     """The script that lists what the account has, and its arguments."""
-    asked = as_sent(Carried().command(facts=here(home)))
+    asked = as_sent(InstalledTenants().command(facts=here(home)))
     return [asked.script, *asked.arguments]
 
 
@@ -198,14 +198,14 @@ def test_containers_volumes_and_directories_are_what_a_machine_carries(tmp_path:
     machine.answer("podman", ("ps*", "acme container", 0), ("volume*", "acme volume:acme-data-g1", 0))
     (tmp_path / ".local/share/pgberth/tenants/globex/secrets").mkdir(parents=True)
     done = machine.run(*listing(tmp_path))
-    assert Carried().process(done.stdout.splitlines()) == {
+    assert InstalledTenants().process(done.stdout.splitlines()) == {
         "acme": {"container", "volume:acme-data-g1"},
         "globex": {"directory"},
     }
     assert all("label=pgberth.tenant" in call for call in machine.asked())
 
 
-@pytest.mark.parametrize("fact", [Carried().command, partial(AccountState().command, tags=("some",))])
+@pytest.mark.parametrize("fact", [InstalledTenants().command, partial(AccountState().command, tags=("some",))])
 def test_a_podman_that_nobody_has_configured_is_not_asked(tmp_path: Path, fact: Callable[..., StringCommand]) -> None:
     machine = FakePrograms(tmp_path)
     machine.answer("podman")
@@ -233,7 +233,7 @@ def test_units_of_ours_are_carried_and_other_peoples_are_not(tmp_path: Path) -> 
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     done = machine.run(*listing(tmp_path))
-    assert Carried().process(done.stdout.splitlines()) == {
+    assert InstalledTenants().process(done.stdout.splitlines()) == {
         "acme": {"unit:pgberth-acme.container"},
         "globex": {"unit:pgberth-globex.service"},
     }
@@ -261,7 +261,7 @@ def test_a_podman_that_cannot_tell_is_not_taken_for_one_that_has_nothing(tmp_pat
 )
 def test_an_answer_of_any_kind_fails_its_own_host_at_most(lines: list[str]) -> None:
     # Any other exception than this one would end the run for every host.
-    for fact in (MachineState(), AccountState(), Carried()):
+    for fact in (MachineState(), AccountState(), InstalledTenants()):
         try:
             fact.process(lines)
         except FactProcessError as refused:

@@ -24,7 +24,7 @@ def image_inventory(*held: ImageState | None, image: Image = BUILT, failed: str 
     made = ImageInventory({name: [image] for name in names}, lambda name: name == failed)
     for name, has in zip(names, held, strict=True):
         if has is not None:
-            made.tell(name, image, has)
+            made.record(name, image, has)
     return made
 
 
@@ -46,13 +46,13 @@ def image_inventory(*held: ImageState | None, image: Image = BUILT, failed: str 
 def test_the_first_that_holds_an_image_gives_it_and_the_first_of_all_makes_it(
     found: ImageInventory, source: str, maker: str, lacking: list[str]
 ) -> None:
-    assert (found.source(BUILT), found.maker(BUILT), found.lacking(BUILT)) == (source, maker, lacking)
+    assert (found.source(BUILT), found.builder(BUILT), found.lacking(BUILT)) == (source, maker, lacking)
 
 
 def test_a_machine_that_does_not_want_an_image_neither_makes_nor_gives_it() -> None:
     found = image_inventory(NOTHING, NOTHING)
     found.desired = {"db1": [NAMED], "db2": [BUILT]}
-    assert found.maker(BUILT) == "db2"
+    assert found.builder(BUILT) == "db2"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_machine_that_does_not_want_an_image_neither_makes_nor_gives_it() -> N
     ],
 )
 def test_the_first_record_of_a_digest_counts(found: ImageInventory, recorder: str, digest: str) -> None:
-    assert (found.recorder(NAMED), found.digest(NAMED)) == (recorder, digest)
+    assert (found.digest_source(NAMED), found.digest(NAMED)) == (recorder, digest)
 
 
 def test_a_digest_of_the_inventory_counts_before_any_record() -> None:
@@ -74,13 +74,16 @@ def test_a_digest_of_the_inventory_counts_before_any_record() -> None:
     assert image_inventory(A, image=image).digest(image) == image.digest
 
 
-_PARCELS = "from pgberth.machine.image_inventory import staging_directory; print(staging_directory()); (staging_directory() / 'x.tar').touch(); input()"
+_STAGE = (
+    "from pgberth.machine.image_inventory import staging_directory as place; "
+    "print(place()); (place() / 'x.tar').touch(); input()"
+)
 
 
 def run_of_another(home: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(home)}
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", _PARCELS], stdin=pipe, stdout=pipe, text=True, env=environment)
+    return subprocess.Popen([sys.executable, "-c", _STAGE], stdin=pipe, stdout=pipe, text=True, env=environment)
 
 
 def test_what_lies_between_two_machines_goes_with_the_run_or_with_the_next(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from pgberth.machine.image_inventory import ImageInventory, ImageState, staged_a
 from pgberth.machine.images import mirror
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model.image import BuiltImage, Image
-from pgberth.model.problems import Problem
+from pgberth.model.problems import Refused
 from pgberth.model.tenant import Machine
-from tests.fake_host import Answer, FakeHost, sent
+from tests.fake_host import Answer, FakeHost, on, sent
 from tests.fake_podman import FakePrograms
 from tests.machine.archives import docker_archive
 from tests.machine.states import FRESH, READY_AS_ROOT, READY_AS_USER
@@ -41,7 +41,7 @@ class Told(ImageInventory):
     def __init__(self, image: Image, own: ImageState, name: str = "@local", failed: str = "", **others: ImageState):
         super().__init__({machine: [image] for machine in (*others, name)}, lambda machine: machine == failed)
         for machine, held in {**others, name: own}.items():
-            self.tell(machine, image, held)
+            self.record(machine, image, held)
 
 
 def alone(image: Image, own: ImageState | None = None, name: str = "@local") -> ImageInventory:
@@ -50,12 +50,12 @@ def alone(image: Image, own: ImageState | None = None, name: str = "@local") -> 
 
 def made(host: FakeHost, context: MachineContext, image_inventory: ImageInventory | None = None) -> list[Any]:
     image_inventory = image_inventory or alone(context.images[0], name=context.machine.name)
-    return sent(images.images_made, host, context=context, image_inventory=image_inventory)
+    return sent(images.make_images, host, context=context, image_inventory=image_inventory)
 
 
 def present(host: FakeHost, context: MachineContext, image_inventory: ImageInventory | None = None) -> list[Any]:
     image_inventory = image_inventory or alone(context.images[0], name=context.machine.name)
-    return sent(images.images_present, host, context=context, image_inventory=image_inventory)
+    return sent(images.provide_images, host, context=context, image_inventory=image_inventory)
 
 
 def context(image: Image | None = None, name: str = "@local") -> MachineContext:
@@ -91,7 +91,7 @@ def test_any_other_image_is_built_from_what_the_inventory_names(have: dict[str, 
 def test_each_image_of_an_inventory_is_built_once() -> None:
     desired, image_inventory = MachineContext(Machine("@local"), [Image(), Image("sid", 17)]), alone(Image())
     image_inventory.desired = {"@local": desired.images}
-    image_inventory.tell("@local", Image("sid", 17), ImageState())
+    image_inventory.record("@local", Image("sid", 17), ImageState())
     built = made(machine(READY_AS_ROOT), desired, image_inventory)
     assert [command.arguments[1] for command in built] == [TAG, "localhost/pgberth:17-sid"]
 
@@ -177,8 +177,8 @@ def test_an_image_that_is_there_under_another_name_is_not_shipped(archived: Imag
 
 def test_a_machine_that_builds_nothing_needs_no_builder(archived: Image) -> None:
     bare = replace(READY_AS_ROOT, programs=READY_AS_ROOT.programs - {"mmdebstrap"})
-    assert sent(operations.prepared, machine(bare, answers=[CONFIGURED]), context=context(archived)) == []
-    (install,) = sent(operations.prepared, machine(bare, answers=[CONFIGURED]), context=context())
+    assert sent(operations.prepare_machine, machine(bare, answers=[CONFIGURED]), context=context(archived)) == []
+    (install,) = sent(operations.prepare_machine, machine(bare, answers=[CONFIGURED]), context=context())
     assert install.words[-1] == "mmdebstrap"
 
 
@@ -213,13 +213,13 @@ def test_where_the_first_failed_the_next_builds_and_the_third_says_so() -> None:
     (build,) = present(machine(READY_AS_ROOT), context(name="db2"), image_inventory)
     assert build.script == commands.script("machine/build-image.sh")
     (refused,) = present(machine(READY_AS_ROOT), context(name="db3"), image_inventory)
-    assert refused.refusal.startswith(f"db3: image {TAG} could be built on no machine")
+    assert refused.refusal.startswith(f"db3: no machine before this one could build image {TAG}")
 
 
 def test_an_image_that_another_machine_lacks_is_brought_to_the_control_machine_whole() -> None:
     image_inventory = Told(Image(), A, "db1", db2=ImageState())
     account = AccountFacts({TAG: replace(IMAGE, id=A.id)}, None)
-    sending = images.images_made._inner(context=context(name="db1"), image_inventory=image_inventory)
+    sending = images.make_images._inner(context=context(name="db1"), image_inventory=image_inventory)
     place = staged_archive(A.id)
     place.unlink(missing_ok=True)
 
@@ -231,11 +231,13 @@ def test_an_image_that_another_machine_lacks_is_brought_to_the_control_machine_w
                 Path(str(command.dest)).write_bytes(b"saved")
             yield command
 
-    prepare, save, download, remove = sent(downloaded, machine(READY_AS_ROOT, account))
+    prepare, save, download, remove, finish = sent(downloaded, machine(READY_AS_ROOT, account))
     assert "mkdir -p /var/cache/pgberth" in prepare.text
     assert "podman save --quiet --format docker-archive" in save.text
     assert save.text.endswith(f"> {download.src}")
     assert remove.text == f"rm -f {download.src}"
+    assert not place.exists()
+    finish.function(*finish.args)
     assert place.read_bytes() == b"saved"
 
 
@@ -296,7 +298,7 @@ def test_machines_that_recorded_different_digests_are_told_to_choose() -> None:
 def test_a_tag_that_nobody_could_ask_for_is_refused() -> None:
     image_inventory = Told(TAGGED, ImageState(), "db2", failed="db1", db1=ImageState())
     (refused,) = present(machine(READY_AS_ROOT), context(TAGGED, "db2"), image_inventory)
-    assert refused.refusal.startswith(f"db2: nobody could ask {TAGGED.name} for its digest")
+    assert refused.refusal.startswith(f"db2: no machine could resolve {TAGGED.name} to a digest")
 
 
 PULL = commands.script("machine/pull-image.sh")
@@ -362,7 +364,7 @@ def test_an_image_that_is_there_is_tagged_and_nothing_is_read(tmp_path: Path) ->
 def test_an_archive_that_became_another_image_gets_no_tag(tmp_path: Path) -> None:
     account, done = loaded(tmp_path, ("image exists*", "", 1))
     assert done.returncode == 1
-    assert f"archive /srv/server.tar did not become the image {IMAGE.id}" in done.stderr
+    assert f"archive /srv/server.tar was loaded, but did not give the image {IMAGE.id}" in done.stderr
     assert [call[0] for call in account.asked()] == ["image", "load", "image"]
 
 
@@ -370,35 +372,29 @@ ASKED = "uid=999\ngid=999\nbindir=/usr/lib/postgresql/18/bin\npostgres=18.1\npgv
 STRANGE = AccountFacts({}, READY, {TAG: "sha256:99"})
 
 
-def looked_into(host: FakeHost) -> object:
-    found: list[object] = []
-
-    def ask() -> Iterator[None]:
-        found.append(images.looked_into(context(), READY_AS_ROOT))
-        yield from ()
-
-    ask._inner = ask  # type: ignore[attr-defined]  # so that it runs as an operation does, on that host
-    sent(ask, host)
-    return found[0]
+def inspected(host: FakeHost) -> dict[str, BuiltImage]:
+    """Raises Refused."""
+    with on(host):
+        return images.inspect_images(context(), READY_AS_ROOT)
 
 
 def test_an_image_without_our_labels_is_asked_what_it_is() -> None:
     host = machine(READY_AS_ROOT, STRANGE, answers=[("--read-only --user 0:0", Answer(ASKED))])
     desired = BuiltImage("sha256:99", 999, 999, "/usr/lib/postgresql/18/bin", "18.1", "0.8.5", "")
-    assert looked_into(host) == {TAG: desired}
+    assert inspected(host) == {TAG: desired}
     assert host.asked[-1].arguments == ["sha256:99"]
 
 
 def test_images_with_labels_of_ours_are_not_asked() -> None:
     host = machine(READY_AS_ROOT, HAS_ALL)
-    assert looked_into(host) == {TAG: IMAGE}
+    assert inspected(host) == {TAG: IMAGE}
     assert host.asked == []
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(stderr="there is no program postgres in it", done=False),
+        Answer(stderr="it has no program postgres", done=False),
         Answer(ASKED.replace("pgvector=0.8.5", "")),
         Answer(ASKED.replace("uid=999", "uid=")),
         Answer(ASKED.replace("postgres=18.1", "postgres=")),
@@ -406,9 +402,9 @@ def test_images_with_labels_of_ours_are_not_asked() -> None:
     ],
 )
 def test_an_image_without_a_server_or_pgvector_is_refused(answer: Answer) -> None:
-    refused = looked_into(machine(READY_AS_ROOT, STRANGE, answers=[("--user 0:0", answer)]))
-    assert isinstance(refused, Problem)
-    assert f"@local: image {TAG} has no PostgreSQL with pgvector" in refused.fact
+    with pytest.raises(Refused) as refused:
+        inspected(machine(READY_AS_ROOT, STRANGE, answers=[("--user 0:0", answer)]))
+    assert f"@local: image {TAG} has no PostgreSQL with pgvector" in str(refused.value)
 
 
 def test_what_was_found_out_about_an_image_is_remembered_by_its_id() -> None:

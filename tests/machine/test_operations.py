@@ -53,22 +53,25 @@ def machine(*facts: MachineFacts | None, account: AccountFacts | None = None, **
     return FakeHost(facts={MachineState: look, AccountState: account or AccountFacts({}, None)}, **more)
 
 
+PREPARATION = [f"{step.preliminary} {step.command}".strip() for step in steps(FRESH)]
+
+
 def test_a_fresh_machine_is_prepared_by_root_and_then_its_account_is_configured() -> None:
     host = machine(FRESH, READY_AS_ROOT, answers=[NOT_CONFIGURED])
-    made = sent(operations.prepared, host, context=context())
-    assert [command.text for command in made[:-1]] == [f"{step.first} {step.command}".strip() for step in steps(FRESH)]
+    made = sent(operations.prepare_machine, host, context=context())
+    assert [command.text for command in made[:-1]] == PREPARATION
     assert made[-1].arguments == [containers_conf(systemd=False)]
     assert made[-1].account == READY_AS_ROOT.account
 
 
 @pytest.mark.parametrize("facts", [READY_AS_ROOT, READY_WITH_SYSTEMD, READY_AS_USER])
 def test_a_ready_machine_is_left_alone(facts: MachineFacts) -> None:
-    assert sent(operations.prepared, machine(facts, answers=[CONFIGURED]), context=context()) == []
+    assert sent(operations.prepare_machine, machine(facts, answers=[CONFIGURED]), context=context()) == []
 
 
 def test_a_plain_users_own_configuration_is_never_looked_at_nor_written() -> None:
     host = machine(READY_AS_USER, answers=[NOT_CONFIGURED])
-    assert sent(operations.prepared, host, context=context()) == []
+    assert sent(operations.prepare_machine, host, context=context()) == []
     assert host.asked == []
 
 
@@ -94,7 +97,7 @@ def test_a_plain_user_without_podman_is_told_every_command_and_nothing_is_touche
     ]
     assert "ada" in only.fact
     assert told[-1] == "then run the deploy again; nothing was touched"
-    assert sent(operations.prepared, machine(USER_WITHOUT_PODMAN), context=context()) == []
+    assert sent(operations.prepare_machine, machine(USER_WITHOUT_PODMAN), context=context()) == []
 
 
 def test_what_nobody_can_mend_is_told_beside_what_an_administrator_can() -> None:
@@ -112,19 +115,19 @@ def test_what_root_will_make_is_no_obstacle() -> None:
 
 def test_a_machine_that_could_not_be_asked_is_an_obstacle_and_is_not_prepared() -> None:
     (only,) = obstacles(None)
-    assert only.fact == "@local: the machine could not be asked what it has"
-    assert sent(operations.prepared, machine(None), context=context()) == []
+    assert only.fact == "@local: the machine's facts could not be read"
+    assert sent(operations.prepare_machine, machine(None), context=context()) == []
 
 
 def test_a_podman_that_only_its_installation_showed_to_be_too_old_is_refused_before_anything_is_built_on_it() -> None:
-    made = sent(operations.prepared, machine(FRESH, replace(READY_AS_ROOT, podman="3.0.1")), context=context())
+    made = sent(operations.prepare_machine, machine(FRESH, replace(READY_AS_ROOT, podman="3.0.1")), context=context())
     assert made[-1].refusal.startswith("@local: podman 3.0.1 is below 4.3\nHINT: ")
-    assert [command.text for command in made[:-1]] == [f"{step.first} {step.command}".strip() for step in steps(FRESH)]
+    assert [command.text for command in made[:-1]] == PREPARATION
 
 
 def configure_script(systemd: bool) -> Sent:
     facts = READY_WITH_SYSTEMD if systemd else READY_AS_ROOT
-    (command,) = sent(operations.prepared, machine(facts, answers=[NOT_CONFIGURED]), context=context())
+    (command,) = sent(operations.prepare_machine, machine(facts, answers=[NOT_CONFIGURED]), context=context())
     assert isinstance(command, Sent)
     return command
 
@@ -163,13 +166,13 @@ def test_podman_is_told_of_systemd_only_where_it_runs(systemd: bool, runtime: st
 @pytest.mark.parametrize("facts", [None, FRESH])
 def test_nothing_is_tried_where_there_is_no_account(facts: MachineFacts | None) -> None:
     host = machine(facts)
-    assert sent(operations.runtime_chosen, host, context=context()) == []
+    assert sent(operations.choose_runtime, host, context=context()) == []
     assert host.asked == []
 
 
 def test_a_runtime_is_not_tried_again_while_podman_and_the_images_stay() -> None:
     host = machine(READY_AS_ROOT, account=HAS_ALL)
-    assert sent(operations.runtime_chosen, host, context=context()) == []
+    assert sent(operations.choose_runtime, host, context=context()) == []
     assert host.asked == []
 
 
@@ -184,7 +187,7 @@ CHANGED = {
 def test_a_runtime_is_tried_and_recorded_when_something_changed(what: str) -> None:
     facts, account = CHANGED[what]
     host = machine(facts, account=account, answers=[("--rm --pull=never", PROBED)])
-    (record,) = sent(operations.runtime_chosen, host, context=context())
+    (record,) = sent(operations.choose_runtime, host, context=context())
     image = account.images[TAG]
     assert host.asked[0].arguments == [image.id, "101", "101"]
     path, text, configuration = record.arguments
@@ -202,7 +205,7 @@ def test_a_runtime_is_tried_and_recorded_when_something_changed(what: str) -> No
 def test_limits_are_counted_on_only_where_both_controllers_are_the_accounts(controllers: str, limits: bool) -> None:
     probed = Answer(f"runtime=\npodman=4.3.1\ndriver=overlay\ncontrollers={controllers}")
     host = machine(READY_AS_ROOT, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", probed)])
-    (record,) = sent(operations.runtime_chosen, host, context=context())
+    (record,) = sent(operations.choose_runtime, host, context=context())
     machine_profile = MachineProfile.from_json(record.arguments[1])
     assert machine_profile is not None
     assert machine_profile.limits is limits
@@ -211,7 +214,7 @@ def test_limits_are_counted_on_only_where_both_controllers_are_the_accounts(cont
 
 def test_an_image_that_is_missing_is_refused_and_no_container_is_tried() -> None:
     host = machine(READY_AS_ROOT)
-    (only,) = sent(operations.runtime_chosen, host, context=context())
+    (only,) = sent(operations.choose_runtime, host, context=context())
     assert only.refusal.startswith(f"@local: image {TAG} is not there\nHINT: ")
     assert host.asked == []
 
@@ -219,7 +222,7 @@ def test_an_image_that_is_missing_is_refused_and_no_container_is_tried() -> None
 def test_where_no_runtime_works_each_ones_own_words_are_shown() -> None:
     refused = Answer(stderr="crun: no cgroup\nrunc: no cgroup either", done=False)
     host = machine(READY_AS_ROOT, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", refused)])
-    (only,) = sent(operations.runtime_chosen, host, context=context())
+    (only,) = sent(operations.choose_runtime, host, context=context())
     assert "crun: no cgroup\nrunc: no cgroup either" in only.refusal
     assert "HINT: runbooks/no-runtime-works.md" in only.refusal
 
@@ -228,14 +231,14 @@ def test_a_plain_user_is_asked_to_choose_the_runtime_himself_where_systemd_runs_
     account = AccountFacts({TAG: IMAGE}, None)
     probed = Answer("runtime=runc\nuser_systemd=yes\npodman=5.4.2\ndriver=overlay\ncontrollers=[]")
     host = machine(READY_AS_USER, account=account, answers=[("--rm --pull=never", probed)])
-    (only,) = sent(operations.runtime_chosen, host, context=context())
+    (only,) = sent(operations.choose_runtime, host, context=context())
     assert "only the OCI runtime runc works for ada" in only.refusal
     assert 'runtime = "runc" under [engine]' in only.refusal
 
 
 def test_a_plain_users_runtime_is_recorded_and_the_users_own_configuration_left_alone(tmp_path: Path) -> None:
     host = machine(READY_AS_USER, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", PROBED)])
-    (record,) = sent(operations.runtime_chosen, host, context=context())
+    (record,) = sent(operations.choose_runtime, host, context=context())
     assert FakePrograms(tmp_path).run(record.script, *record.arguments).returncode == 0
     machine_profile = MachineProfile.from_json((tmp_path / layout.MACHINE_FILE).read_text())
     assert machine_profile is not None
@@ -246,7 +249,7 @@ def test_a_plain_users_runtime_is_recorded_and_the_users_own_configuration_left_
 def test_a_plain_user_whose_default_runtime_works_needs_no_configuration(tmp_path: Path) -> None:
     probed = Answer("runtime=\npodman=4.3.1\ndriver=overlay\ncontrollers=[]")
     host = machine(READY_AS_USER, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", probed)])
-    (record,) = sent(operations.runtime_chosen, host, context=context())
+    (record,) = sent(operations.choose_runtime, host, context=context())
     own = tmp_path / ".config/containers/containers.conf"
     own.parent.mkdir(parents=True)
     own.write_text("own")
@@ -256,7 +259,7 @@ def test_a_plain_user_whose_default_runtime_works_needs_no_configuration(tmp_pat
 
 def test_what_was_found_out_is_recorded_for_its_owner_only(tmp_path: Path) -> None:
     host = machine(READY_AS_ROOT, account=AccountFacts({TAG: IMAGE}, None), answers=[("--rm --pull=never", PROBED)])
-    (record,) = sent(operations.runtime_chosen, host, context=context())
+    (record,) = sent(operations.choose_runtime, host, context=context())
     (tmp_path / ".config/containers").mkdir(parents=True)
     account = FakePrograms(tmp_path)
     for _ in range(2):

@@ -55,7 +55,7 @@ def test_the_facts_of_this_machine_are_understood() -> None:
     assert {"flock", "timeout"} <= found.programs
     assert found.free_kib > 0
     assert found.systemd is Path("/run/systemd/system").is_dir()
-    assert 0 <= found.ahead < 30  # it is this machine's own clock
+    assert 0 <= found.clock_ahead < 30  # it is this machine's own clock
 
 
 def test_an_account_that_does_not_exist_is_a_fact_not_a_failure() -> None:
@@ -135,7 +135,7 @@ TABLE: dict[str, tuple[MachineFacts, list[str]]] = {
         ["usermod --add-subgids 296608-362143 pgberth"],
     ),
     "an account without a home": (
-        replace(READY_AS_ROOT, housed=False),
+        replace(READY_AS_ROOT, has_home=False),
         ['install -d -m 0700 -o pgberth -g "$(id -g pgberth)" /home/pgberth'],
     ),
     "tun closed": (replace(READY_AS_ROOT, tun="660"), ["chmod 0666 /dev/net/tun"]),
@@ -197,13 +197,13 @@ UNMENDABLE: list[tuple[MachineFacts, str]] = [
     (replace(FRESH, programs=frozenset()), "there is no apt-get"),
     (replace(READY_AS_ROOT, podman="4.2.0"), "podman 4.2.0 is below 4.3"),
     (replace(READY_AS_ROOT, podman="3.4.4"), "podman 3.4.4 is below 4.3"),
-    (replace(READY_AS_ROOT, free_kib=2 * 1024 * 1024 - 1), "2047 MiB free for /home/pgberth, 2048 wanted"),
-    (replace(FRESH, free_kib=0), "0 MiB free for /home, 2048 wanted"),
-    (replace(FRESH, podman_offered="3.0.1+dfsg1-3"), "podman 3.0.1+dfsg1-3 is what this distribution offers"),
-    (replace(READY_AS_ROOT, overlaps=frozenset({"bob", "1005"})), "ids of pgberth are also given to 1005, bob"),
-    (replace(READY_AS_ROOT, ahead=61), "its clock is 61 s ahead of the control machine's"),
-    (replace(READY_AS_ROOT, ahead=-3600), "its clock is 3600 s behind the control machine's"),
-    (replace(READY_AS_ROOT, free_inodes=49_999), "49999 inodes free for /home/pgberth, 50000 wanted"),
+    (replace(READY_AS_ROOT, free_kib=2 * 1024 * 1024 - 1), "2047 MiB free for /home/pgberth, 2048 needed"),
+    (replace(FRESH, free_kib=0), "0 MiB free for /home, 2048 needed"),
+    (replace(FRESH, podman_offered="3.0.1+dfsg1-3"), "this distribution offers podman 3.0.1+dfsg1-3"),
+    (replace(READY_AS_ROOT, overlaps=frozenset({"bob", "1005"})), "ids of pgberth also belong to 1005, bob"),
+    (replace(READY_AS_ROOT, clock_ahead=61), "its clock is 61 s ahead of the control machine's"),
+    (replace(READY_AS_ROOT, clock_ahead=-3600), "its clock is 3600 s behind the control machine's"),
+    (replace(READY_AS_ROOT, free_inodes=49_999), "49999 inodes free for /home/pgberth, 50000 needed"),
 ]
 
 
@@ -222,8 +222,8 @@ def test_what_no_command_of_ours_can_mend_is_a_problem_with_a_hint(facts: Machin
         replace(READY_AS_ROOT, podman_offered="3.0.1"),  # what is installed counts
         replace(FRESH, podman_offered="4.3.1+ds1-8+deb12u1"),
         replace(FRESH, podman_offered="(none)"),  # nobody has asked the mirror yet
-        replace(READY_AS_ROOT, ahead=60),
-        replace(READY_AS_ROOT, ahead=-60),
+        replace(READY_AS_ROOT, clock_ahead=60),
+        replace(READY_AS_ROOT, clock_ahead=-60),
         replace(READY_AS_ROOT, podman="5.4.2+ds1"),
         replace(READY_AS_ROOT, free_kib=2 * 1024 * 1024),
         replace(READY_AS_ROOT, free_inodes=50_000),
@@ -237,7 +237,7 @@ def test_the_limits_themselves_are_good_enough(facts: MachineFacts) -> None:
 
 def test_all_problems_are_told_at_once() -> None:
     bare = replace(FRESH, programs=frozenset(), podman="4.0.0", free_kib=0, free_inodes=1)
-    hopeless = replace(bare, overlaps=frozenset({"bob"}), ahead=7200)
+    hopeless = replace(bare, overlaps=frozenset({"bob"}), clock_ahead=7200)
     assert len(problems(hopeless)) == 6
 
 

@@ -1,209 +1,131 @@
-"""
-The rendered text of an applied migration never changes, and the linter accepts nothing that is not listed as exempt.
-
-The ledger of every tenant holds the SHA-256 of each file that it applied. `rendered.sha256` holds the same digests: a
-template that renders to another text fails here, before a tenant refuses it.
-"""
+"""Rendered migrations that are kept between runs: the same as rendered again, and never taken for what is applied."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import inspect
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pgberth.migrations import source
-from pgberth.migrations.source import Parameters
-from tests import sql_lint
+from pgberth.migrations import changes, fresh, plan, rehearse, rendered, repair, runner, source, step
+from pgberth.model.problems import Refused
 from tests.migrations.tree import Tree
-from tests.sql_lint import EVERYTHING, Exempt
-
-_ADVICE = """
-An applied version never changes: undo the edit, and write a new version. A repeatable may change; every tenant then
-runs it again. A new file needs its digest. To read the texts, write them out at both commits and compare:
-    python -m tests.sql_lint --render DIRECTORY
-To accept a new version or a changed repeatable:
-    python -m tests.sql_lint --write"""
 
 
-def test_every_up_and_down_file_renders_to_the_committed_digest() -> None:
-    differences = list(changed(sql_lint.committed_digests(), sql_lint.digests(sql_lint.renderings().values())))
-    assert not differences, "\n".join([*differences, _ADVICE])
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/pgberth/rendered"
 
 
-def changed(committed: Mapping[str, str], rendered: Mapping[str, str]) -> Iterator[str]:
-    """A line for each file whose digest differs, or that is on one side only."""
-    for name in sorted(committed.keys() | rendered.keys()):
-        before, after = committed.get(name, "none"), rendered.get(name, "none")
-        if before != after:
-            yield f"{name}: the committed digest is {before}, the template now renders to {after}"
+@pytest.fixture
+def renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The components that were rendered, in order."""
+    made: list[str] = []
+    load = source.load
+
+    def counted(component: str, *arguments: object) -> source.Component:
+        made.append(component)
+        return load(component, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(source, "load", counted)
+    return made
 
 
-@pytest.mark.parametrize(
-    ("committed", "rendered", "line"),
-    [
-        ({"a.sql": "1"}, {"a.sql": "1"}, ""),
-        ({"a.sql": "1"}, {"a.sql": "2"}, "a.sql: the committed digest is 1, the template now renders to 2"),
-        ({}, {"a.sql": "2"}, "a.sql: the committed digest is none, the template now renders to 2"),
-        ({"a.sql": "1"}, {}, "a.sql: the committed digest is 1, the template now renders to none"),
-    ],
-)
-def test_a_changed_a_new_and_a_missing_file_are_each_named(
-    committed: dict[str, str], rendered: dict[str, str], line: str
+@pytest.mark.parametrize("component", source.components())
+def test_what_is_kept_is_what_rendering_gives(component: str) -> None:
+    for _ in range(2):
+        assert rendered.load(component) == source.load(component)
+        assert rendered.parameters(component) == source.parameters(component)
+
+
+def test_a_second_run_renders_nothing(renderings: list[str]) -> None:
+    rendered.load("memory_plugin")
+    renderings.clear()
+    rendered.load("memory_plugin")
+    assert renderings == []
+
+
+def test_other_parameters_are_another_entry(renderings: list[str]) -> None:
+    small = rendered.load("memory_plugin", {"dimension": 3})
+    large = rendered.load("memory_plugin", {"dimension": 1024})
+    assert small != large
+    assert rendered.load("memory_plugin", {"dimension": 3}) == small
+    assert renderings == ["memory_plugin", "memory_plugin"]
+
+
+def edited(path: Path) -> None:
+    path.write_text(path.read_text() + "-- one more line\n")
+
+
+def half(path: Path) -> None:
+    path.write_text(path.read_text()[:100])
+
+
+def other_shape(path: Path) -> None:
+    path.write_text("[[{}], []]")
+
+
+def open_to_all(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def a_link(path: Path) -> None:
+    path.rename(path.with_suffix(".real"))
+    path.symlink_to(path.with_suffix(".real"))
+    os.lchown(path, 12345, 12345) if os.geteuid() == 0 else path.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize("harm", [half, other_shape, open_to_all, a_link])
+def test_an_entry_that_cannot_be_relied_on_is_rendered_again(
+    harm: Callable[[Path], None], cache: Path, renderings: list[str]
 ) -> None:
-    assert list(changed(committed, rendered)) == ([line] if line else [])
+    first = rendered.load("memory_plugin")
+    (entry,) = cache.glob("*.json")
+    harm(entry)
+    assert rendered.load("memory_plugin") == first
+    assert renderings == ["memory_plugin", "memory_plugin"]
 
 
-def test_the_digests_are_those_of_the_ledger() -> None:
-    """For a tenant that gives no parameter: what `source` hashes is what the file lists."""
-    committed = sql_lint.committed_digests()
-    for component in source.components():
-        for migration in source.load(component).versions:
-            if not migration.missing:
-                name = f"{component}/{migration.version}_{migration.name}.up.sql"
-                assert committed[name] == migration.rendered_sha256
+def test_an_edited_file_is_rendered_again(tree: Tree, renderings: list[str]) -> None:
+    first = rendered.load(tree.component, root=tree.root)
+    edited(next((tree.root / tree.component).glob("*.up.sql.j2")))
+    assert rendered.load(tree.component, root=tree.root) != first
+    assert len(renderings) == 2
 
 
-def test_the_renderings_can_be_written_out_and_checked_with_sha256sum(tmp_path: Path) -> None:
-    assert sql_lint.main([f"--render={tmp_path}"]) == 0
-    command = ["sha256sum", "--check", "--quiet", str(sql_lint.DIGESTS)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "")
+def test_a_fault_is_refused_each_time(tree: Tree, cache: Path) -> None:
+    (tree.root / tree.component / "notes.txt").write_text("not a migration")
+    for _ in range(2):
+        with pytest.raises(Refused, match=r"notes\.txt"):
+            rendered.load(tree.component, root=tree.root)
+    assert list(cache.glob("*.json")) == []
 
 
-def test_the_full_set_of_parameters_has_its_own_renderings() -> None:
-    rendered = sql_lint.renderings()
-    assert "CREATE INDEX idx_knowledge_nodes_updated" not in rendered["knowledge/0001_init.up.sql"].text
-    assert "CREATE INDEX idx_knowledge_nodes_updated" in rendered["knowledge/0001_init.up.everything.sql"].text
-    assert "vector(1536)" in rendered["memory_plugin/0001_memory_v2.up.sql"].text
-    assert "= 'an ''embedder'''" in rendered["control_plane/0002_procedure_embedding.up.sql"].text
-    assert not rendered["knowledge/0002_hnsw.up.sql"].transactional
+def test_a_home_that_cannot_be_written_to_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert rendered.load("memory_plugin") == source.load("memory_plugin")
 
 
-# --- the linter
+def test_only_the_newest_entries_stay(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendered, "_MOST", 3)
+    for dimension in range(3, 9):
+        rendered.load("memory_plugin", {"dimension": dimension})
+    assert len(list(cache.iterdir())) == 3
 
 
-def test_what_is_committed_has_no_finding(capsys: pytest.CaptureFixture[str]) -> None:
-    assert sql_lint.main([]) == 0
-    assert capsys.readouterr().out == ""
+def test_runs_at_the_same_time_get_whole_entries(cache: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: rendered.load("memory_plugin"), range(16)))
+    assert all(one == made[0] for one in made)
+    assert len(list(cache.iterdir())) == 1
 
 
-# What squawk finds in the small component of the runner's tests, though it is as intended.
-SMALL = (
-    Exempt("require-lock-timeout", "notes/*", "for this test"),
-    Exempt("require-statement-timeout", "notes/*", "for this test"),
-    Exempt("ban-drop-schema", "notes/*.down.*", "for this test"),
-    Exempt("ban-drop-table", "notes/*.down.*", "for this test"),
-    Exempt("ban-drop-function", "notes/*.down.*", "for this test"),
-    Exempt("prefer-robust-stmts", "notes/0002_*", "for this test"),
-    Exempt("require-concurrent-index-deletion", "notes/0002_*", "for this test"),
-)
-
-
-@dataclass(frozen=True)
-class Planted:
-    """
-    A fault in the small component.
-
-    + up: the up file of one more version
-    + everything: what can be given
-    + finds: what the one line that must come of it holds
-    """
-
-    fault: str
-    up: str
-    finds: tuple[str, ...]
-    everything: Parameters = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return self.fault
-
-
-FAULTS = [
-    Planted(
-        "an undefined variable",
-        "\nDROP TABLE {{ table | ident }};",
-        ("templates/sql/notes/0003_more.up.sql.j2:2: ", "'table' is undefined"),
-    ),
-    Planted(
-        "an unquoted value",
-        "SELECT 1;\nGRANT USAGE ON SCHEMA notes TO {{ app }};",
-        ("notes/0003_more.up.sql.j2:2: ", "not typed as SQL", "{{ name | ident }}"),
-    ),
-    Planted("a filter too many", "\n\nGRANT USAGE ON SCHEMA notes TO {{ app | ident | upper }};", (".j2:3: ", "SQL")),
-    Planted("a template that does not parse", "SELECT 1;\n{% if %}", ("notes/0003_more.up.sql.j2:2: ",)),
-    Planted("transaction control", "SELECT 1;\nCOMMIT;", ("notes/0003_more.up.sql.j2:2: COMMIT in a migration",)),
-    Planted("no SQL", "SELECT 1;\nSELECT 2 +;", ("notes/0003_more.up.sql:2: syntax-error: ",)),
-    Planted(
-        "a lock that blocks every session",
-        "ALTER TABLE notes.note\n  ALTER COLUMN id TYPE numeric;",
-        ("notes/0003_more.up.sql:2: changing-column-type: ",),
-    ),
-    Planted("a table without its schema", "CREATE TABLE loose (id bigint);", (":1: require-table-schema: ",)),
-    Planted(
-        "an index that stops writers, beside other things",
-        "CREATE INDEX note_id ON notes.note (id);\nTABLE notes.note;",
-        (":1: require-concurrent-index-creation: ",),
-    ),
-    Planted(
-        "an exception in the file itself",
-        "-- squawk-ignore ban-drop-column\nALTER TABLE notes.note DROP COLUMN body;",
-        ("0003_more.up.sql:1: switches squawk off here",),
-    ),
-    Planted(
-        "a branch that nothing opens",
-        "SELECT 1{% if loud is defined %}, {{ loud }}{% endif %};",
-        ("notes: a template asks for 'loud', and EVERYTHING has no value for it",),
-    ),
-    Planted(
-        "a fault in a branch that something opens",
-        "SELECT 1{% if loud is defined %},\n{{ loud }}{% endif %};",
-        ("notes/0003_more.up.sql.j2:2: ", "not typed as SQL"),
-        everything={"loud": 1},
-    ),
-    Planted(
-        "a gate that nothing opens",
-        "-- pgberth: gate=key\nSELECT 1;",
-        ("notes: a template asks for 'key', and EVERYTHING has no value for it",),
-    ),
-    Planted(
-        "a value that no template asks for",
-        "SELECT 1;",
-        ("notes: 'spare' stands in EVERYTHING, and no template asks for it",),
-        everything={"spare": 1},
-    ),
-]
-
-
-def test_the_small_component_has_no_finding(tree: Tree) -> None:
-    assert sql_lint.findings(tree.root, {}, SMALL) == []
-
-
-@pytest.mark.parametrize("planted", FAULTS, ids=str)
-def test_a_planted_fault_is_the_only_line_printed(tree: Tree, planted: Planted) -> None:
-    tree.write("0003_more", up=planted.up, down="SELECT 1;", verify="SELECT 1, 2, 3 WHERE false;")
-    lines = sql_lint.findings(tree.root, {"notes": planted.everything}, SMALL)
-    assert len(lines) == 1, lines
-    assert "\n" not in lines[0]
-    for part in planted.finds:
-        assert part in lines[0]
-
-
-def test_an_exception_that_nothing_needs_is_a_finding(tree: Tree) -> None:
-    spare = Exempt("ban-drop-column", "notes/0001_*", "for this test")
-    lines = sql_lint.findings(tree.root, {}, (*SMALL, spare))
-    assert lines == ["notes/0001_*: ban-drop-column: no finding needs this exception"]
-
-
-def test_an_exception_holds_for_its_own_files_and_its_own_rule_only(tree: Tree) -> None:
-    narrowed = [replace(one, files="notes/0001_*") if one.rule == "ban-drop-schema" else one for one in SMALL]
-    lines = sql_lint.findings(tree.root, {}, narrowed)
-    assert [line.split(": ")[1] for line in lines] == ["ban-drop-schema", "ban-drop-schema"]
-    assert lines[0].startswith("notes/0000_schema.down.sql:1: ")
-
-
-def test_every_exception_says_why_and_every_component_has_its_values() -> None:
-    assert all(one.reason.strip() for one in sql_lint.EXEMPT)
-    assert set(EVERYTHING) == set(source.components())
+def test_what_is_applied_is_rendered_by_the_run_itself() -> None:
+    assert inspect.signature(plan.plan_up).parameters["load"].default is source.load
+    appliers = (runner, step, fresh, rehearse, repair, changes)
+    assert [module.__name__ for module in appliers if "rendered" in vars(module)] == []

@@ -103,3 +103,12 @@ def test_a_template_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None
 def test_the_names_that_a_template_asks_for_are_known_without_rendering(tmp_path: Path) -> None:
     (tmp_path / "some.sql.j2").write_text("{{ a | ident }}{% set c = b %}{% if c %}{{ d | literal }}{% endif %}")
     assert sql.variables(tmp_path / "some.sql.j2") == {"a", "b", "d"}
+
+
+def test_a_template_that_extends_one_beside_its_directory_asks_for_what_that_one_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "base.sql.j2").write_text("SELECT {{ own | literal }}, {{ a | literal }}, {% block b %}{% endblock %}")
+    (tmp_path / "child").mkdir()
+    child = tmp_path / "child/some.sql.j2"
+    child.write_text('{% extends "base.sql.j2" %}{% set own = "x" %}{% block b %}{{ c | integer }}{% endblock %}')
+    assert sql.variables(child) == {"a", "c"}
+    assert sql.render(child, {"a": "y", "c": 1}) == "SELECT 'x', 'y', 1"

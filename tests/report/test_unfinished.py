@@ -52,15 +52,15 @@ class _Meta:
 
 
 def test_a_tenant_that_was_never_reached_has_its_line_in_the_table() -> None:
-    Ran({}, gone=Problem("db1: not reached: no answer from ada@db1:22")).told_of("acme")
+    Ran({}, gone=Problem("db1: unreachable: no answer from ada@db1:22")).told_of("acme")
     receipt = current_report().receipts["acme"]
     assert (receipt.rings, receipt.port, receipt.state) == (("canary",), 5501, "NOT REACHED")
-    assert receipt.notes == ["db1: not reached: no answer from ada@db1:22"]
+    assert receipt.notes == ["db1: unreachable: no answer from ada@db1:22"]
 
 
 def test_a_machine_that_was_not_reached_is_noted() -> None:
-    Ran({}, gone=Problem("db1: not reached: no answer from ada@db1:22")).told_of("db1")
-    assert (current_report().notes, current_report().receipts) == (["db1: not reached: no answer from ada@db1:22"], {})
+    Ran({}, gone=Problem("db1: unreachable: no answer from ada@db1:22")).told_of("db1")
+    assert (current_report().notes, current_report().receipts) == (["db1: unreachable: no answer from ada@db1:22"], {})
 
 
 def test_where_a_tenant_s_run_ended_is_told_with_the_reason() -> None:

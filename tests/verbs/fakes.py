@@ -44,7 +44,7 @@ def _run(
     return answer.get("done", True), CommandOutput(lines)
 
 
-def _hold(self: Any, command: Any) -> tuple[Any, str]:
+def _acquire_lock(self: Any, command: Any) -> tuple[Any, str]:
     _, output = _run(self, command)
     return object(), output.stdout or "held"
 
@@ -52,5 +52,5 @@ def _hold(self: Any, command: Any) -> tuple[Any, str]:
 for _connector in (LocalConnector, TenantConnector, MachineConnector):
     _connector.run_shell_command = _run  # type: ignore[method-assign]
 for _tenants in (TenantConnector, RemoteTenantConnector):
-    _tenants.hold = _hold  # type: ignore[method-assign]
+    _tenants.acquire_lock = _acquire_lock  # type: ignore[method-assign]
 MachineConnector.connect = lambda _: None  # type: ignore[method-assign, assignment]

@@ -13,7 +13,7 @@ from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.database.probe import Server
 from pgberth.inventory.load import Fleet
-from pgberth.machine.facts import Carried, MachineContext, MachineState
+from pgberth.machine.facts import InstalledTenants, MachineContext, MachineState
 from pgberth.machine.image_inventory import ImageInventory
 from pgberth.migrations import operations as migrations_room
 from pgberth.model.tenant import HEAD, Machine, Tenant
@@ -130,7 +130,7 @@ def test_status_says_where_limits_are_not_enforced() -> None:
 
 
 def leftovers(carried: dict[str, set[str]] | None, facts: Any = READY_AS_ROOT, *, refused: bool = False) -> list[str]:
-    host = FakeHost(facts={MachineState: lambda **_: facts, Carried: lambda **_: carried})
+    host = FakeHost(facts={MachineState: lambda **_: facts, InstalledTenants: lambda **_: carried})
     here, there = Machine("@local"), Machine("db2")
     fleet = Fleet({"@local": here, "db2": there}, {"acme": ACME, "moved": replace(ACME, name="moved", machine=there)})
     assert bool(sent(status.leftovers, host, machine=here, found=fleet)) is refused
@@ -155,7 +155,7 @@ def test_a_machine_that_could_not_be_asked_is_named_and_fails(facts: Any) -> Non
     assert leftovers(None, facts, refused=True) == ["@local: could not be asked what it carries"]
 
 
-UNFIT = replace(READY_AS_ROOT, free_kib=1, ahead=-7200, overlaps=frozenset({"bob"}))
+UNFIT = replace(READY_AS_ROOT, free_kib=1, clock_ahead=-7200, overlaps=frozenset({"bob"}))
 
 
 @pytest.mark.parametrize("facts", [UNFIT, None, USER_WITHOUT_PODMAN])

@@ -1,1 +1,1 @@
-"""The ways to a machine and to a tenant: this machine, SSH, the lease of a lock, the tunnel to a server."""
+"""How commands get to a machine and to a tenant: locally or over SSH; the lease of a lock; the tunnel to a server."""

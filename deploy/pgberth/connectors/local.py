@@ -1,7 +1,7 @@
 """
-`@tenant/<name>`: a tenant on this machine. Those on others are pgberth.connectors.ssh's.
+`@tenant/<name>`: a tenant on this machine. pgberth.connectors.ssh has those on other machines.
 
-Every command runs as the service account, whoever runs pyinfra.
+Every command runs as the service account, even where root runs pyinfra.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pyinfra.connectors.util import (
 )
 
 import pgberth.report.closing as closing
-from pgberth.connectors.lease import LockLease, said
+from pgberth.connectors.lease import LockLease, failed_output
 from pgberth.model.problems import Problem
 
-# pyinfra imports the connectors of every entry point at start-up, so this is where every run passes.
+# pyinfra imports the connectors of every entry point at start-up, so every run executes this module.
 closing.install()
-# pyinfra keeps Python from writing bytecode beside deploy files, which would have all of this package compiled in every
-# run; who asked Python for the same is obeyed.
+# pyinfra keeps Python from writing bytecode, so that every run would compile this whole package again. An operator who
+# asked Python for the same (python -B) still gets it.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -42,7 +42,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class Identity:
-    """Who commands run as: the service account, or the caller where the caller is not root."""
+    """The account that commands run as: the service account, or the caller where the caller is not root."""
 
     name: str
     uid: int
@@ -63,7 +63,7 @@ class Identity:
         return f"/run/user/{self.uid}"
 
     def environment(self) -> dict[str, str]:
-        """All a command sees: nothing of the caller's environment reaches a tenant."""
+        """The whole environment of a command: nothing of the caller's environment reaches a tenant."""
         return {
             "HOME": self.home,
             "USER": self.name,
@@ -80,9 +80,9 @@ class Identity:
 
     def start(self, command: StringCommand) -> Any:
         """
-        The command as a process of this account, in its home, in a session of its own, with pipes.
+        Start the command as this account, in its home, in a new session, with pipes.
 
-        Raises LookupError where there is no such place.
+        Raises LookupError where the home does not exist.
         """
         if not Path(self.home).is_dir():
             raise LookupError(f"account {self.name!r} has no home {self.home} on this machine")
@@ -94,15 +94,16 @@ class Identity:
             cwd=self.home,
             env=self.environment(),
             umask=0o077,
-            start_new_session=True,  # a Ctrl-C at the terminal must not tear a command apart half-way
+            start_new_session=True,  # a Ctrl-C at the terminal must not stop a command half-way
             **self.popen_arguments(),
         )
 
 
 class TenantConnector(LocalConnector):
     """
-    One tenant on this machine. The host's name is the bare tenant's, so that `--limit acme` means the same
-    here and over SSH.
+    One tenant on this machine.
+
+    The host's name is the tenant's, so that `--limit acme` means the same here and over SSH.
     """
 
     handles_execution = True
@@ -117,9 +118,9 @@ class TenantConnector(LocalConnector):
     def run_shell_command(
         self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
     ) -> tuple[bool, CommandOutput]:
-        """Run one command as the service account, in its home, with umask 077 and a session of its own."""
+        """Run one command as the service account, in its home, with umask 077, in a new session."""
         if self.lease is not None and self.lease.lapsed():
-            return False, said(self.lease.problem)
+            return False, failed_output(self.lease.problem)
         try:
             identity = Identity.of(self.host.data.get("pgberth_account"))
             logger.debug("--> Running command as %s: %s", identity.name, command)
@@ -127,7 +128,8 @@ class TenantConnector(LocalConnector):
                 logger.info("%s>>> %s", self.host.print_prefix, command)
             process = identity.start(command)
         except LookupError as missing:
-            return False, said(Problem(str(missing), "run the deploy once without --limit; it prepares the machine"))
+            hint = "run the deploy once without --limit; it prepares the machine"
+            return False, failed_output(Problem(str(missing), hint))
         with process:
             assert process.stdout is not None  # noqa: S101  (PIPE above)
             assert process.stderr is not None  # noqa: S101
@@ -142,8 +144,12 @@ class TenantConnector(LocalConnector):
             code = process.wait()
         return code in (arguments.get("_success_exit_codes") or [0]), output
 
-    def hold(self, command: StringCommand) -> tuple[LockLease | None, str]:
-        """A command that lives until this process ends, or falls silent; and the first line it says, "held"."""
+    def acquire_lock(self, command: StringCommand) -> tuple[LockLease | None, str]:
+        """
+        Run a command that holds a lock until this process ends, or stops sending heartbeats.
+
+        The lease, None where the lock is not held; and the first line that the command prints, "held" where it is.
+        """
         try:
             process = Identity.of(self.host.data.get("pgberth_account")).start(command)
         except LookupError as missing:
@@ -157,8 +163,8 @@ class TenantConnector(LocalConnector):
 
 
 def _feed(process: Any, stdin: Any) -> None:
-    # The command may end before it has read everything; its exit code and stderr tell why. What was not written yet
-    # would be tried once more at close.
+    # The command may end before it has read everything; its exit code and stderr say why. Closing would try to write
+    # the rest once more.
     with suppress(BrokenPipeError):
         if stdin:
             write_stdin(stdin, process.stdin)

@@ -1,7 +1,7 @@
 """
 `@machine-ssh/<name>`: another machine; `@tenant-ssh/<name>`: a tenant on one.
 
-All hosts of a machine share its connections (pgberth.connectors.ssh_pool). Nothing is ever asked at a terminal.
+All hosts of a machine share its connections (pgberth.connectors.ssh_pool). Nothing ever prompts at a terminal.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pyinfra.connectors.sshuserclient import SSHClient
 from pyinfra.connectors.util import CommandOutput, make_unix_command, read_output_buffers
 
 from pgberth.commands import as_account, script, shell
-from pgberth.connectors.lease import LockLease, said
+from pgberth.connectors.lease import LockLease, failed_output
 from pgberth.connectors.ssh_pool import FAULTS, Login, SshPool, SshPools, Unreachable, sudo_refused
 from pgberth.model.problems import Problem
 from pgberth.run import current_run
 
-# What pyinfra hands to a connector for itself, not for the command.
-_OURS = frozenset({"_stdin", "_timeout", "_get_pty", "_success_exit_codes"})
+# Arguments that pyinfra gives to the connector, not to the command.
+_CONNECTOR_ARGUMENTS = frozenset({"_stdin", "_timeout", "_get_pty", "_success_exit_codes"})
 
 _CHUNK = 32_768  # bytes
-_BRIDGED = 86_400  # seconds; longer than any run
+_BRIDGE_SECONDS = 86_400  # longer than any run
 
 
 class MachineConnector(SSHConnector):
     """
     Another machine: `@machine-ssh/<name>`.
 
-    Its connections are shared with its tenants: sshd takes few at once, and few commands over each. Nothing is ever
-    asked at a terminal, and what goes wrong on the way is said once, with what to try by hand.
+    It shares its connections with its tenants: sshd accepts few at once, and few commands over each. Nothing ever
+    prompts at a terminal. A machine that cannot be reached is reported once, with a command to try by hand.
     """
 
     handles_execution = True
@@ -65,35 +65,36 @@ class MachineConnector(SSHConnector):
         )
 
     def connect(self) -> None:
-        """Raises ConnectError: with the whole problem for the first of the machine's hosts, then with a word."""
-        self.pool = current_run().part(SshPools).by_login.setdefault(self.login, SshPool(self.login, self._line))
+        """Raises ConnectError: the first of the machine's hosts reports the whole problem, the others refer to it."""
+        pools = current_run().part(SshPools).by_login
+        self.pool = pools.setdefault(self.login, SshPool(self.login, self._open_connection))
         try:
-            self.pool.reach()
+            self.pool.ensure_connected()
             if not self.pool.root:
                 self._become_root(self.pool)
         except Unreachable as lost:
-            told, self.pool.told = self.pool.told, True
-            words = f"{self.login.machine} was not reached, as said" if told else str(lost.problem)
-            raise ConnectError(words) from None
+            reported, self.pool.reported = self.pool.reported, True
+            again = f"{self.login.machine} is unreachable; see the error above"
+            raise ConnectError(again if reported else str(lost.problem)) from None
 
     def run_shell_command(
         self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
     ) -> tuple[bool, CommandOutput]:
         """
-        Run one command. Where the machine is lost it has failed, with the reason on its stderr.
+        Run one command. Where the machine is lost the command fails, with the reason on its stderr.
 
         Raises TimeoutError after `_timeout` seconds.
         """
         if self.lease is not None and self.lease.lapsed():
-            return False, said(self.lease.problem)
-        sent = self._sent(command, **arguments)
-        logger.debug("--> Running command on %s: %s", self.host.name, sent)
+            return False, failed_output(self.lease.problem)
+        wrapped = self._wrapped(command, **arguments)
+        logger.debug("--> Running command on %s: %s", self.host.name, wrapped)
         if print_input:
-            logger.info("%s>>> %s", self.host.print_prefix, sent)
+            logger.info("%s>>> %s", self.host.print_prefix, wrapped)
         try:
-            code, output = self._ended(sent, _text(arguments.get("_stdin")), arguments.get("_timeout"), print_output)
+            code, output = self._run(wrapped, _text(arguments.get("_stdin")), arguments.get("_timeout"), print_output)
         except Unreachable as lost:
-            return False, said(lost.problem)
+            return False, failed_output(lost.problem)
         return code in (arguments.get("_success_exit_codes") or [0]), output
 
     def put_file(
@@ -105,16 +106,16 @@ class MachineConnector(SSHConnector):
         print_input: bool = False,
         **arguments: Any,
     ) -> bool:
-        """A file by a command, as whoever commands run as: it lies nowhere else on the way, and needs no sftp."""
-        sent = self._sent(StringCommand("umask 077; cat >", QuoteString(remote_filename)), **arguments)
+        """Upload a file with a command, as the account that commands run as: no temporary copy, and no sftp."""
+        wrapped = self._wrapped(StringCommand("umask 077; cat >", QuoteString(remote_filename)), **arguments)
         if print_input:
-            logger.info("%s>>> %s", self.host.print_prefix, sent)
+            logger.info("%s>>> %s", self.host.print_prefix, wrapped)
         try:
             with get_file_io(filename_or_io, "rb") as file:
                 chunks = iter(lambda: file.read(_CHUNK), b"")
-                code, output = self._ended(sent, chunks, arguments.get("_timeout"), print_output)
+                code, output = self._run(wrapped, chunks, arguments.get("_timeout"), print_output)
         except Unreachable as lost:
-            code, output = -1, said(lost.problem)
+            code, output = -1, failed_output(lost.problem)
         if code:
             logger.error("%s%s: %s", self.host.print_prefix, remote_filename, output.output)
         return code == 0
@@ -128,25 +129,25 @@ class MachineConnector(SSHConnector):
         print_input: bool = False,
         **arguments: Any,
     ) -> bool:
-        """The same the other way."""
-        sent = self._sent(StringCommand("cat", QuoteString(remote_filename)), **arguments)
+        """Download a file in the same way."""
+        wrapped = self._wrapped(StringCommand("cat", QuoteString(remote_filename)), **arguments)
         if print_input:
-            logger.info("%s>>> %s", self.host.print_prefix, sent)
+            logger.info("%s>>> %s", self.host.print_prefix, wrapped)
         try:
             with get_file_io(filename_or_io, "wb") as file:
-                code, said_there = self._copied(sent, file)
+                code, stderr = self._download(wrapped, file)
         except Unreachable as lost:
-            code, said_there = -1, str(lost.problem)
+            code, stderr = -1, str(lost.problem)
         if code:
-            logger.error("%s%s: %s", self.host.print_prefix, remote_filename, said_there)
+            logger.error("%s%s: %s", self.host.print_prefix, remote_filename, stderr)
         return code == 0
 
-    def hold(self, command: StringCommand) -> tuple[LockLease | None, str]:
-        """A command that lives until this process ends, or falls silent; and the first line it says, "held"."""
+    def acquire_lock(self, command: StringCommand) -> tuple[LockLease | None, str]:
+        """As TenantConnector.acquire_lock, with the reason in place of the line where the machine is unreachable."""
         try:
             channel = self._pool.session()
             channel.set_combine_stderr(True)
-            channel.exec_command(self._sent(command).get_raw_value())
+            channel.exec_command(self._wrapped(command).get_raw_value())
             line = channel.makefile("r").readline().strip()
             if not line:
                 self._pool.check()
@@ -160,23 +161,23 @@ class MachineConnector(SSHConnector):
 
     def dial(self, port: int, peer: tuple[str, int]) -> Any:
         """
-        A channel to a port on the machine's loopback: sshd's own forward, or a command that does the same.
+        A channel to a port on the machine's loopback: forwarded by sshd, or by a command that does the same.
 
-        Raises OSError where there is none.
+        Raises OSError where the port cannot be reached.
         """
         try:
             channel = self._pool.dial(port, peer)
             if channel is None:
                 channel = self._pool.session()
-                bridge = shell(script("common/bridge.sh"), str(port), timeout=_BRIDGED)
-                channel.exec_command(self._sent(bridge).get_raw_value())
+                bridge = shell(script("common/bridge.sh"), str(port), timeout=_BRIDGE_SECONDS)
+                channel.exec_command(self._wrapped(bridge).get_raw_value())
         except (Unreachable, EOFError, SSHException) as fault:
             raise ConnectionError(f"{self.host.name}: port {port}: {fault}") from None
         return channel
 
     @property
     def problem(self) -> Problem | None:
-        """Why the machine is not to be had; None while it is."""
+        """Why the machine is unreachable; None while it is not."""
         return self.pool.problem if self.pool is not None else None
 
     @property
@@ -188,68 +189,70 @@ class MachineConnector(SSHConnector):
     def _as(self, command: StringCommand) -> StringCommand:
         return command
 
-    def _sent(self, command: StringCommand, **arguments: Any) -> StringCommand:
-        given = {name: value for name, value in arguments.items() if name not in _OURS}
-        given.setdefault("_sudo", self.login.sudo)
-        return make_unix_command(self._as(command), **given)
+    def _wrapped(self, command: StringCommand, **arguments: Any) -> StringCommand:
+        """The command as it is sent: as the account it runs as, through sudo where the login is not root."""
+        options = {name: value for name, value in arguments.items() if name not in _CONNECTOR_ARGUMENTS}
+        options.setdefault("_sudo", self.login.sudo)
+        return make_unix_command(self._as(command), **options)
 
-    def _ended(
-        self, sent: StringCommand, stdin: Iterable[bytes], timeout: int | None, shown: bool
+    def _run(
+        self, wrapped: StringCommand, stdin: Iterable[bytes], timeout: int | None, shown: bool
     ) -> tuple[int, CommandOutput]:
+        """Its exit code, negative where there is none, and its output. Raises Unreachable."""
         with closing(self._pool.session()) as channel:
             try:
-                channel.exec_command(sent.get_raw_value())
-                # It may end before it has read everything; its exit code and stderr tell why.
+                channel.exec_command(wrapped.get_raw_value())
+                # The command may end before it has read everything; its exit code and stderr say why.
                 with suppress(OSError):
                     for chunk in stdin:
                         channel.sendall(chunk)
                     channel.shutdown_write()
             except FAULTS as fault:
                 self._pool.check()
-                return -1, said(Problem(f"{self.host.name}: no command could be sent: {fault}"))
+                return -1, failed_output(Problem(f"{self.host.name}: the command could not be sent: {fault}"))
             out, err = channel.makefile("r"), channel.makefile_stderr("r")
             prefix = self.host.print_prefix
             output = read_output_buffers(out, err, timeout=timeout, print_output=shown, print_prefix=prefix)
             code = channel.recv_exit_status()
-        if code < 0:  # no exit code: it was killed, or it is not known what became of it
+        if code < 0:  # no exit code: the command was killed, or its fate is unknown
             self._pool.check()
         return code, output
 
-    def _copied(self, sent: StringCommand, file: Any) -> tuple[int, str]:
-        """What the command prints, into a file; its exit code and what it says beside."""
+    def _download(self, wrapped: StringCommand, file: Any) -> tuple[int, str]:
+        """Write what the command prints to a file. Its exit code and its stderr."""
         with closing(self._pool.session()) as channel:
             try:
-                channel.exec_command(sent.get_raw_value())
+                channel.exec_command(wrapped.get_raw_value())
                 channel.shutdown_write()
                 while chunk := channel.recv(_CHUNK):
                     file.write(chunk)
-                said_there, code = channel.makefile_stderr("r").read(), channel.recv_exit_status()
+                stderr, code = channel.makefile_stderr("r").read(), channel.recv_exit_status()
             except FAULTS as fault:
                 self._pool.check()
                 return -1, str(fault)
         if code < 0:
             self._pool.check()
-        return code, str(said_there)
+        return code, str(stderr)
 
-    def _line(self) -> SSHClient:
-        """One more connection. Raises ssh.FAULTS."""
+    def _open_connection(self) -> SSHClient:
+        """One more connection. Raises ssh_pool.FAULTS."""
         if name := self.login.key:
             try:
                 self.state.private_keys[name] = load_key_with_certificate(name, cwd=self.state.cwd, allow_prompt=False)
             except PyinfraError as unusable:
                 raise SSHException(unusable) from None
-        given = self.make_paramiko_kwargs()
-        hostname = given.pop("hostname")
+        options = self.make_paramiko_kwargs()
+        hostname = options.pop("hostname")
         self.client = SSHClient()
         try:
-            self.client.connect(hostname, **given)
+            self.client.connect(hostname, **options)
         except SSHException as fault:
-            if not self._retry_paramiko_agent_keys(hostname, given, fault):
+            if not self._retry_paramiko_agent_keys(hostname, options, fault):
                 raise
         return self.client
 
     def _become_root(self, pool: SshPool) -> None:
-        code, output = self._ended(self._sent(StringCommand("true")), (), 30, shown=False)
+        code, output = self._run(self._wrapped(StringCommand("true")), (), 30, shown=False)
         if code:
             raise pool.give_up(sudo_refused(self.login, output.output.strip()))
         pool.root = True
@@ -257,10 +260,10 @@ class MachineConnector(SSHConnector):
 
 class RemoteTenantConnector(MachineConnector):
     """
-    One tenant on another machine, under the bare name.
+    One tenant on another machine. The host's name is the tenant's.
 
-    It logs in as the machine's own operator, root or one with sudo, and every command becomes the service account: the
-    account needs no key of its own, and need not exist yet when the run begins.
+    It logs in as the machine's operator, root or an account with sudo, and runs every command as the service account.
+    So the account needs no key, and may not exist yet when the run begins.
     """
 
     @staticmethod
@@ -274,7 +277,7 @@ class RemoteTenantConnector(MachineConnector):
 
 
 def _text(stdin: Any) -> list[bytes]:
-    """What pyinfra hands over as standard input, each line with its end; in one piece, since each is a packet."""
+    """What pyinfra gives as standard input, with the end of each line; in one piece, since each piece is a packet."""
     lines = stdin.readlines() if hasattr(stdin, "readlines") else stdin or []
     text = "".join(f"{line.removesuffix(chr(10))}\n" for line in ([lines] if isinstance(lines, str) else lines))
     return [text.encode()] if text else []

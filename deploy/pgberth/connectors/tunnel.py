@@ -1,4 +1,4 @@
-"""The way to a port that listens on the tenant machine's loopback only."""
+"""A tunnel to a port that listens only on the loopback of a tenant's machine."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def loopback(host: Any, port: int) -> Iterator[tuple[str, int]]:
     """
     An address on this side that leads to 127.0.0.1:port on the host.
 
-    Locally it is that port itself. Over SSH it goes through the connections the machine's hosts share: no second login,
-    host keys checked. Whoever connects where nothing listens is hung up on.
+    Locally it is that port itself. Over SSH the tunnel uses the connections that the machine's hosts share: no second
+    login, host keys checked. A client is disconnected where nothing listens at the other end.
     """
     if not isinstance(host.connector, SSHConnector):
         yield "127.0.0.1", port
         return
-    connector: Any = host.connector  # one of ours: the inventory makes no others
+    connector: Any = host.connector  # one of ours: the inventory creates no others
 
     def forward(connection: socket.socket, peer: tuple[str, int]) -> None:
         try:
@@ -47,11 +47,11 @@ def loopback(host: Any, port: int) -> Iterator[tuple[str, int]]:
 
 
 def _pump(source: Any, sink: Any) -> None:
-    """Copy one direction until its end, then say so to the other side."""
+    """Copy one direction until its end, and pass the end on."""
     try:
         while data := source.recv(_CHUNK):
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
     except (OSError, EOFError):
-        # One side hung up; the session above reports what that means for it.
+        # One side disconnected; the session that uses the tunnel reports what that means for it.
         sink.close()

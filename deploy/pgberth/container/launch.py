@@ -86,10 +86,7 @@ class ContainerLaunch:
 
     def write_files(self, context: TenantContext) -> Commands:
         """Its configuration and the spec file, which comes last: it says what should run."""
-        etc, existing = layout.etc(context.name), context.observe().spec
-        files = [
-            File(f"{etc}/{name}", text, "0700" if name.endswith(".sh") else "0600") for name, text in self.files.items()
-        ]
+        existing, files = context.observe().spec, etc_files(context.name, self.files)
         spec = self.spec_file(existing)
         if spec != existing:
             files.append(File(layout.spec_file(context.name), spec.text()))
@@ -98,7 +95,7 @@ class ContainerLaunch:
 
     def start(self, context: TenantContext, seconds: int = START_SECONDS) -> StringCommand:
         """Create the container; its server answers on its socket within the seconds."""
-        script, arguments = commands.script("container/start.sh"), self._start_arguments(context.name, seconds)
+        script, arguments = commands.script("container/start.sh"), self.start_arguments(context.name, seconds)
         return context.change(script, *arguments, timeout=seconds + 90, stdin=self.unit.text)
 
     def swap(
@@ -109,15 +106,27 @@ class ContainerLaunch:
         stop = f'(\nset -- "$1" "$stop_seconds"\n{parts[1]}) < /dev/null || exit 1\n'
         return context.change(
             f"{parts[0]}{stop}{parts[2]}",
-            *(layout.VOLUMES, str(stop_seconds), *self._start_arguments(context.name, seconds)),
+            *(layout.VOLUMES, str(stop_seconds), *self.start_arguments(context.name, seconds)),
             timeout=stop_seconds + seconds + 90,
             stdin=self.unit.text,
         )
 
-    def _start_arguments(self, tenant: str, seconds: int) -> list[str]:
+    def start_arguments(self, tenant: str, seconds: int) -> list[str]:
+        """Arguments of start.sh."""
         volume, log = layout.volume(tenant, int(self.spec["generation"])), layout.log(tenant)
         first = [tenant, self.bindir, f"{self.port:04X}", str(seconds), volume, log, self.unit.file]
         return [*first, *self.arguments]
+
+
+def etc_files(tenant: str, texts: Mapping[str, str]) -> list[File]:
+    """Files that the container mounts. + texts: name -> text"""
+    place = layout.etc(tenant)
+    return [File(f"{place}/{name}", text, f"0{file_mode(name)}") for name, text in texts.items()]
+
+
+def file_mode(name: str) -> str:
+    """The mode of a file that the container mounts."""
+    return "700" if name.endswith(".sh") else "600"
 
 
 def running_launch(context: TenantContext, files: Mapping[str, str]) -> ContainerLaunch:

@@ -21,6 +21,7 @@ from pgberth.model import layout
 from pgberth.model.image import BuiltImage
 from pgberth.model.problems import Refused
 from pgberth.model.profile import for_major
+from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import Tenant
 from pgberth.rendering.configuration import restart_files
 
@@ -76,24 +77,30 @@ def volume_initialised(context: TenantContext) -> Commands:
         # No observation shows a volume before the spec file names it and a container runs on it.
         yield context.change(
             commands.script("container/initialise.sh"),
-            *_init_arguments(context.tenant, image, 1),
+            *init_arguments(context.tenant, image, 1),
             timeout=300,
             stdin=commands.script("container/init.sh"),
             after=observed,
         )
     _refuse_foreign_volume(context.tenant, image, marker)
-    spec = observed.spec.updated(
+    spec = initial_spec(context, image, marker["generation"])
+    yield context.write(layout.spec_file(context.name), spec.text())
+
+
+def initial_spec(context: TenantContext, image: BuiltImage, generation: int) -> SpecFile:
+    """The spec file of a tenant whose volume is initialised; a container's start completes it."""
+    existing = context.observe().spec
+    return existing.updated(
         {
             "tenant": context.name,
-            "generation": marker["generation"],
-            "major": marker["major"],
-            "secrets": observed.spec.secret_names,
+            "generation": generation,
+            "major": image.major,
+            "secrets": existing.secret_names,
             "image": image.id,
             "port": context.tenant.port,
             "profile": context.tenant.profile_name,
         }
     )
-    yield context.write(layout.spec_file(context.name), spec.text())
 
 
 def _newest_marker(context: TenantContext) -> Mapping[str, Any] | None:
@@ -132,7 +139,8 @@ def _refuse_other_major(tenant: Tenant, image: BuiltImage, major: object) -> Non
         raise Refused.because(fact, "nothing was done; give the tenant an image of the volume's major in the inventory")
 
 
-def _init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[str]:
+def init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[str]:
+    """Arguments of initialise.sh."""
     name, volume = layout.init_container(tenant.name), layout.volume(tenant.name, generation)
     marker = f"{layout.VOLUME_MOUNT}/{layout.MARKER}"
     return [

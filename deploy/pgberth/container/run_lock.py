@@ -46,7 +46,7 @@ def acquire_run_lock(context: TenantContext) -> Commands:
         commands.script("container/hold.sh"), directory, tenant, who, str(WAIT), str(LAPSE), timeout=86_400
     )
     connector: Any = host.connector  # one of ours: the inventory makes no others for tenants
-    lease, answer = connector.hold(command)
+    lease, answer = connector.acquire_lock(command)
     if answer == "held":
         held[tenant] = lease
     else:

@@ -10,6 +10,7 @@ from pyinfra import host
 from pgberth import commands
 from pgberth.commands import Commands, File, guarded_operation
 from pgberth.container.context import TenantContext
+from pgberth.container.launch import etc_files, file_mode
 from pgberth.container.operations import spec_or_none
 from pgberth.container.state import TenantState
 from pgberth.database.access import REPAIRABLE, access_sql
@@ -41,8 +42,7 @@ def configuration_current(context: TenantContext) -> Commands:
     edited = [name for name in changed if f"etc/{name}" in observed.files]
     _log_repairs(context.name, [*(f"{name} is not the wanted one" for name in edited), *behind])
     if changed:
-        etc = layout.etc(context.name)
-        yield context.write_files(*(File(f"{etc}/{name}", text, f"0{mode(name)}") for name, text in changed.items()))
+        yield context.write_files(*etc_files(context.name, changed))
     if observed.running and (changed or behind):
         yield context.superuser(reload_sql())
 
@@ -67,11 +67,7 @@ def files_of_the_container(context: TenantContext) -> Mapping[str, str]:
 def is_current(observed: TenantState, name: str, text: str) -> bool:
     """Whether a file of the configuration is this text, and only its owner may read it."""
     path = f"etc/{name}"
-    return observed.files.get(path) == digest(text) and observed.modes.get(path, mode(name)) == mode(name)
-
-
-def mode(name: str) -> str:
-    return "700" if name.endswith(".sh") else "600"
+    return observed.files.get(path) == digest(text) and observed.modes.get(path, file_mode(name)) == file_mode(name)
 
 
 def _settings_behind(observed: TenantState, kept: Mapping[str, str]) -> list[str]:

@@ -115,7 +115,7 @@ def _is_shown(context: TenantContext, file: str) -> bool:
     from pgberth.database import certificate
 
     with suppress(OSError, ValueError), reached(context.port) as address:
-        text = _read_file(context, f"{layout.etc(context.name)}/{file}", certificates=True)
+        text = _read_file(f"{layout.etc(context.name)}/{file}", certificates=True)
         return certificate.first(shown(address)) == certificate.first(text)
     return True  # it does not answer; the checks report why
 
@@ -135,7 +135,7 @@ def _own_files(context: TenantContext, listen: Listen, file: str = "") -> list[F
     server, authority = f"etc/{file or listen.file}", f"{layout.tls(name)}/{_AUTHORITY}"
     made: list[File] = []
     if f"tls/{_AUTHORITY}" in files:
-        signer = _read_file(context, authority)
+        signer = _read_file(authority)
     else:
         signer = certificate.authority(name, now)
         made.append(File(authority, signer))
@@ -143,7 +143,7 @@ def _own_files(context: TenantContext, listen: Listen, file: str = "") -> list[F
         trusted = certificate.first(signer)
         made += _missing(context, "tls/ca.crt", trusted)
         path = f"{layout.directory(name)}/{server}"
-        text = _read_file(context, path, certificates=True) if server in files else ""
+        text = _read_file(path, certificates=True) if server in files else ""
         fault = certificate.fault(text, listen, now, days=certificate.RENEWED_DAYS, authority=trusted)
         if fault is not None:
             if text:
@@ -165,7 +165,7 @@ def trusted_by_clients(context: TenantContext) -> str:
     listening = context.observe().spec.listening
     if not listening.get("ca"):
         return ""
-    return _read_file(context, layout.root_file(context.name, own=bool(listening.get("own"))))
+    return _read_file(layout.root_file(context.name, own=bool(listening.get("own"))))
 
 
 def shown(address: tuple[str, int], context: ssl.SSLContext | None = None, name: str = "") -> str:
@@ -187,7 +187,7 @@ def shown(address: tuple[str, int], context: ssl.SSLContext | None = None, name:
             return ssl.DER_cert_to_PEM_cert(session.getpeercert(binary_form=True) or b"")
 
 
-def _read_file(context: TenantContext, path: str, *, certificates: bool = False) -> str:
+def _read_file(path: str, *, certificates: bool = False) -> str:
     """
     A file of the tenant; "" where it cannot be read.
 

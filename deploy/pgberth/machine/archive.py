@@ -1,4 +1,4 @@
-"""An image's archive on the control machine, as `podman save` or `docker save` wrote it: read, never unpacked."""
+"""Reads the archive of an image that `podman save` or `docker save` wrote to the control machine; never unpacks it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 @dataclass(frozen=True)
 class Archive:
     """
-    What is in the archive.
+    The one image in an archive.
 
-    + id: of its one image, sha256:..., what podman calls it wherever it is loaded
+    + id: sha256:..., the id that podman gives the image on every machine
     + architecture: in Go's words, e.g. amd64
     """
 
@@ -25,7 +25,7 @@ class Archive:
 
     @classmethod
     def read(cls, path: str) -> Archive:
-        """Raises ValueError with what is wrong with the file."""
+        """Raises ValueError, with what is wrong with the file, where it cannot be read or holds something else."""
         try:
             return _read(path, Path(path).stat().st_mtime_ns)
         except (OSError, tarfile.TarError, EOFError) as error:
@@ -51,8 +51,8 @@ def _config(tar: tarfile.TarFile) -> bytes:
             manifest = _json(_blob(tar, image["digest"]))
             return _blob(tar, manifest["config"]["digest"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"is not understood, or holds more than one image: {error!r}") from None
-    raise ValueError("is no archive of an image")
+        raise ValueError(f"has an unknown format, or holds more than one image: {error!r}") from None
+    raise ValueError("is not the archive of an image")
 
 
 def _blob(tar: tarfile.TarFile, digest: str) -> bytes:

@@ -1,10 +1,10 @@
-"""Nouns: what a machine is."""
+"""Facts: what a machine has, what its service account has, and what one run knows of both."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pyinfra import host
@@ -20,7 +20,7 @@ from pgberth.model.tenant import Machine
 
 
 class MachineState(FactBase[MachineFacts | None]):
-    """What the machine has; None where it could not be asked."""
+    """What the machine has; None where its facts could not be read."""
 
     def command(self, account: str) -> StringCommand:
         return commands.shell(commands.script("machine/facts.sh"), account, str(int(time.time())), timeout=30)
@@ -39,13 +39,16 @@ class MachineState(FactBase[MachineFacts | None]):
 @dataclass(frozen=True)
 class MachineProfile:
     """
-    What machine work found out, kept on the machine for the tenants: templates/machine/probe.sh's answer.
+    What templates/machine/probe.sh found out. It is recorded on the machine for the tenants' operations.
 
-    + runtime: the OCI runtime chosen, "" for podman's own choice
-    + units: whether the account's own systemd answers
+    + podman: its version
+    + runtime: the OCI runtime that works; "" where podman's own choice works
+    + driver: podman's storage driver
     + limits: whether memory and pids limits are enforced
+    + home: the account's home
     + images: tag -> image
-    + volumes: the directory where podman keeps them, "" where that is not known
+    + units: whether the account's own systemd answers
+    + volumes: the directory where podman keeps volumes; "" where it is unknown
     """
 
     podman: str
@@ -57,13 +60,31 @@ class MachineProfile:
     units: bool = False
     volumes: str = ""
 
+    @classmethod
+    def from_probe(cls, lines: list[str], facts: MachineFacts, images: Mapping[str, BuiltImage]) -> MachineProfile:
+        """
+        + lines: the probe's `key=value` lines
+        + images: tag -> image, of all that the machine's tenants run from
+        """
+        values = dict(line.split("=", 1) for line in lines if "=" in line)
+        return cls(
+            podman=facts.podman,
+            runtime=values["runtime"],
+            driver=values["driver"],
+            limits={"memory", "pids"} <= set(values["controllers"].strip("[]").split()),
+            home=facts.home,
+            images=dict(images),
+            units=values.get("user_systemd") == "yes",
+            volumes=values.get("volumes", ""),
+        )
+
     def to_json(self) -> str:
         body = {**vars(self), "images": {tag: vars(image) for tag, image in self.images.items()}}
         return json.dumps(body, indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> MachineProfile | None:
-        """None where there is no such file yet, or it is another version's: machine work makes it anew."""
+        """None where the text is empty or of another version; the machine's operations then write a new one."""
         try:
             body = json.loads(text)
             images = {tag: BuiltImage(**image) for tag, image in body["images"].items()}
@@ -82,10 +103,12 @@ def as_account(facts: MachineFacts, text: str, *arguments: str, timeout: int) ->
 @dataclass(frozen=True)
 class AccountFacts:
     """
-    What the service account has: its images by tag, and what the last run found out.
+    What the service account has: its images, and what the last probe recorded.
 
-    + unknown: tag -> id of an image without labels of ours that nobody has looked into yet
-    + digests: tag -> every digest of a manifest that led to the image, of those that came from a registry
+    + images: tag -> image
+    + machine_profile: None where none is recorded
+    + unknown: tag -> id of an image without labels of ours that was not inspected yet
+    + digests: tag -> every manifest's digest that led to the image, of images that came from a registry
     """
 
     images: dict[str, BuiltImage]
@@ -94,11 +117,11 @@ class AccountFacts:
     digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def id_of(self, tag: str) -> str:
-        """The id of the image under this tag, "" where there is none."""
+        """The id of the image with this tag; "" where there is none."""
         return self.images[tag].id if tag in self.images else self.unknown.get(tag, "")
 
     def digest_of(self, tag: str) -> str:
-        """The digest recorded for this tag, whether the image is still there or not; "" where there is none."""
+        """The digest recorded for this tag, even where the image is gone; "" where none is recorded."""
         recorded = self.machine_profile.images.get(tag) if self.machine_profile is not None else None
         found = self.digests.get(tag, ())
         return found[0] if found else recorded.digest if recorded is not None else ""
@@ -112,20 +135,18 @@ class AccountState(FactBase[AccountFacts]):
         return as_account(facts, script, layout.MACHINE_FILE, *tags, timeout=60)
 
     def process(self, output: list[str]) -> AccountFacts:
-        told = [_Told.parse(line) for line in output if line.startswith('{"tag"')]
+        listed = [_ListedImage.parse(line) for line in output if line.startswith('{"tag"')]
         files = [line for line in output if line.startswith("{") and not line.startswith('{"tag"')]
         machine_profile = MachineProfile.from_json(files[-1]) if files else None
-        looked_into = (
-            {image.id: image for image in machine_profile.images.values()} if machine_profile is not None else {}
-        )
-        found = {one.tag: BuiltImage.from_labels(one.id, one.labels) or looked_into.get(one.id) for one in told}
-        digests = {one.tag: one.digests for one in told if one.digests}
+        inspected = {image.id: image for image in machine_profile.images.values()} if machine_profile else {}
+        found = {one.tag: BuiltImage.from_labels(one.id, one.labels) or inspected.get(one.id) for one in listed}
+        digests = {one.tag: one.digests for one in listed if one.digests}
         images = {
             tag: replace(image, digest=digests[tag][0] if tag in digests else "")
             for tag, image in found.items()
             if image is not None
         }
-        unknown = {one.tag: one.id for one in told if found[one.tag] is None}
+        unknown = {one.tag: one.id for one in listed if found[one.tag] is None}
         return AccountFacts(images, machine_profile, unknown, digests)
 
     @staticmethod
@@ -134,8 +155,12 @@ class AccountState(FactBase[AccountFacts]):
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What podman says of an image: with its digests, the first its own, where it came from a registry."""
+class _ListedImage:
+    """
+    An image as podman lists it.
+
+    + digests: of its manifests, its own first; empty where it did not come from a registry
+    """
 
     tag: str
     id: str
@@ -143,7 +168,7 @@ class _Told:
     digests: tuple[str, ...]
 
     @classmethod
-    def parse(cls, line: str) -> _Told:
+    def parse(cls, line: str) -> _ListedImage:
         try:
             found = json.loads(line)
             tag = str(found["tag"])
@@ -154,21 +179,22 @@ class _Told:
             raise FactProcessError(f"unexpected answer from podman image inspect: {error!r}") from error
 
 
-def asked(machine: Machine) -> MachineFacts | None:
-    """What the current host, this machine, has; None where it could not be asked."""
+def observe(machine: Machine) -> MachineFacts | None:
+    """What the current host, this machine, has; None where its facts could not be read."""
     try:
         found: MachineFacts | None = host.get_fact(MachineState, account=machine.account)
     except PyinfraError:
-        # pyinfra has told what went wrong, and that this was the run's last host: as a stack trace, from here.
+        # pyinfra raises this after the run's last host has failed. It has printed the reason; from here the operator
+        # would see a stack trace.
         return None
     return found
 
 
 class MachineContext:
     """
-    What one run knows of a machine: asked once, and again after each change.
+    What one run knows of a machine: read once, and again after each change.
 
-    + images: what its tenants want to run from
+    + images: those that its tenants run from
     """
 
     def __init__(self, machine: Machine, images: Sequence[Image] = ()):
@@ -178,36 +204,40 @@ class MachineContext:
         self._account: AccountFacts | None = None
 
     def __repr__(self) -> str:
-        return f"Survey({self.machine.name})"
+        return f"MachineContext({self.machine.name})"
 
     def facts(self) -> MachineFacts | None:
-        """None where the machine could not be asked."""
+        """None where the facts could not be read."""
         if self._facts is None:
-            self._facts = asked(self.machine)
+            self._facts = observe(self.machine)
             if self._facts is not None and self.images and not any(image.built for image in self.images):
-                # It has to build nothing: what builds is not missing there.
+                # A machine that builds no image does not lack the program that builds.
                 self._facts = replace(self._facts, programs=self._facts.programs | {"mmdebstrap"})
         return self._facts
 
     def account(self) -> AccountFacts:
-        """What the service account has; nothing where there is no account yet, or half of one."""
+        """What the service account has; nothing where it does not exist yet, or has no home yet."""
         facts = self.facts()
-        if facts is None or not facts.uid or not facts.housed:
+        if facts is None or not facts.uid or not facts.has_home:
             return AccountState.default()
         if self._account is None:
             tags = tuple(image.tag for image in self.images)
             try:
                 self._account = host.get_fact(AccountState, facts=facts, tags=tags)
             except PyinfraError:
-                return AccountState.default()  # as in asked
+                return AccountState.default()  # as in observe
         return self._account
 
     def invalidate(self) -> None:
         self._facts = self._account = None
 
 
-class Carried(FactBase[dict[str, set[str]] | None]):
-    """Tenant -> what the account has of it: container, volume:NAME, directory, unit:FILE, retired; or None: unknown."""
+class InstalledTenants(FactBase[dict[str, set[str]] | None]):
+    """
+    Tenant -> what the account has of it; None where it could not be listed.
+
+    {"acme": {"container", "volume:acme-data-g1", "directory", "unit:pgberth-acme.container", "retired"}}
+    """
 
     def command(self, facts: MachineFacts) -> StringCommand:
         return as_account(
@@ -233,10 +263,10 @@ class Carried(FactBase[dict[str, set[str]] | None]):
         return None
 
 
-def carried(facts: MachineFacts) -> dict[str, set[str]] | None:
-    """Tenant -> what the account of the current host has of it; None where that could not be asked."""
+def installed_tenants(facts: MachineFacts) -> dict[str, set[str]] | None:
+    """Tenant -> what the account of the current host has of it; None where it could not be listed."""
     try:
-        found: dict[str, set[str]] | None = host.get_fact(Carried, facts=facts)
+        found: dict[str, set[str]] | None = host.get_fact(InstalledTenants, facts=facts)
     except PyinfraError:
-        return None  # as above
+        return None  # as in observe
     return found

@@ -1,4 +1,4 @@
-"""Who has which image: one run's machines, each told as it is looked at, so that all of them come to run the same."""
+"""Which machine of the run has which image, so that all of them come to run the same one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ImageState:
     """
     What a machine has of an image.
 
-    + id: in its store, "" where it is not there
-    + digest: recorded for a name of a registry
+    + id: of the image in its store; "" where the store has none
+    + digest: recorded for an image that a registry names; "" where none is recorded
     """
 
     id: str = ""
@@ -31,67 +31,69 @@ class ImageState:
 @dataclass
 class ImageInventory:
     """
-    + wanted: machine -> the images its tenants want, in the inventory's order
+    The images of all machines of a run.
+
+    + desired: machine -> the images that its tenants run from, in the inventory's order
     + failed: whether the machine of that name failed in this run
     """
 
     desired: Mapping[str, Sequence[Image]]
     failed: Callable[[str], bool]
-    _held: dict[tuple[str, Image], ImageState] = field(default_factory=dict)
+    _states: dict[tuple[str, Image], ImageState] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return "Stock()"
+        return "ImageInventory()"
 
-    def tell(self, machine: str, image: Image, held: ImageState) -> None:
-        self._held[machine, image] = held
+    def record(self, machine: str, image: Image, state: ImageState) -> None:
+        self._states[machine, image] = state
 
-    def held(self, machine: str, image: Image) -> ImageState:
-        return self._held.get((machine, image), ImageState())
+    def state(self, machine: str, image: Image) -> ImageState:
+        return self._states.get((machine, image), ImageState())
 
     def source(self, image: Image) -> str:
-        """The machine that all others have the image from: the first that holds it; "" where none does."""
-        return next((machine for machine in self._takers(image) if self.held(machine, image).id), "")
+        """The machine that gives the image to all others: the first that has it; "" where none has it."""
+        return next((machine for machine in self._usable(image) if self.state(machine, image).id), "")
 
-    def maker(self, image: Image) -> str:
-        """The machine that makes an image which nobody holds; "" where somebody does."""
-        return "" if self.source(image) else next(self._takers(image), "")
+    def builder(self, image: Image) -> str:
+        """The machine that builds an image which no machine has; "" where one has it."""
+        return "" if self.source(image) else next(self._usable(image), "")
 
     def lacking(self, image: Image) -> list[str]:
-        """Machines that want the image and do not hold the one of its source."""
-        desired = self.held(self.source(image), image).id
-        return [machine for machine in self._takers(image) if self.held(machine, image).id != desired]
+        """The machines that need the image and do not have the one of its source."""
+        desired = self.state(self.source(image), image).id
+        return [machine for machine in self._usable(image) if self.state(machine, image).id != desired]
 
-    def recorder(self, image: Image) -> str:
-        """The machine whose digest counts for a name of a registry: the first that has one; "" where none has."""
-        return next((machine for machine in self._asked(image) if self.held(machine, image).digest), "")
+    def digest_source(self, image: Image) -> str:
+        """The machine whose recorded digest counts for a registry's image: the first with one; "" where none has."""
+        return next((machine for machine in self._recorded(image) if self.state(machine, image).digest), "")
 
     def digest(self, image: Image) -> str:
-        """The inventory's digest, or the recorded one, or "" where the tag was never asked for."""
-        return image.digest or self.held(self.recorder(image), image).digest
+        """The inventory's digest, or the recorded one, or "" where the tag was never resolved."""
+        return image.digest or self.state(self.digest_source(image), image).digest
 
-    def _asked(self, image: Image) -> Iterator[str]:
+    def _recorded(self, image: Image) -> Iterator[str]:
         return (
-            machine for machine, images in self.desired.items() if image in images and (machine, image) in self._held
+            machine for machine, images in self.desired.items() if image in images and (machine, image) in self._states
         )
 
-    def _takers(self, image: Image) -> Iterator[str]:
-        return (machine for machine in self._asked(image) if not self.failed(machine))
+    def _usable(self, image: Image) -> Iterator[str]:
+        return (machine for machine in self._recorded(image) if not self.failed(machine))
 
 
-_PREFIX = "parcels-"
+_PREFIX = "parcels-"  # earlier versions used it too, so that the next run removes what they left
 
 
 @cache
 def staging_directory() -> Path:
     """
-    Where on this machine images lie between two others: a directory of this run's own that ends with it.
+    Where images lie on this machine on their way between two others. The run removes the directory when it ends.
 
-    What a killed run left there is removed by the next.
+    A killed run leaves its directory behind; the next run removes it.
     """
     place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pgberth"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in place.glob(f"{_PREFIX}*"):
-        if not _lives(left.name.removeprefix(_PREFIX).partition("-")[0]):
+        if not _process_exists(left.name.removeprefix(_PREFIX).partition("-")[0]):
             shutil.rmtree(left, ignore_errors=True)
     made = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
@@ -99,11 +101,11 @@ def staging_directory() -> Path:
 
 
 def staged_archive(image_id: str) -> Path:
-    """The file of that image between two machines; whole, or not there."""
+    """The file of that image on its way between two machines. It is whole, or it does not exist."""
     return staging_directory() / f"{image_id.removeprefix('sha256:')}.tar"
 
 
-def _lives(pid: str) -> bool:
+def _process_exists(pid: str) -> bool:
     with contextlib.suppress(PermissionError, ValueError):
         try:
             os.kill(int(pid), 0)

@@ -1,47 +1,51 @@
-"""Verbs: make a machine able to carry tenants."""
+"""Operations: a machine is able to run tenants."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import StringCommand
 
 from pgberth import commands
-from pgberth.commands import Commands
-from pgberth.machine import images, preparation
+from pgberth.commands import Commands, guarded_operation
+from pgberth.machine import preparation
 from pgberth.machine.facts import MachineContext, MachineProfile, as_account
+from pgberth.machine.images import inspect_images
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
-from pgberth.model.problems import Problem
+from pgberth.model.image import BuiltImage
+from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Machine
 
 _UNFIT = "runbooks/machine-is-not-fit.md"
 
 
 def obstacles(context: MachineContext) -> list[Problem]:
-    """All that keeps the machine from carrying tenants and that this run cannot mend; each names the machine."""
+    """Everything that keeps the machine from running tenants and that this run cannot fix; each names the machine."""
     facts, machine = context.facts(), context.machine
     if facts is None:
-        return [Problem(f"{machine.name}: the machine could not be asked what it has", f"see above, and {_UNFIT}")]
+        return [Problem(f"{machine.name}: the machine's facts could not be read", f"see above, and {_UNFIT}")]
     missing = [] if facts.root else preparation.steps(facts)
     found = [Problem(f"{machine.name}: {one.fact}", one.hint) for one in preparation.problems(facts)]
     return [*found, *_for_an_administrator(machine, facts, missing)]
 
 
-@operation()
-def prepared(context: MachineContext) -> Commands:
-    """Packages, account, subordinate ids and devices are there: as root each missing piece is made."""
+@guarded_operation()
+def prepare_machine(context: MachineContext) -> Commands:
+    """Provide, as root, what is missing: packages, account, subordinate ids, devices, podman's configuration."""
     facts = context.facts()
     if facts is None or not facts.root:
         return
     for step in preparation.steps(facts):
         context.invalidate()
-        yield StringCommand(f"{step.first} {step.command}".strip())
-    now = context.facts()
-    # Only what has been installed by now can tell its version.
-    if now is not facts and (found := obstacles(context)):
-        yield commands.refuse(*found)
-    elif now is not None:
-        yield from _configured(now)
+        yield StringCommand(f"{step.preliminary} {step.command}".strip())
+    prepared = context.facts()
+    # Only a podman that is installed tells its version.
+    if prepared is not facts and (found := obstacles(context)):
+        raise Refused(found)
+    if prepared is not None:
+        yield from _configure_podman(prepared)
 
 
 def _for_an_administrator(machine: Machine, facts: MachineFacts, missing: list[preparation.Step]) -> list[Problem]:
@@ -65,51 +69,52 @@ def containers_conf(systemd: bool, runtime: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _configured(facts: MachineFacts) -> Commands:
+def _configure_podman(facts: MachineFacts) -> Commands:
     done, _ = host.run_shell_command(as_account(facts, _CONFIGURED, timeout=10))
     if not done:
         configure = commands.script("machine/configure-podman.sh")
         yield as_account(facts, configure, containers_conf(facts.systemd), timeout=10)
 
 
-@operation()
-def runtime_chosen(context: MachineContext) -> Commands:
+@guarded_operation()
+def choose_runtime(context: MachineContext) -> Commands:
     """
-    A hardened container has run here, and what made it work is recorded for the tenants.
+    Run a hardened container, and record what made it work for the tenants.
 
-    Asked again only when podman or an image changed.
+    Tried again only where podman or an image has changed.
     """
-    facts, machine = context.facts(), context.machine
-    if facts is None or not facts.uid:
+    facts = context.facts()
+    if facts is None or not facts.uid or _is_recorded(context, facts):
         return
-    have = context.account()
-    recorded = (have.machine_profile.podman, have.machine_profile.images) if have.machine_profile is not None else None
-    if recorded == (facts.podman, have.images) and not have.unknown:
-        return
-    known = images.looked_into(context, facts)
-    if isinstance(known, Problem):
-        yield commands.refuse(known)
-        return
+    profile = _probe(context, facts, inspect_images(context, facts))
+    if profile.runtime and profile.units and not facts.root:
+        # A unit cannot name the runtime, and the user's own configuration is never edited.
+        fact = f"{context.machine.name}: only the OCI runtime {profile.runtime} works for {facts.account}"
+        hint = f'write runtime = "{profile.runtime}" under [engine] in ~/.config/containers/containers.conf'
+        raise Refused.because(fact, hint)
+    configuration = containers_conf(facts.systemd, profile.runtime) if facts.root else ""
+    record = commands.script("machine/record-profile.sh")
+    yield as_account(facts, record, layout.MACHINE_FILE, profile.to_json(), configuration, timeout=10)
+
+
+def _is_recorded(context: MachineContext, facts: MachineFacts) -> bool:
+    """Whether the recorded profile is of this podman and of these images."""
+    account = context.account()
+    profile = account.machine_profile
+    if profile is None or account.unknown:
+        return False
+    return (profile.podman, profile.images) == (facts.podman, account.images)
+
+
+def _probe(context: MachineContext, facts: MachineFacts, known: Mapping[str, BuiltImage]) -> MachineProfile:
+    """What a hardened container of the first image needs here. Raises Refused where no OCI runtime can run one."""
     first = known[context.images[0].tag]
+    probe = commands.script("machine/probe.sh")
     done, output = host.run_shell_command(
-        as_account(facts, commands.script("machine/probe.sh"), first.id, str(first.uid), str(first.gid), timeout=400)
+        as_account(facts, probe, first.id, str(first.uid), str(first.gid), timeout=400)
     )
     if not done:
-        fact = f"{machine.name}: no OCI runtime could run a hardened container as {facts.account}:{output.stderr}"
-        yield commands.refuse(Problem(fact, "runbooks/no-runtime-works.md"))
-        return
-    said = dict(line.split("=", 1) for line in output.stdout_lines if "=" in line)
-    limits = {"memory", "pids"} <= set(said["controllers"].strip("[]").split())
-    units = said.get("user_systemd") == "yes"
-    machine_profile = MachineProfile(
-        facts.podman, said["runtime"], said["driver"], limits, facts.home, known, units, said.get("volumes", "")
-    )
-    if machine_profile.runtime and units and not facts.root:
-        # A unit has no place for it, and the user's own configuration is not ours to edit.
-        fact = f"{machine.name}: only the OCI runtime {machine_profile.runtime} works for {facts.account}"
-        hint = f'write runtime = "{machine_profile.runtime}" under [engine] in ~/.config/containers/containers.conf'
-        yield commands.refuse(Problem(fact, hint))
-        return
-    configuration = containers_conf(facts.systemd, machine_profile.runtime) if facts.root else ""
-    record = commands.script("machine/record-profile.sh")
-    yield as_account(facts, record, layout.MACHINE_FILE, machine_profile.to_json(), configuration, timeout=10)
+        machine = context.machine.name
+        fact = f"{machine}: no OCI runtime could run a hardened container as {facts.account}:{output.stderr}"
+        raise Refused.because(fact, "runbooks/no-runtime-works.md")
+    return MachineProfile.from_probe(output.stdout_lines, facts, known)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import LiteralString
 from uuid import UUID
 
 from psycopg import errors, sql
@@ -21,6 +20,7 @@ from pgberth.migrations.ledger import Connection
 from pgberth.migrations.runner import running
 from pgberth.migrations.session import Connect, RetryPolicy, retried
 from pgberth.model.problems import Problem, Refused
+from pgberth.rendering.sql import read_sql
 
 TRIGGERS = ("append_only", "append_only_row")
 
@@ -40,7 +40,7 @@ class Kind:
     parent: str
     history: tuple[tuple[str, str], ...]
     derived: tuple[tuple[str, str], ...] = ()
-    kept_by: LiteralString = ""
+    kept_by: str = ""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -48,17 +48,14 @@ KINDS: Mapping[str, Kind] = {
         "control_plane",
         "task_run",
         (("memory_procedure_event", "task_run_id"), ("task_checkpoint", "task_run_id")),
-        kept_by="SELECT DISTINCT 'memory_procedure:' || procedure_id FROM control_plane.memory_procedure_version"
-        " WHERE source_task_run_id = %(id)s ORDER BY 1",
+        kept_by="migrations/procedures-from-task-run.sql",
     ),
     "memory_procedure": Kind(
         "control_plane",
         "memory_procedure",
         (("memory_procedure_event", "procedure_id"), ("memory_procedure_version", "procedure_id")),
         derived=(("memory_procedure_embedding", "procedure_id"),),
-        kept_by="SELECT DISTINCT 'memory_procedure:' || e.procedure_id FROM control_plane.memory_procedure_event AS e"
-        " JOIN control_plane.memory_procedure_version AS v ON v.id = e.procedure_version_id"
-        " WHERE v.procedure_id = %(id)s AND e.procedure_id <> v.procedure_id ORDER BY 1",
+        kept_by="migrations/procedures-from-procedure.sql",
     ),
     "knowledge_node": Kind(
         "knowledge",
@@ -142,7 +139,7 @@ def _erase(connection: Connection, kind: Kind, desired: Erasure, retry: RetryPol
 def _refuse_kept(connection: Connection, kind: Kind, desired: Erasure) -> None:
     if not kind.kept_by:
         return
-    others = [other for (other,) in connection.execute(kind.kept_by, {"id": desired.id})]
+    others = [other for (other,) in connection.execute(read_sql(kind.kept_by), {"id": desired.id})]
     if others:
         fact = f"{desired.subject} is referred to by the history of {', '.join(others)}"
         raise Refused.because(fact, "nothing was changed; erase what refers to it first")
@@ -177,12 +174,7 @@ def _alter(connection: Connection, kind: Kind, table: str, how: str, trigger: st
 def _refuse_open(connection: Connection, kind: Kind) -> None:
     """Both triggers of every table of the subject fire always, or nothing of this happened."""
     tables = [f"{kind.component}.{table}" for table, _ in kind.history]
-    row = connection.execute(
-        "SELECT count(*) FROM unnest(%s::text[]) AS wanted (name)"
-        " JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = pg_catalog.to_regclass(wanted.name)"
-        " WHERE t.tgenabled = 'A' AND t.tgname = ANY (%s)",
-        [tables, list(TRIGGERS)],
-    ).fetchone()
+    row = connection.execute(read_sql("migrations/count-always-triggers.sql"), [tables, list(TRIGGERS)]).fetchone()
     if row != (len(TRIGGERS) * len(tables),):
         raise Refused.because(f"{kind.component}: a trigger of {', '.join(tables)} is not as it should be", _REPAIR)
 
@@ -191,7 +183,5 @@ _REPAIR = "nothing was changed; run deploy/provision.py, which puts triggers rig
 
 
 def _bury(connection: Connection, kind: Kind, desired: Erasure, gone: Mapping[str, int]) -> None:
-    connection.execute(
-        "INSERT INTO memory_ledger.tombstone (component, subject, deleted, reason) VALUES (%s, %s, %s, %s)",
-        [kind.component, desired.subject, Jsonb(dict(gone)), desired.reason],
-    )
+    insert = "INSERT INTO memory_ledger.tombstone (component, subject, deleted, reason) VALUES (%s, %s, %s, %s)"
+    connection.execute(insert, [kind.component, desired.subject, Jsonb(dict(gone)), desired.reason])

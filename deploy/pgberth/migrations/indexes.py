@@ -10,6 +10,7 @@ from pgberth.migrations.ledger import Connection
 from pgberth.migrations.session import RetryPolicy, retried
 from pgberth.migrations.statements import IndexStatement
 from pgberth.model.problems import Refused
+from pgberth.rendering.sql import read_sql
 
 IndexState = Literal["absent", "invalid", "valid"]
 
@@ -33,13 +34,7 @@ def ensure(connection: Connection, index: IndexStatement, retry: RetryPolicy) ->
 
 def state(connection: Connection, index: IndexStatement) -> IndexState:
     """Whether an index of that name is on that table. Raises Refused where the name is taken by something else."""
-    found = connection.execute(
-        "SELECT i.indisvalid AND i.indisready, t.relname FROM pg_catalog.pg_class AS c"
-        " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
-        " LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid"
-        " LEFT JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid WHERE n.nspname = %s AND c.relname = %s",
-        [index.schema, index.name],
-    ).fetchone()
+    found = connection.execute(read_sql("migrations/index-state.sql"), [index.schema, index.name]).fetchone()
     if found is None:
         return "absent"
     usable, table = found

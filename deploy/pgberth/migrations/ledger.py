@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 from pgberth.migrations.source import Kind, Migration, Value
 from pgberth.model.problems import Refused
+from pgberth.rendering.sql import read_sql
 
 Connection = psycopg.Connection[Any]
 State = Literal["started", "applied", "reverted", "failed"]
@@ -29,85 +30,6 @@ COLUMNS = (
     "component", "version", "ordinal", "name", "kind", "state", "template_sha256", "rendered_sha256", "body",
     "parameters", "needs", "note", "duration_ms", "started_at", "login", "application", "runner", "server", "vector",
 )  # fmt: skip
-
-_CREATE: LiteralString = """
-CREATE SCHEMA memory_ledger AUTHORIZATION memory_owner;
-
-COMMENT ON SCHEMA memory_ledger IS 'What was done to the schemas of this database. Written by pgberth only.';
-
-CREATE TABLE memory_ledger.event (
-  id              bigint       GENERATED ALWAYS AS IDENTITY CONSTRAINT event_pk PRIMARY KEY,
-  component       text         NOT NULL,
-  version         text         NOT NULL,
-  ordinal         integer      NOT NULL,
-  name            text         NOT NULL,
-  kind            text         NOT NULL CONSTRAINT event_kind CHECK (kind IN ('versioned', 'repeatable', 'code')),
-  state           text         NOT NULL
-                  CONSTRAINT event_state CHECK (state IN ('started', 'applied', 'reverted', 'failed')),
-  template_sha256 text         NOT NULL,
-  rendered_sha256 text         NOT NULL,
-  body            text         NOT NULL,
-  parameters      jsonb        NOT NULL CONSTRAINT event_parameters CHECK (jsonb_typeof(parameters) = 'object'),
-  needs           text[]       NOT NULL,
-  note            text,
-  duration_ms     integer,
-  started_at      timestamptz  NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-  login           text         NOT NULL DEFAULT session_user,
-  application     text         NOT NULL DEFAULT pg_catalog.current_setting('application_name'),
-  runner          text         NOT NULL,
-  server          text         NOT NULL DEFAULT pg_catalog.current_setting('server_version'),
-  vector          text,
-  -- Two runners that begin the same step at once collide here, before either has run any of it.
-  CONSTRAINT event_once UNIQUE (component, version, ordinal)
-);
-
-CREATE VIEW memory_ledger.head AS
-  SELECT DISTINCT ON (component, version)
-         component, version, name, kind, state, template_sha256, rendered_sha256, body, parameters, needs, started_at
-    FROM memory_ledger.event
-   WHERE state <> 'failed'
-   ORDER BY component, version, ordinal DESC;
-
-CREATE FUNCTION memory_ledger.refuse_change() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'restrict_violation';
-END $$;
-
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON memory_ledger.event
-  FOR EACH STATEMENT EXECUTE FUNCTION memory_ledger.refuse_change();
-
-ALTER TABLE memory_ledger.event ENABLE ALWAYS TRIGGER append_only;
-
--- What deploy/erase.py took away; never what it was.
-CREATE TABLE memory_ledger.tombstone (
-  id        bigint      GENERATED ALWAYS AS IDENTITY CONSTRAINT tombstone_pk PRIMARY KEY,
-  component text        NOT NULL,
-  subject   text        NOT NULL,
-  deleted   jsonb       NOT NULL,
-  reason    text        NOT NULL CONSTRAINT tombstone_reason CHECK (reason ~ '\\S'),
-  erased_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-  login     text        NOT NULL DEFAULT session_user
-);
-
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON memory_ledger.tombstone
-  FOR EACH STATEMENT EXECUTE FUNCTION memory_ledger.refuse_change();
-
-ALTER TABLE memory_ledger.tombstone ENABLE ALWAYS TRIGGER append_only;
-
-REVOKE ALL ON FUNCTION memory_ledger.refuse_change() FROM PUBLIC;
-GRANT USAGE ON SCHEMA memory_ledger TO memory_monitor;
-GRANT SELECT ON memory_ledger.event, memory_ledger.head, memory_ledger.tombstone TO memory_monitor;
-"""
-
-_RECORD: LiteralString = """
-INSERT INTO memory_ledger.event (component, version, ordinal, name, kind, state, template_sha256, rendered_sha256,
-                                 body, parameters, needs, note, duration_ms, runner, vector)
-SELECT %(component)s, %(version)s, 1 + coalesce(max(ordinal), 0), %(name)s, %(kind)s, %(state)s, %(template_sha256)s,
-       %(rendered_sha256)s, %(body)s, %(parameters)s, %(needs)s, %(note)s, %(duration_ms)s, %(runner)s,
-       (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'vector')
-  FROM memory_ledger.event WHERE component = %(component)s AND version = %(version)s
-"""
 
 # A query that names memory_ledger.event fails to parse where there is no ledger, and so does every query around it.
 # ts_stat is the one function of every build that runs a query given as text, and only when it is called; it gives back
@@ -179,11 +101,7 @@ def exists(connection: Connection) -> bool:
 
     Raises Refused where a schema of that name belongs to somebody else: it is not ours to trust or to take over.
     """
-    found = connection.execute(
-        "SELECT pg_catalog.pg_get_userbyid(nspowner), EXISTS (SELECT FROM pg_catalog.pg_class"
-        " WHERE relnamespace = n.oid AND relname = 'head')"  # not to_regclass: it wants a right on the schema
-        " FROM pg_catalog.pg_namespace AS n WHERE nspname = 'memory_ledger'"
-    ).fetchone()
+    found = connection.execute(read_sql("migrations/ledger-owner.sql")).fetchone()
     if found is None:
         return False
     owner, complete = found
@@ -196,7 +114,7 @@ def exists(connection: Connection) -> bool:
 def create(connection: Connection) -> None:
     """Make the ledger, in one transaction. For the owner role, under the bootstrap lock."""
     with connection.transaction():
-        connection.execute(_CREATE, prepare=False)
+        connection.execute(read_sql("migrations/ledger.sql"), prepare=False)
 
 
 def heads(connection: Connection, component: str) -> tuple[Head, ...]:
@@ -204,11 +122,7 @@ def heads(connection: Connection, component: str) -> tuple[Head, ...]:
     if not exists(connection):
         return ()
     with connection.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(
-            "SELECT component, version, name, kind, state, template_sha256, rendered_sha256, parameters, needs, body"
-            " FROM memory_ledger.head WHERE component = %s ORDER BY version",
-            [component],
-        )
+        cursor.execute(read_sql("migrations/heads-of-component.sql"), [component])
         return heads_of(cursor)
 
 
@@ -243,7 +157,7 @@ def record(
         "duration_ms": duration_ms,
         "runner": _runner(),
     }
-    connection.execute(_RECORD, cast(dict[str, Any], values))
+    connection.execute(read_sql("migrations/record-event.sql"), cast(dict[str, Any], values))
 
 
 @lru_cache

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from pgberth.migrations.session import Connect, become_owner, opened
 from pgberth.model.problems import Refused
+from pgberth.rendering.sql import read_sql, render
 
 TABLES = ("memory_namespaces", "memory_records")  # in the order of their foreign key
 ASIDE = "pgberth_move"  # where they wait between public and memory_plugin; a killed move is found by it
@@ -25,33 +26,6 @@ _COLUMNS = {
     ),
 }
 
-# As the superuser: nobody else may touch what lies in public. Plain tables only; no row is read.
-_ASIDE = """\\connect memory
-SET search_path = pg_catalog, pg_temp;
-BEGIN;
-SET LOCAL lock_timeout = '10s';
-DO $$ DECLARE it record; BEGIN
-  IF EXISTS (SELECT FROM pg_extension WHERE extname = 'vector' AND extnamespace <> 'public'::regnamespace) THEN
-    ALTER EXTENSION vector SET SCHEMA public;
-  END IF;
-  FOR it IN SELECT c.relname FROM pg_class AS c
-             WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
-               AND c.relname IN ('memory_namespaces', 'memory_records') LOOP
-    IF to_regnamespace('ASIDE') IS NULL THEN CREATE SCHEMA ASIDE AUTHORIZATION memory_owner; END IF;
-    EXECUTE format('ALTER TABLE public.%I OWNER TO memory_owner', it.relname);
-    EXECUTE format('ALTER TABLE public.%I SET SCHEMA ASIDE', it.relname);
-  END LOOP;
-  UNDONE
-END $$;
-COMMIT;
-""".replace("ASIDE", ASIDE)
-# A schema that only held the extension would stop its own component's first migration.
-_EMPTY = """BEGIN
-    DROP SCHEMA IF EXISTS memory_plugin RESTRICT;
-  EXCEPTION WHEN dependent_objects_still_exist THEN
-    RAISE EXCEPTION 'schema memory_plugin holds something that no migration made';
-  END;"""
-
 
 def aside_script(*, begun: bool) -> str:
     """
@@ -59,7 +33,7 @@ def aside_script(*, begun: bool) -> str:
 
     + begun: whether the ledger has a version of memory_plugin applied; its schema is looked after by migrations then
     """
-    return _ASIDE.replace("UNDONE", "" if begun else _EMPTY)
+    return render("migrations/move-aside.sql.j2", {"aside": ASIDE, "begun": begun})
 
 
 def brought_over(connect: Connect) -> dict[str, int]:
@@ -106,12 +80,6 @@ def _number(session: psycopg.Connection[Any], query: sql.SQL | sql.Composed, val
     return int(found[0]) if found else 0
 
 
-# agent_memories: one row a memory, its reach in a column. What has no column of its own is kept in propagation.
-_SCOPES = """(VALUES ('LOCAL', 'workspace'), ('TEAM', 'team'), ('GLOBAL', 'org')) AS scope (legacy, kind)"""
-_WANTED = f"""SELECT a.id::uuid AS id, scope.kind || ':' || a.workspace_id::text AS namespace, scope.kind AS reach,
-         a.content, a.embedding, a.created_at,
-         jsonb_build_object('legacy_namespace', a.namespace) AS propagation
-    FROM {{source}} AS a JOIN {_SCOPES} ON scope.legacy = upper(a.scope::text)"""  # noqa: S608  (ours, all of it)
 _COMPARED = "id, namespace, content, embedding, created_at, propagation"
 
 
@@ -125,7 +93,7 @@ def backfilled(connect: Connect, schema: str, mode: str) -> Mapping[str, int]:
     Refused where there is no such table, or a row's scope is none of LOCAL, TEAM and GLOBAL.
     """
     source = sql.Identifier(schema, "agent_memories")
-    desired = sql.SQL(_WANTED).format(source=source)
+    desired = sql.SQL(read_sql("migrations/agent-memories.sql")).format(source=source)
     with opened(connect, "pgberth backfill") as session, session.transaction() as transaction:
         become_owner(session)
         if not _there(session, schema, "agent_memories"):

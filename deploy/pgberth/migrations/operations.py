@@ -13,7 +13,7 @@ from pgberth.container.context import TenantContext
 from pgberth.database.problems import named, run_reporting_problems
 from pgberth.database.session import connect, reached
 from pgberth.inventory.load import did_you_mean
-from pgberth.migrations import ledger, repair, runner, source
+from pgberth.migrations import ledger, rendered, repair, runner, source
 from pgberth.migrations.plan import Plan, plan_up
 from pgberth.migrations.session import Connect, RetryPolicy, shared
 from pgberth.migrations.verify import REPAIRABLE, verify_sql
@@ -70,6 +70,7 @@ def plan(tenant: Tenant, component: str, server: Server) -> Plan:
             ledger.heads_of(server.ledger),
             tenant.parameters.get(component),
             to=target(tenant, component),
+            load=rendered.load,
         )
     except Refused as refused:
         raise Refused(named(tenant, refused.problems)) from refused
@@ -92,7 +93,7 @@ def findings_sql(tenant: Tenant) -> str:
     # that any value will do here; what is not applied is left out of the findings afterwards.
     recorded: dict[str, str | int] = dict.fromkeys(source.FROM_CODE, "recorded")
     loaded = [
-        source.load(component, {**recorded, **tenant.parameters.get(component, {})})
+        rendered.load(component, {**recorded, **tenant.parameters.get(component, {})})
         for component in tenant.ordered_components
     ]
     # A migration whose gate is closed has no rendered text.
@@ -104,11 +105,11 @@ def parameter_problems(tenant: Tenant) -> Iterable[Problem]:
     for component in tenant.ordered_components:
         parameters = tenant.parameters.get(component, {})
         try:
-            source.load(component, parameters)
+            rendered.load(component, parameters)
         except Refused as refused:
             yield from named(tenant, refused.problems)
             continue
-        known = source.parameters(component)
+        known = rendered.parameters(component)
         for name in set(parameters) - known:
             fact = f"{tenant.name}: parameters: {component} has no {name!r}{did_you_mean(name, known)}"
             yield Problem(fact, f"it has {', '.join(sorted(known)) or 'none'}")

@@ -8,7 +8,7 @@ unknown, a number put in between, a parameter changed. Nothing is ever re-applie
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from pgberth.model.problems import Problem, Refused
 
 HEAD = "head"
 ZERO = "zero"
+
+Loader = Callable[[str, Parameters, Path], Component]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def plan_up(
     parameters: Parameters | None = None,
     to: str | int | None = None,
     root: Path = SQL_ROOT,
+    load: Loader = load,
 ) -> Plan:
     """
     The way to a version.
@@ -75,11 +78,12 @@ def plan_up(
     + heads: of this component or of all, from `ledger.heads` or `ledger.heads_of`
     + parameters: the tenant's; values that applied steps recorded stand in for those not given
     + to: a version ("0001" or 1); None or "head" for the newest
+    + load: renders the files; a plan that is not applied may use `rendered.load`
 
     Raises Refused with everything that forbids it, a target below what is applied included: down is a verb of its own.
     """
     mine = tuple(head for head in heads if head.component == component)
-    source = _source(component, mine, parameters, root)
+    source = _source(component, mine, parameters, root, load)
     last = _target(source, HEAD if to is None else to)
     problems = [*_history(source, mine), *_beyond(source, mine, last)]
     if problems:
@@ -109,7 +113,9 @@ def plan_down(
     return tuple(m for m in reversed(source.versions) if m.version in applied and m.version > last)
 
 
-def _source(component: str, heads: tuple[Head, ...], parameters: Parameters | None, root: Path) -> Component:
+def _source(
+    component: str, heads: tuple[Head, ...], parameters: Parameters | None, root: Path, load: Loader = load
+) -> Component:
     """The files rendered with what is given, and else with what the ledger remembers of earlier steps."""
     given = parameters or {}
     recorded: dict[str, Value] = {}

@@ -24,31 +24,13 @@ from pgberth.migrations.source import SQL_ROOT, Migration, Parameters
 from pgberth.migrations.statements import index_statement, split
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import REHEARSAL
+from pgberth.rendering.sql import read_sql
 
 SCRATCH = REHEARSAL
 
 # POSIX sh, run as the superuser beside the server (`podman exec -i ... sh -s`); its argument is the live database.
-# The dump goes through a file: in a pipe, a pg_dump that fails would go unnoticed.
-DROP_SCRIPT = f"psql -X -q -v ON_ERROR_STOP=1 -d postgres -c 'DROP DATABASE IF EXISTS {SCRATCH} WITH (FORCE)'\n"
-SCRATCH_SCRIPT = f"""set -eu
-dump=$(mktemp)
-trap 'rm -f "$dump"' EXIT
-pg_dump --schema-only --no-owner --file="$dump" "${{1:-memory}}"
-# The superuser's: made below, since the owner cannot; and what nobody may call is the live database's.
-sed -i -e '/^\\(CREATE\\|COMMENT ON\\) EXTENSION /d; /^REVOKE ALL ON FUNCTION pg_catalog\\./d' \\
-  -e '1i SET ROLE memory_owner;' "$dump"
-{DROP_SCRIPT}psql -X -q -v ON_ERROR_STOP=1 -d postgres <<'SQL'
-CREATE DATABASE {SCRATCH} TEMPLATE template0 OWNER memory_owner;
-REVOKE ALL ON DATABASE {SCRATCH} FROM PUBLIC;
-GRANT CONNECT ON DATABASE {SCRATCH} TO memory_migrator;
-\\connect {SCRATCH}
-SELECT 'CREATE EXTENSION vector SCHEMA public'
- WHERE EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = 'vector') \\gexec
-ALTER DEFAULT PRIVILEGES FOR ROLE memory_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
-SQL
-# As the owner, not as the superuser: restoring runs what the owner has written.
-psql -X -q -v ON_ERROR_STOP=1 --single-transaction -U memory_migrator -d {SCRATCH} -f "$dump" >/dev/null
-"""  # noqa: S608 - names of ours
+DROP_SCRIPT = f"scratch={SCRATCH}\n{read_sql('migrations/drop-scratch.sh')}"
+SCRATCH_SCRIPT = DROP_SCRIPT + read_sql("migrations/create-scratch.sh")
 
 
 @dataclass(frozen=True, order=True)
@@ -163,17 +145,8 @@ class _Watch:
 
     def _held(self, connection: Connection) -> Iterable[tuple[str, str]]:
         # Another session sees committed tables only, that is, those which others can be waiting for.
-        known = dict(
-            self._copy.execute(
-                "SELECT c.oid::bigint, c.oid::regclass::text FROM pg_catalog.pg_class AS c"
-                " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm', 'v')"
-                " AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'memory_ledger')"
-            ).fetchall()
-        )
-        rows = connection.execute(
-            "SELECT relation::bigint, mode FROM pg_catalog.pg_locks"
-            " WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND granted"
-        )
+        known = dict(self._copy.execute(read_sql("migrations/own-tables.sql")).fetchall())
+        rows = connection.execute(read_sql("migrations/own-table-locks.sql"))
         return [(known[oid], mode) for oid, mode in rows if oid in known]
 
     def _of_indexes(self, migration: Migration) -> Iterable[tuple[str, str]]:

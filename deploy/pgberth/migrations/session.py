@@ -16,6 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from pgberth.migrations.ledger import Connection
 from pgberth.model.problems import Refused
+from pgberth.rendering.sql import read_sql
 
 Connect = Callable[[], Connection]
 Result = TypeVar("Result")
@@ -96,19 +97,7 @@ def opened(connect: Connect, application: str) -> Iterator[Connection]:
 
 
 def _configure(connection: Connection, application: str) -> None:
-    connection.execute(
-        "SELECT set_config(name, value, false) FROM (VALUES"
-        # Nothing is found by an unqualified name but what the server itself brings.
-        " ('search_path', 'pg_catalog, pg_temp'),"
-        # A killed runner's query ends, and its lock is free, within a second.
-        " ('client_connection_check_interval', '1s'),"
-        # A laptop that went to sleep in the middle of a transaction frees its locks.
-        " ('idle_in_transaction_session_timeout', '60s'),"
-        # Building an index may take its time, whatever the role's default is.
-        " ('statement_timeout', '0'), ('lock_timeout', '0'),"
-        " ('client_min_messages', 'warning'), ('application_name', %s)) AS setting (name, value)",
-        [application],
-    )
+    connection.execute(read_sql("migrations/configure-session.sql"), [application])
 
 
 def become_owner(connection: Connection) -> None:
@@ -161,13 +150,8 @@ def _taken(connection: Connection, key: tuple[int, int]) -> bool:
 
 def _busy(connection: Connection, key: tuple[int, int], name: str, retry: RetryPolicy) -> Refused:
     connection.execute("RESET ROLE")  # the login may see when its other sessions began; the owner role may not
-    holders = connection.execute(
-        "SELECT l.pid, a.application_name, a.backend_start::timestamptz(0)::text FROM pg_catalog.pg_locks AS l"
-        " JOIN pg_catalog.pg_stat_activity AS a USING (pid) WHERE l.locktype = 'advisory' AND l.granted"
-        " AND l.classid::bigint = %s AND l.objid::bigint = %s AND l.objsubid = 2"
-        " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())",
-        [key[0], key[1] % 2**32],
-    ).fetchall()
+    query = read_sql("migrations/advisory-lock-holders.sql")
+    holders = connection.execute(query, [key[0], key[1] % 2**32]).fetchall()
     who = "; ".join(f"pid {pid} ({application}), since {since}" for pid, application, since in holders)
     return Refused.because(
         f"{name} is being migrated by {who or 'somebody who has just finished'}; waited {retry.lock_seconds:g} s",
@@ -197,16 +181,7 @@ def retried(connection: Connection, component: str, work: Callable[[], Result], 
 
 
 def _blocked(connection: Connection, component: str, wrong: psycopg.Error, retry: RetryPolicy) -> Refused:
-    holders = connection.execute(
-        "SELECT DISTINCT l.pid, a.usename, a.application_name, l.relation::regclass::text, l.mode"
-        " FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a USING (pid)"
-        " JOIN pg_catalog.pg_class AS c ON c.oid = l.relation"
-        " WHERE l.granted AND l.pid <> pg_catalog.pg_backend_pid() AND c.relkind IN ('r', 'p', 'm', 'S')"
-        " AND c.relnamespace = pg_catalog.to_regnamespace(%s)::oid"
-        " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
-        " ORDER BY 1, 4, 5",
-        [component],
-    ).fetchall()
+    holders = connection.execute(read_sql("migrations/table-lock-holders.sql"), [component]).fetchall()
     who = "; ".join(f"pid {pid} {user} ({app}) holds {mode} on {table}" for pid, user, app, table, mode in holders)
     return Refused.because(
         f"{component}: {wrong.diag.message_primary}, {retry.attempts} times; {who or 'nobody holds a lock now'}",

@@ -156,9 +156,11 @@ def _loaded(component: str, parameters: tuple[tuple[str, Value], ...], root: Pat
 def _fingerprint(directory: Path) -> frozenset[object]:
     if not directory.is_dir():
         raise Refused.because(f"component {directory.name} has no directory {directory}", "Is the name spelled right?")
-    with os.scandir(directory) as entries:
-        stats = [(entry.name, entry.stat()) for entry in entries]
-    return frozenset((name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for name, stat in stats)
+    stats = []
+    for place in (directory, directory.parent):  # verify files extend templates of the parent directory
+        with os.scandir(place) as entries:
+            stats += [(entry.path, entry.stat()) for entry in entries if entry.is_file()]
+    return frozenset((path, stat.st_mtime_ns, stat.st_size, stat.st_ino) for path, stat in stats)
 
 
 def _steps(directory: Path, problems: list[Problem]) -> list[_Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -9,3 +10,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 TEMPLATES = next(
     place for place in (_PACKAGE.parent.parent / "templates", _PACKAGE / "templates") if (place / "sql").is_dir()
 )
+
+
+def cache_home() -> Path:
+    """What may be deleted at any time, on the machine that runs pyinfra."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pgberth"

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import jinja2
 import jinja2.meta
+import jinja2.nodes
 from psycopg import sql as pg
 
 from pgberth.model.problems import Refused
@@ -63,7 +64,7 @@ def render(template: str | Path, values: Mapping[str, Any]) -> str:
     """
     path = TEMPLATES / template
     try:
-        return _environment(path.parent).get_template(path.name).render(values)
+        return _environment(path.parent.parent).get_template(f"{path.parent.name}/{path.name}").render(values)
     except (jinja2.TemplateError, ValueError, TypeError, ArithmeticError, LookupError) as wrong:
         raise Refused.because(f"{_place(wrong, path)}: {_sentence(wrong)}", _HINT) from wrong
 
@@ -72,7 +73,7 @@ def variables(template: str | Path) -> frozenset[str]:
     """Names of the values that a template can ask for. Raises Refused where it does not parse."""
     path = TEMPLATES / template
     try:
-        return _variables(path.parent, path.read_text("utf-8"))
+        return _variables(path.parent.parent, path.read_text("utf-8"))
     except jinja2.TemplateError as wrong:
         raise Refused.because(f"{_place(wrong, path)}: {_sentence(wrong)}", _HINT) from wrong
 
@@ -103,6 +104,7 @@ def _text(filter_name: str, value: object) -> str:
 
 @lru_cache
 def _environment(directory: Path) -> jinja2.Environment:
+    """For the templates of the directories in it, which may extend a template beside them."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(directory),
         undefined=jinja2.StrictUndefined,
@@ -117,7 +119,15 @@ def _environment(directory: Path) -> jinja2.Environment:
 
 @lru_cache(maxsize=1024)
 def _variables(directory: Path, source: str) -> frozenset[str]:
-    return frozenset(jinja2.meta.find_undeclared_variables(_environment(directory).parse(source)))
+    """Those of the template itself, and those of the template it extends that it does not set."""
+    if "{{" not in source and "{%" not in source:
+        return frozenset()  # most down files; parsing them all would take as long as rendering them
+    tree = _environment(directory).parse(source)
+    asked = jinja2.meta.find_undeclared_variables(tree)
+    assigned = {name.name for node in tree.find_all(jinja2.nodes.Assign) for name in node.find_all(jinja2.nodes.Name)}
+    for extended in filter(None, jinja2.meta.find_referenced_templates(tree)):
+        asked |= _variables(directory, (directory / extended).read_text("utf-8")) - assigned
+    return frozenset(asked)
 
 
 def _place(wrong: BaseException, path: Path) -> str:
@@ -136,3 +146,9 @@ def _sentence(wrong: BaseException) -> str:
     if isinstance(wrong, jinja2.TemplateNotFound):
         return "no such template"
     return " ".join(str(wrong).split()) or type(wrong).__name__
+
+
+@lru_cache
+def read_sql(name: str) -> LiteralString:
+    """A file of SQL below templates/, by its path there. It is a literal for psycopg, since no value is in it."""
+    return (TEMPLATES / name).read_text("utf-8")

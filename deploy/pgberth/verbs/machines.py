@@ -33,11 +33,11 @@ def prepare(found: Fleet, machine: Machine) -> None:
     """Everything a machine needs before its tenants' turn."""
     context, image_inventory = MachineContext(machine, images_on(found, machine.name)), _image_inventory(found)
     fit(name="machine is fit", context=context, image_inventory=image_inventory)
-    machine_room.prepared(name="machine is prepared", context=context)
+    machine_room.prepare_machine(name="machine is prepared", context=context)
     if context.images:
-        images.images_made(name="image is made", context=context, image_inventory=image_inventory)
-        images.images_present(name="image is present", context=context, image_inventory=image_inventory)
-        machine_room.runtime_chosen(name="a container has run", context=context)
+        images.make_images(name="image is made", context=context, image_inventory=image_inventory)
+        images.provide_images(name="image is present", context=context, image_inventory=image_inventory)
+        machine_room.choose_runtime(name="a container has run", context=context)
 
 
 def images_on(found: Fleet, machine: str) -> list[Image]:
@@ -72,7 +72,7 @@ def fit(context: MachineContext, image_inventory: ImageInventory) -> Commands:
     if found:
         fact = f"{context.machine.name}: this machine is not fit: {len(found)} problem(s), listed at the end of the run"
         raise Refused.because(fact, "nothing of it was touched")
-    images.told(context, image_inventory)
+    images.record_images(context, image_inventory)
 
 
 @guarded_operation()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.checks.pending import record_pending
 from pgberth.container.context import TenantContext
+from pgberth.container.create import tenant_created
 from pgberth.container.operations import container_running, secrets_exist, volume_initialised
 from pgberth.container.plugin import plugin_running
 from pgberth.container.port import port_free
@@ -48,6 +49,7 @@ def bring_up(context: TenantContext, *, suite: bool) -> None:
     """Bring one tenant to the inventory's state and prove that it works. Operations are named by states."""
     acquire_run_lock(name="tenant is locked for this run", context=context)
     port_free(name="port is free", context=context)
+    tenant_created(name="a new tenant is created", context=context)
     secrets_exist(name="passwords exist", context=context)
     finish_interrupted_recycle(name="no recycle is half done", context=context)
     volume_initialised(name="volume is initialised", context=context)

@@ -11,7 +11,7 @@ from pgberth.container.state import TenantState
 from pgberth.inventory.load import Fleet
 from pgberth.inventory.run_inventory import machine_here, tenant_here
 from pgberth.knowledge.model import CODE_STEPS
-from pgberth.machine.facts import asked, carried
+from pgberth.machine.facts import installed_tenants, observe
 from pgberth.migrations.baseline import baseline_known, drift
 from pgberth.migrations.begin import begin
 from pgberth.model.problems import Refused
@@ -86,11 +86,11 @@ def leftovers(machine: Machine, found: Fleet) -> Commands:
     yield from ()
     if not state.is_executing:
         return
-    facts = asked(machine)
+    facts = observe(machine)
     if facts is not None and not facts.uid:
         current_report().notes.append(f"{machine.name}: the account {machine.account} does not exist yet")
         return
-    there = carried(facts) if facts is not None else None
+    there = installed_tenants(facts) if facts is not None else None
     if there is None:
         current_report().notes.append(f"{machine.name}: could not list its tenants")
         raise Refused.because(f"{machine.name}: could not list its tenants", "see above")
