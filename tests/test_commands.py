@@ -103,7 +103,7 @@ def run(command: StringCommand, home: Path, **environment: str) -> subprocess.Co
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(text=TEXT)
 def test_hostile_text_is_one_token_of_every_command(builder: str, text: str) -> None:
     # What a refusal says is for a terminal: it shows what could steer one.
