@@ -1,9 +1,12 @@
 # Functions that several scripts need. A script whose first line is `# uses lib.sh` is sent with this file before it.
 
-# write_file FILE TEXT: replace the file. After a crash it holds the old text or the new one, never half of it.
+# say TEXT: one line on standard error.
+say() { printf '%s\n' "$*" >&2; }
+
+# write_file FILE: standard input becomes the file. After a crash it has the old text or the new one, never half of it.
 write_file() {
   case $1 in */*) [ -d "${1%/*}" ] || mkdir -p "${1%/*}" || return 1 ;; esac
-  printf '%s' "$2" > "$1.new" && sync "$1.new" && mv -f "$1.new" "$1"
+  cat > "$1.new" && sync "$1.new" && mv -f "$1.new" "$1"
 }
 
 # podman_is_configured: whether podman may run for this account. Its first command creates its database, with the driver
@@ -25,4 +28,31 @@ make_image_directory() {
   export TMPDIR="$HOME/.local/share/pgberth/tmp"
   rm -rf "$TMPDIR" && mkdir "$TMPDIR" || return 1
   trap 'rm -rf "$TMPDIR"' EXIT
+}
+
+# require_images TENANT ARGUMENT...: exit 1, with the problem, where an image that podman run would start from is missing.
+require_images() {
+  whose=$1
+  for image in "$@"; do
+    case $image in sha256:*) podman image exists "$image" && continue ;; *) continue ;; esac
+    say "$whose: image $image is not in podman's store any more"
+    say "HINT: run the deploy without --limit; it builds or fetches the image again"
+    exit 1
+  done
+}
+
+# kill_orphaned_monitor CONTAINER: podman 4 forgets a container that was killed while it was being created, but the
+# container's monitor and its runtime still run.
+kill_orphaned_monitor() {
+  for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $1 "); do
+    pkill -KILL -P "$pid" || true
+    kill -KILL "$pid" || true
+  done 2>/dev/null
+}
+
+# run_container ARGUMENT...: podman run, by the OCI runtime that the machine's probe recorded. A plain user's own
+# configuration may name another one, and is never edited.
+run_container() {
+  runtime=$(sed -n 's/^ *"runtime": "\([a-z]*\)".*/\1/p' "$HOME/.local/share/pgberth/machine.json" 2>/dev/null) || runtime=
+  podman ${runtime:+--runtime "$runtime"} run "$@"
 }

@@ -448,7 +448,7 @@ def test_every_common_function_is_used_by_a_script_that_asks_for_it_and_by_no_ot
 
 @pytest.mark.parametrize("shell", [["sh"], ["busybox", "sh"]], ids=["sh", "busybox"])
 def test_a_file_that_a_script_writes_is_replaced_whole_or_the_script_fails(tmp_path: Path, shell: list[str]) -> None:
-    text = f'{(TEMPLATES / "lib.sh").read_text()}\numask 077; write_file "$1" "$2"'
+    text = f'{(TEMPLATES / "lib.sh").read_text()}\numask 077; printf %s "$2" | write_file "$1"'
     for path, content in (("a/b/some.conf", "first\n"), ("a/b/some.conf", "$(id)\n%s"), ("plain", "")):
         done = subprocess.run([*shell, "-c", text, "sh", path, content], cwd=tmp_path, check=False)
         assert (done.returncode, (tmp_path / path).read_text()) == (0, content)

@@ -29,8 +29,8 @@ class Refusal(StringCommand):
     """
     A command that fails with these problems on stderr. It sends nothing to the machine.
 
-    The host may be unreachable, or the account not created yet. Its text, which pyinfra shows, is the shell command that
-    would print the same.
+    The host may be unreachable, or the account not created yet. Its text, which pyinfra shows, is the shell command
+    that would print the same.
     """
 
     def __init__(self, problems: Iterable[Problem]):

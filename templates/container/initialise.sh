@@ -1,3 +1,4 @@
+# uses lib.sh
 # Make a new volume and initialise it, in a one-shot container that reads its own script on stdin.
 # Arguments: that container, the volume, the tenant, the generation, then the arguments of podman run.
 # Where the volume can be made, no killed deploy has left anything that works on it, and podman is asked no more: each
@@ -6,21 +7,10 @@
 set -eu
 init=$1 volume=$2 tenant=$3 generation=$4; shift 4
 make() { podman volume create --label "pgberth.tenant=$tenant" --label "pgberth.generation=$generation" "$volume"; }
-image_there() {
-  for image in "$@"; do
-    case $image in sha256:*) podman image exists "$image" && continue ;; *) continue ;; esac
-    echo "$tenant: image $image is not in podman's store any more" >&2
-    echo "HINT: run the deploy without --limit; it builds or fetches the image again" >&2
-    exit 1
-  done
-}
 if ! make >/dev/null 2>&1; then
-  image_there "$@"
+  require_images "$tenant" "$@"
   podman rm --force --time 5 "$init" >/dev/null 2>&1 || true
-  # podman 4 forgets a container killed while it was being created, but its monitor and runtime live on.
-  for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $init "); do
-    pkill -KILL -P "$pid" || true; kill -KILL "$pid" || true
-  done
+  kill_orphaned_monitor "$init"
   if podman volume exists "$volume"; then
     owner=$(podman volume inspect --format '{{ index .Labels "pgberth.tenant" }}' "$volume")
     place=$(podman volume inspect --format '{{ .Mountpoint }}' "$volume")
@@ -35,10 +25,9 @@ if ! make >/dev/null 2>&1; then
   fi
   make >/dev/null
 fi
-runtime=$(sed -n 's/^ *"runtime": "\([a-z]*\)".*/\1/p' "$HOME/.local/share/pgberth/machine.json" 2>/dev/null || true)
-podman ${runtime:+--runtime "$runtime"} run "$@" || {
+run_container "$@" || {
   code=$?
   # Without an image nothing has run on the volume, which was made a moment ago: it goes again.
-  (image_there "$@") || { podman volume rm "$volume" >/dev/null; exit 1; }
+  (require_images "$tenant" "$@") || { podman volume rm "$volume" >/dev/null; exit 1; }
   exit "$code"
 }

@@ -1,3 +1,4 @@
+# uses lib.sh
 # One observation of a tenant: every section below, on stdout. Changes nothing. SQL for the server comes on stdin.
 # Arguments: the bundle's directory, the tenant's directory, the container, the volume's marker.
 root=$1 dir=$2 container=$3 marker=$4
@@ -20,7 +21,7 @@ if [ -n "$volumes" ] && [ -d "$volumes" ]; then
 fi
 section container
 # Its first question makes podman create its database, for good: not before the account is configured.
-[ -e .config/containers/storage.conf ] || [ -d .local/share/containers ] || { echo absent; exit 0; }
+podman_is_configured || { echo absent; exit 0; }
 # Whole, without --format: podman 4 runs a template that has a JSON function in it over another structure than podman 5.
 inspected=$(timeout -k 5 30 podman container inspect "$container" 2>&1)
 code=$?

@@ -1,3 +1,4 @@
+# uses lib.sh
 # Bring a tenant's memory plugin up, whatever was there before, and wait until it is healthy.
 # Arguments: the tenant, the container, its secret, what the names of the tenant's secrets begin with, its port of loopback,
 # seconds to wait, whether it is required, its service, the unit's file (empty where podman alone supervises), then the
@@ -7,7 +8,6 @@ tenant=$1 name=$2 secret=$3 own=$4 port=$5 seconds=$6 required=$7 service=$8 fil
 shift 9
 IFS= read -r url
 unit=$(cat)
-say() { printf '%s\n' "$*" >&2; }
 plain=.config/systemd/user/$service
 wanted=.config/systemd/user/default.target.wants/$service
 
@@ -16,20 +16,17 @@ if [ -e "$plain" ]; then
   systemctl --user reset-failed "$service" 2>/dev/null
 fi
 podman rm --force --ignore --time 10 "$name" >/dev/null || exit 1
-for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $name "); do
-  pkill -KILL -P "$pid"; kill -KILL "$pid"
-done 2>/dev/null
+kill_orphaned_monitor "$name"
 podman secret inspect "$secret" >/dev/null 2>&1 || printf '%s\n' "$url" | podman secret create "$secret" - >/dev/null || exit 1
 for former in $(podman secret ls --format '{{.Name}}'); do
   case $former in "$secret") ;; "$own"*) podman secret rm "$former" >/dev/null ;; esac
 done
 if [ -n "$file" ]; then
-  mkdir -p "${wanted%/*}" && printf '%s\n' "$unit" > "$file.new" && sync "$file.new" && mv -f "$file.new" "$file" || exit 1
+  mkdir -p "${wanted%/*}" && printf '%s\n' "$unit" | write_file "$file" || exit 1
   ln -sf "../$service" "$wanted" && systemctl --user daemon-reload && systemctl --user start "$service" || exit 1
 else
   rm -f "$plain" "$wanted"
-  runtime=$(sed -n 's/^ *"runtime": "\([a-z]*\)".*/\1/p' .local/share/pgberth/machine.json 2>/dev/null)
-  podman ${runtime:+--runtime "$runtime"} run "$@" >/dev/null || exit 1
+  run_container "$@" >/dev/null || exit 1
 fi
 
 deadline=$(($(date +%s) + seconds))

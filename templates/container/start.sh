@@ -1,3 +1,4 @@
+# uses lib.sh
 # Bring a tenant's server up, whatever a killed deploy left behind, and wait until it answers on its socket.
 # Arguments: container, bindir, port in hex, seconds to wait, volume, the server's log, the unit's file, then the
 # arguments of podman run. Where the account's systemd supervises, the unit's text comes on stdin; else both are empty.
@@ -6,7 +7,6 @@ set -u
 name=$1 bindir=$2 port=$3 seconds=$4 volume=$5 log=$6 file=$7
 shift 7
 unit=$(cat)
-say() { printf '%s\n' "$*" >&2; }
 service=pgberth-$name.service
 quadlet=.config/containers/systemd/pgberth-$name.container
 plain=.config/systemd/user/$service
@@ -45,34 +45,23 @@ if [ -r "$place/pgberth.initialised" ] && ! grep -q '"tenant": "'"$name"'",' "$p
   exit 1
 fi
 
-image_there() {
-  for image in "$@"; do
-    case $image in sha256:*) podman image exists "$image" && continue ;; *) continue ;; esac
-    say "$name: image $image is not in podman's store any more"
-    say "HINT: run the deploy without --limit; it builds or fetches the image again"
-    exit 1
-  done
-}
 # Made anew, never started again: it may be of another spec, or of another supervisor. But nothing is taken away that
 # cannot be put back.
 if podman container exists "$name"; then
-  image_there "$@"
+  require_images "$name" "$@"
   podman rm --force --time 60 "$name" >/dev/null 2>&1
 fi
-# podman 4 forgets a container killed while it was being created, but its monitor and runtime live on.
-for pid in $(pgrep -u "$(id -u)" -f -- "^[^ ]*conmon .* -n $name "); do
-  pkill -KILL -P "$pid"; kill -KILL "$pid"
-done 2>/dev/null
+kill_orphaned_monitor "$name"
 # Two supervisors would fight over one container.
 for other in "$quadlet" "$plain"; do [ "$other" = "$file" ] || rm -f "$other"; done
 [ "$plain" = "$file" ] || rm -f "$wanted"
 said=$(stat -c %s "$log" 2>/dev/null) || said=0
 if [ -n "$file" ]; then
   # Written, and wanted at boot, before it is started: what runs comes back.
-  mkdir -p "${file%/*}" && printf '%s\n' "$unit" > "$file.new" && sync "$file.new" && mv -f "$file.new" "$file" || exit 1
+  printf '%s\n' "$unit" | write_file "$file" || exit 1
   [ "$plain" != "$file" ] || { mkdir -p "${wanted%/*}" && ln -sf "../$service" "$wanted"; } || exit 1
   if ! systemctl --user daemon-reload || ! systemctl --user start "$service" 2>/dev/null; then
-    image_there "$@"
+    require_images "$name" "$@"
     say "$name: its unit $service did not start: $(systemctl --user show --property=Result --value "$service")"
     systemctl --user status --no-pager --lines=5 "$service" 2>&1 | tail -n 5 >&2
     say "HINT: no data was touched; runbooks/server-does-not-start.md"
@@ -80,9 +69,7 @@ if [ -n "$file" ]; then
   fi
 else
   [ -z "$had" ] || systemctl --user daemon-reload 2>/dev/null
-  # What machine work found out: a plain user's own configuration may name another, and is not ours to edit.
-  runtime=$(sed -n 's/^ *"runtime": "\([a-z]*\)".*/\1/p' .local/share/pgberth/machine.json 2>/dev/null)
-  podman ${runtime:+--runtime "$runtime"} run "$@" >/dev/null || { image_there "$@"; exit 1; }
+  run_container "$@" >/dev/null || { require_images "$name" "$@"; exit 1; }
 fi
 
 # The server says so itself in its pid file, for no process: many tenants that start together would otherwise spend the

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pgberth import commands
+from pgberth.container.context import TenantContext
 from pgberth.container.operations import desired_spec
 from pgberth.container.spec import ContainerSpec, hardening
 from pgberth.container.state import TenantState
@@ -72,6 +73,17 @@ class Floor:
         self.account("podman", "rm", "--force", "--time", "0", self.name)
 
 
+class NewTenant(TenantContext):
+    """A tenant of which nothing exists yet, on a machine that is ready for it."""
+
+    def __init__(self, tenant: Tenant, machine_profile: MachineProfile):
+        super().__init__(tenant)
+        self._machine_profile = machine_profile
+
+    def observe(self) -> TenantState:
+        return TenantState(self._machine_profile)
+
+
 def floor_for(account: Account, name: str, port: int, image: Image | None = None) -> Floor:
     """The script that makes the server a tenant of ours would get, under the same name, port and flags."""
     machine_profile = MachineProfile.from_json(account("cat", layout.MACHINE_FILE).out)
@@ -79,9 +91,7 @@ def floor_for(account: Account, name: str, port: int, image: Image | None = None
     tenant = Tenant(
         name, TargetMachine("@local", "pgberth"), port, dict.fromkeys(["memory_plugin"], HEAD), image or Image()
     )
-    nothing = TenantState(machine_profile, {}, frozenset(), {}, None, "", {}, None, "")
-    spec = desired_spec(tenant, nothing, restart_files(tenant))
-    assert isinstance(spec, ContainerSpec)
+    spec = desired_spec(NewTenant(tenant, machine_profile))
     etc = {f"{layout.etc(tenant.name)}/{name}": text for name, text in _files(tenant).items()}
     place = layout.directory(tenant.name)
     read = {f"{place}/init.sh": commands.script("container/init.sh"), f"{place}/all.sql": _sql(tenant)}

@@ -17,9 +17,8 @@ import pytest
 from pgberth.checks.context import CheckContext
 from pgberth.container.state import TenantState
 from pgberth.database.access import access_sql
-from pgberth.database.probe import Server as Seen
 from pgberth.migrations import runner
-from pgberth.migrations.operations import tenant_probe
+from pgberth.migrations.begin import tenant_probe
 from pgberth.model import scram
 from pgberth.model.roles import MIGRATOR, SECRETS
 from pgberth.model.tenant import COMPONENTS, HEAD, Tenant
@@ -95,7 +94,7 @@ class Live:
         """The tenant as the suite looks at it now."""
         told = self.server()
         seen = state(LIVE, answer=told, marker={**state().marker, "system_identifier": told["system_identifier"]})
-        found = Seen.of(TenantState.parse(observe_output(LIVE, seen).splitlines()))
+        found = TenantState.parse(observe_output(LIVE, seen).splitlines()).server
         assert found is not None
         address = ("127.0.0.1", self.cluster.port)
         made = CheckContext(tenant, seen, container(LIVE), found, address, password_in("app-v1"), {"pg_hba.conf": HBA})

@@ -9,7 +9,6 @@ import pytest
 
 from pgberth.checks import container as checks
 from pgberth.checks.context import CheckContext
-from pgberth.database.probe import Server
 from tests.fake_host import password_in
 from tests.sample import ACME, MARKER, PROCESS, container, server, spec_file, state
 
@@ -17,7 +16,7 @@ from tests.sample import ACME, MARKER, PROCESS, container, server, spec_file, st
 def context(seen: Any = None, told: dict[str, Any] | None = None) -> CheckContext:
     """A tenant in order but for what the test gives."""
     found = seen or state()
-    answered = Server.of(replace(found, answer=told or server()))
+    answered = replace(found, answer=told or server()).server
     assert answered is not None
     assert found.container is not None
     return CheckContext(ACME, found, found.container, answered, ("127.0.0.1", 1), password_in("app-v1"), {})

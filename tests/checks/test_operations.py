@@ -8,13 +8,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from pgberth.checks import operations as room
+from pgberth.checks import operations, pending
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
-from pgberth.database.probe import Server
 from pgberth.migrations import baseline
 from pgberth.migrations.drift import Trait
 from pgberth.migrations.session import _key as session_key
@@ -23,7 +23,7 @@ from pgberth.model.roles import FRESH
 from pgberth.model.tenant import Tenant
 from pgberth.report.receipt import Receipt, Result
 from tests.checks.conftest import HBA, LIVE, Live
-from tests.fake_host import CANARY, Answer, FakeHost, Sent, sent, stored
+from tests.fake_host import CANARY, Answer, FakeHost, Sent, on, sent, stored
 from tests.fake_podman import FakePrograms
 from tests.sample import ABSENT, ACME, READY, container, files, ledger, server, settings, spec_file, spec_of, state
 
@@ -45,21 +45,22 @@ def smoke(
     *,
     keep: Answer = Answer(),  # noqa: B008 - frozen
     asked: list[Sent] | None = None,
-    **more: Any,
+    drift: bool = False,
 ) -> list[Sent]:
     host = FakeHost(
         facts={TenantObservation: lambda **_: found},
         answers=[SECRETS, (KEEPING, keep)],
         asked=[] if asked is None else asked,
     )
-    arguments = {"receipt": into, "files": {"pg_hba.conf": HBA}, **more}
-    return sent(room.smoke, host, context=TenantContext(tenant, ""), **arguments)
+    # The live server reads another pg_hba.conf than a tenant's: the tests log in over the socket.
+    with mock.patch.object(operations, "reload_files", return_value={"pg_hba.conf": HBA}):
+        return sent(operations.smoke, host, context=TenantContext(tenant, receipt=into), drift=drift)
 
 
 def alive(live: Live) -> tuple[TenantState, Tenant]:
     """The live tenant under the port at which it really listens."""
     context = live.context()
-    spec = {**context.state.spec, "port": live.cluster.port}
+    spec = context.state.spec.updated({"port": live.cluster.port})
     published = files(replace(LIVE, port=live.cluster.port))
     return replace(context.state, spec=spec, files=published), LIVE
 
@@ -132,7 +133,7 @@ def test_the_suite_shows_no_password(live: Live) -> None:
 
 def test_nothing_is_asked_while_changes_are_detected() -> None:
     host = FakeHost()
-    assert sent(room.smoke, host, executing=False, context=TenantContext(ACME, ""), receipt=receipt(), files={}) == []
+    assert sent(operations.smoke, host, executing=False, context=TenantContext(ACME, receipt=receipt())) == []
     assert host.asked == []
 
 
@@ -171,20 +172,20 @@ PENDING: list[tuple[Tenant, dict[str, Any], str]] = [
 def test_what_only_a_recycle_would_change_is_told_of_a_running_tenant(
     tenant: Tenant, changes: dict[str, Any], says: str
 ) -> None:
-    found = room.pending(state(**changes), spec_of(tenant))
+    found = pending.pending(state(**changes), spec_of(tenant))
     assert found.startswith(says)
     assert bool(found) is bool(says)
 
 
 def test_a_setting_that_only_a_new_container_puts_back_is_pending() -> None:
     held = [{**row, "context": "postmaster"} for row in settings(max_connections="500")]
-    found = room.pending(state(answer=server(settings=held)), spec_of())
+    found = pending.pending(state(answer=server(settings=held)), spec_of())
     assert found == "max_connections 500 -> 23"
 
 
 def test_the_image_that_waits_is_named_beside_the_one_that_runs() -> None:
     newer = replace(spec_of(), image=replace(spec_of().image, id="sha256:new"))
-    assert room.pending(state(), newer) == f"image {spec_of().image.id} -> sha256:new"
+    assert pending.pending(state(), newer) == f"image {spec_of().image.id} -> sha256:new"
 
 
 def test_the_highest_applied_version_of_each_component_is_told() -> None:
@@ -195,9 +196,9 @@ def test_the_highest_applied_version_of_each_component_is_told() -> None:
         {**ledger()[0], "version": "R0_grants", "kind": "repeatable", "state": "applied"},
     ]
     into = receipt()
-    told = Server.of(state(answer=server(ledger=rows)))
-    assert told is not None
-    room.tell(into, state(), told)
+    context, found = TenantContext(ACME, receipt=into), state(answer=server(ledger=rows))
+    with on(FakeHost(facts={TenantObservation: lambda **_: found})):
+        pending.record_observation(context)
     assert into.versions == {"postgres": "18.6", "pgvector": "0.8.7", "memory_plugin": "0010"}
 
 
@@ -205,10 +206,10 @@ def test_the_highest_applied_version_of_each_component_is_told() -> None:
 
 
 def kept(changed: bool, into: Receipt, found: TenantState | None = None) -> list[Sent]:
-    context = TenantContext(ACME, "")
+    context = TenantContext(ACME, receipt=into)
     context.changed = changed
     host = FakeHost(facts={TenantObservation: lambda **_: found or state()})
-    return sent(room.receipt_kept, host, context=context, receipt=into)
+    return sent(operations.receipt_kept, host, context=context)
 
 
 def test_a_run_that_changed_nothing_leaves_no_receipt() -> None:
@@ -292,12 +293,12 @@ def test_a_run_still_under_way_has_its_seconds_so_far() -> None:
 
 def read(text: str, done: bool = True) -> Any:
     host = FakeHost(answers=[("catalogue.json", Answer(text, done=done))])
-    told = Server.of(state())
+    parsed = state().server
     found: list[Any] = []
 
     def ask(context: TenantContext) -> Any:
-        assert told is not None
-        found.append(baseline.read(context, told))
+        assert parsed is not None
+        found.append(baseline.read(context, parsed))
         yield from ()
 
     ask._inner = ask  # type: ignore[attr-defined]
@@ -306,9 +307,9 @@ def read(text: str, done: bool = True) -> Any:
 
 
 def key(**changes: Any) -> str:
-    told = Server.of(state(answer=server(**changes)))
-    assert told is not None
-    return baseline.key(told)
+    parsed = state(answer=server(**changes)).server
+    assert parsed is not None
+    return baseline.key(parsed)
 
 
 def test_a_kept_baseline_of_the_same_versions_is_read() -> None:
@@ -337,8 +338,8 @@ def make_baseline(
 ) -> tuple[list[Sent], FakeHost, TenantContext]:
     found, tenant = alive(live)
     host = FakeHost(facts={TenantObservation: lambda **_: found}, answers=[*answers, SECRETS])
-    context = TenantContext(tenant, "")
-    return sent(baseline.baseline_known, host, context=context, actions={}, receipt=into), host, context
+    context = TenantContext(tenant, receipt=into)
+    return sent(baseline.baseline_known, host, context=context, actions={}), host, context
 
 
 def test_making_the_baseline_is_no_change_of_the_tenant_even_where_it_fails(live: Live) -> None:

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 
 from pgberth.database.access import MEMBERSHIPS, REPAIRABLE, ROLES, access_sql, access_verify_sql, roles, settings
-from pgberth.database.probe import Finding
 from pgberth.model import scram
 from pgberth.model.profile import PROFILES
 from pgberth.model.roles import SECRETS
 from pgberth.model.secret import Secret
+from pgberth.model.server import AccessFinding
 from tests.fake_host import password_in
 from tests.postgres import Server, running_server
 from tests.sample import ACME
@@ -62,7 +62,7 @@ def findings(server: Server) -> list[str]:
 
 def findings_in(session: psycopg.Connection) -> list[str]:
     rows = session.execute(access_verify_sql(ACME).encode()).fetchall()
-    return sorted(str(Finding(*row)) for row in rows)
+    return sorted(str(AccessFinding(*row)) for row in rows)
 
 
 def globals_of(server: Server) -> str:

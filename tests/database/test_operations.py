@@ -18,6 +18,7 @@ from pgberth.database import operations
 from pgberth.database.operations import connection_files
 from pgberth.model import layout
 from pgberth.model.secret import Secret
+from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import Tenant
 from pgberth.rendering.configuration import reload_files, restart_files
 from tests.fake_host import CANARY, Answer, FakeHost, Sent, password_in, sent, stored
@@ -29,11 +30,10 @@ RESTART = restart_files(ACME)
 SECRETS = stored(["superuser-v1", "migrator-v1", "app-v1", "monitor-v1"])
 DIRECTORY = layout.directory("acme")
 
-Operation = Callable[..., Any]
-ROOMS: dict[str, tuple[Operation, dict[str, Any]]] = {
-    "configuration": (operations.configuration_current, {"files": FILES, "restart": RESTART}),
-    "access": (operations.access_current, {}),
-    "connections": (operations.connection_files_published, {}),
+ROOMS: dict[str, Callable[..., Any]] = {
+    "configuration": operations.configuration_current,
+    "access": operations.access_current,
+    "connections": operations.connection_files_published,
 }
 
 
@@ -42,9 +42,8 @@ def host(found: TenantState | None, secrets: tuple[str, Answer] = SECRETS) -> Fa
 
 
 def do(room: str, at: FakeHost | TenantState | None, tenant: Tenant = ACME) -> list[Sent]:
-    operation, arguments = ROOMS[room]
     here = at if isinstance(at, FakeHost) else host(at)
-    return sent(operation, here, context=TenantContext(tenant, "SELECT 1"), **arguments)
+    return sent(ROOMS[room], here, context=TenantContext(tenant, "SELECT 1"))
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -91,7 +90,7 @@ def test_a_file_that_is_missing_or_another_is_written_and_the_server_reloads() -
 
 def test_the_server_is_asked_whether_it_understands_the_file_before_it_is_told_to_reload() -> None:
     _, reload = do("configuration", without("etc/pg_hba.conf"))
-    assert reload.stdin.index("pg_hba_file_rules") < reload.stdin.index("pg_reload_conf")
+    assert reload.stdin.index("pg_hba_file_rules") < reload.stdin.index("SELECT pg_catalog.pg_reload_conf()")
     assert "RAISE EXCEPTION" in reload.stdin
 
 
@@ -139,11 +138,7 @@ def test_what_a_reload_cannot_change_is_not_tried_again_with_each_deploy() -> No
 
 
 def test_letting_the_superuser_in_over_tcp_is_a_reload_not_a_new_container() -> None:
-    opened = replace(ACME, superuser_tcp=True)
-    operation = operations.configuration_current
-    write, _ = sent(
-        operation, host(state()), context=TenantContext(opened, ""), files=reload_files(opened), restart=RESTART
-    )
+    write, _ = do("configuration", state(), replace(ACME, superuser_tcp=True))
     assert "host all postgres all scram-sha-256" in write.stdin
 
 
@@ -274,7 +269,7 @@ def test_an_odd_password_logs_in_by_either_file(postgres18: Server, tmp_path: Pa
     with postgres18.connect() as session:
         session.execute("DROP ROLE IF EXISTS odd")
         session.execute(sql.SQL("CREATE ROLE odd LOGIN PASSWORD {}").format(sql.Literal(text)))
-    files = connection_files(ACME, {"port": postgres18.port}, HOME, Secret(text))
+    files = connection_files(ACME, SpecFile({"port": postgres18.port}), HOME, Secret(text))
     passfile = tmp_path / "passfile"
     passfile.write_text(files["passfile"].replace("memory_app_a", "odd").replace(":memory:", ":postgres:"))
     passfile.chmod(0o600)

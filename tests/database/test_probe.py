@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from pgberth.container.state import TenantState
-from pgberth.database import probe
-from pgberth.database.access import access_sql
-from pgberth.database.probe import Finding, probe_sql
-from pgberth.database.probe import Server as Seen
-from pgberth.migrations.operations import tenant_probe
+from pgberth.database.access import access_sql, access_verify_sql
+from pgberth.database.probe import probe_sql
+from pgberth.migrations.begin import tenant_probe
 from pgberth.model import scram
+from pgberth.model.resources import TEMPLATES
 from pgberth.model.roles import SECRETS
+from pgberth.model.server import AccessFinding
+from pgberth.model.server import Server as ParsedServer
 from pgberth.model.tenant import COMPONENTS, HEAD
 from tests.fake_host import CANARY, password_in
 from tests.postgres import Server, running_server
@@ -43,9 +44,9 @@ def answer() -> Iterator[str]:
         yield psql(cluster, tenant_probe(ALL_THREE), "memory")
 
 
-def seen(answer: str) -> Seen:
+def parsed(answer: str) -> ParsedServer:
     text = observe_output(found=state(answer=whole(answer)))
-    found = Seen.of(TenantState.parse(text.splitlines()))
+    found = TenantState.parse(text.splitlines()).server
     assert found is not None
     return found
 
@@ -62,7 +63,7 @@ def test_the_answer_is_a_json_object_on_a_line_from_each_of_two_roles(answer: st
 
 
 def test_the_answer_of_a_real_server_is_read(answer: str) -> None:
-    found = seen(answer)
+    found = parsed(answer)
     assert found.version.startswith("18")
     assert found.system_identifier.isdigit()
     assert found.vector == found.vector_available != ""
@@ -71,12 +72,12 @@ def test_the_answer_of_a_real_server_is_read(answer: str) -> None:
 
 
 def test_what_is_not_there_is_told_as_findings(answer: str) -> None:
-    missing = {(row["component"], row["problem"]) for row in seen(answer).findings}
+    missing = {(row["component"], row["problem"]) for row in parsed(answer).findings}
     assert {(component, "is missing") for component in COMPONENTS} <= missing
 
 
 def test_a_stored_password_is_recognised_and_no_verifier_is_told(answer: str) -> None:
-    found = seen(answer)
+    found = parsed(answer)
     for kind, role in SECRETS.items():
         stored = found.verifiers[role]
         assert scram.matches(password_in(f"{kind}-v1"), stored.salt, stored.iterations, stored.digest)
@@ -87,7 +88,7 @@ def test_a_stored_password_is_recognised_and_no_verifier_is_told(answer: str) ->
 
 def test_the_probe_writes_nothing_and_does_not_wait_for_ever() -> None:
     text = tenant_probe(ACME)
-    assert text.startswith("BEGIN READ ONLY;")
+    assert next(line for line in text.splitlines() if not line.startswith("--")) == "BEGIN READ ONLY;"
     assert "SET LOCAL statement_timeout = '20s'" in text
     assert "SET LOCAL search_path = pg_catalog, pg_temp" in text
     assert text.rstrip().endswith("COMMIT;")
@@ -97,16 +98,19 @@ def test_no_place_in_the_probe_is_left_empty() -> None:
     text = probe_sql(ACME, "SELECT 'the ledger'", "SELECT 'a finding'")
     assert "SELECT 'the ledger'" in text
     assert "SELECT 'a finding'" in text
-    for place in ("ACCESS", "LEDGER", "FINDINGS"):
-        assert f"\n{place}\n" in probe._PROBE
-        assert f"\n{place}\n" not in text
+    assert access_verify_sql(ACME) in text
+    template = (TEMPLATES / "postgres/probe.sql.j2").read_text()
+    for place in ("access", "ledger", "findings"):
+        assert f"\n{{{{ {place} }}}}\n" in template
+    assert "{{" not in text
+    assert "{%" not in text
 
 
 def test_a_server_that_is_down_has_nothing_to_tell() -> None:
-    assert Seen.of(state(answer=None)) is None
+    assert state(answer=None).server is None
 
 
 def test_findings_read_as_facts() -> None:
-    found = seen(json.dumps(server(access=[{"kind": "role", "object": "x", "problem": "is missing"}])))
-    assert found.access == (Finding("role", "x", "is missing"),)
+    found = parsed(json.dumps(server(access=[{"kind": "role", "object": "x", "problem": "is missing"}])))
+    assert found.access == (AccessFinding("role", "x", "is missing"),)
     assert str(found.access[0]) == "role x is missing"

@@ -9,8 +9,8 @@ import pytest
 from psycopg import sql
 
 from pgberth.database.rotation import rotate_sql
-from pgberth.model import layout
 from pgberth.model.secret import Secret
+from pgberth.model.spec_file import SpecFile
 from tests.postgres import Server
 from tests.sample import ACME, server, state
 
@@ -72,9 +72,10 @@ def test_the_server_takes_the_script_and_the_password_logs_in_until_it_is_taken_
 def test_the_spec_file_tells_who_the_app_is(
     spec: dict[str, object], login: str, previous: str | None, version: int
 ) -> None:
-    assert (layout.app_login(spec), layout.previous_login(spec)) == (login, previous)
-    assert layout.secret_version(spec, "app") == version
-    assert layout.secret_roles(spec)["app"] == login
+    found = SpecFile(spec)
+    assert (found.app_login, found.previous_login) == (login, previous)
+    assert found.secret_version("app") == version
+    assert found.secret_roles["app"] == login
 
 
 @pytest.mark.parametrize(
@@ -88,8 +89,6 @@ def test_the_spec_file_tells_who_the_app_is(
     ],
 )
 def test_who_may_log_in_is_judged_by_the_spec_file(spec: dict[str, object], found: list[str], wrong: list[str]) -> None:
-    from pgberth.database.probe import Server as Probed
-
-    seen = Probed.of(state(ACME, spec=spec, answer=server(app_logins=found)))
-    assert seen is not None
-    assert [f"{one.object} {one.problem}" for one in seen.access] == wrong
+    parsed = state(ACME, spec=spec, answer=server(app_logins=found)).server
+    assert parsed is not None
+    assert [f"{finding.object} {finding.problem}" for finding in parsed.access] == wrong

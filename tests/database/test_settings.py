@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 from psycopg.rows import class_row
 
-from pgberth.database.settings import Setting, desired_settings, setting_drift
+from pgberth.database.settings import desired_settings, setting_drift
 from pgberth.model.profile import COMMON, PROFILES, SINCE, Profile, for_major
+from pgberth.model.server import LiveSetting
 from pgberth.rendering.configuration import postgresql_conf
 from tests.postgres import Server, running_server
 
-SETTING = Setting("shared_buffers", "8192", "8kB", "postmaster", "postgresql.conf")
+SETTING = LiveSetting("shared_buffers", "8192", "8kB", "postmaster", "postgresql.conf")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -43,12 +44,14 @@ OTHER = [("64MB", "8193", "8kB"), ("15min", "15", "s"), ("on", "off", ""), ("lz4
 
 @pytest.mark.parametrize(("desired", "value", "unit"), SAME)
 def test_the_same_amount_is_the_same_whatever_its_unit(desired: str, value: str, unit: str) -> None:
-    assert list(setting_drift({"x": desired}, [Setting("x", value, unit, "sighup", "postgresql.conf")])) == []
+    assert list(setting_drift({"x": desired}, [LiveSetting("x", value, unit, "sighup", "postgresql.conf")])) == []
 
 
 @pytest.mark.parametrize(("desired", "value", "unit"), OTHER)
 def test_another_value_is_told(desired: str, value: str, unit: str) -> None:
-    assert [found.name for found in setting_drift({"x": desired}, [Setting("x", value, unit, "sighup", "x")])] == ["x"]
+    assert [found.name for found in setting_drift({"x": desired}, [LiveSetting("x", value, unit, "sighup", "x")])] == [
+        "x"
+    ]
 
 
 def test_what_differs_is_told_with_what_mends_it() -> None:
@@ -62,7 +65,7 @@ def test_what_differs_is_told_with_what_mends_it() -> None:
 
 def test_what_the_guard_says_is_no_stranger() -> None:
     names = ("config_file", "data_directory", "hba_file", "ident_file")
-    assert list(setting_drift({}, [Setting(name, "/x", "", "postmaster", "command line") for name in names])) == []
+    assert list(setting_drift({}, [LiveSetting(name, "/x", "", "postmaster", "command line") for name in names])) == []
 
 
 # Of a container, or not in the tests' build of the server.
@@ -109,8 +112,8 @@ def test_a_container_has_memory_for_its_buffers_and_two_index_builds(profile: Pr
     assert profile.pids > int(profile.settings["max_connections"]) + 8 + 3 + 4  # clients, workers, vacuums, the rest
 
 
-def _told(cluster: Server) -> list[Setting]:
-    with cluster.connect() as session, session.cursor(row_factory=class_row(Setting)) as cursor:
+def _told(cluster: Server) -> list[LiveSetting]:
+    with cluster.connect() as session, session.cursor(row_factory=class_row(LiveSetting)) as cursor:
         cursor.execute(
             "SELECT name, setting AS value, coalesce(unit, '') AS unit, context, source FROM pg_settings"
             " WHERE source IN ('configuration file', 'command line')"

@@ -54,7 +54,8 @@ def do(
         ("BEGIN CERT", Answer(server.partition("-----BEGIN PRIVATE")[0])),
     ]
     at = FakeHost(facts={TenantObservation: lambda **_: seen or found(files)}, answers=answers)
-    return sent(tls.certificate_current, at, context=TenantContext(replace(ACME, listen=listen), ""), given=given), at
+    context = TenantContext(replace(ACME, listen=listen), certificate=given)
+    return sent(tls.certificate_current, at, context=context), at
 
 
 def test_a_certificate_that_does_is_left_alone() -> None:
@@ -65,7 +66,7 @@ def test_a_certificate_that_does_is_left_alone() -> None:
 
 def test_a_tenant_on_loopback_alone_is_asked_for_none() -> None:
     at = FakeHost(facts={TenantObservation: lambda **_: state()}, answers=[])
-    assert sent(tls.certificate_current, at, context=TenantContext(ACME, ""), given=None) == []
+    assert sent(tls.certificate_current, at, context=TenantContext(ACME)) == []
 
 
 def test_a_new_tenant_gets_an_authority_and_a_certificate_of_it_in_that_order() -> None:
@@ -131,7 +132,7 @@ def parted(text: str) -> dict[str, str]:
 
 def test_one_from_elsewhere_is_taken_with_what_clients_trust_and_without_anything_else(tmp_path: Path) -> None:
     listen = given_in(tmp_path, **parted(there()[SERVER]), ca=f"our own\n{there()[CA]}")
-    texts = tls.given([replace(OPEN, listen=listen)])["acme"]
+    texts = tls.read_external([replace(OPEN, listen=listen)])["acme"]
     assert texts["ca"] == there()[CRT]  # and not the key that stood beside it
     commands, _ = do({}, given=texts, listen=listen)
     assert commands[0].files[f"{PLACE}/etc/{listen.file}"][0] == there()[SERVER]
@@ -182,7 +183,7 @@ def test_one_from_elsewhere_that_does_not_do_is_refused_before_anything_is_touch
     texts, kind, says = WRONG[what]
     listen = given_in(tmp_path, **{**parted(there()[SERVER]), **texts})
     with pytest.raises(Refused) as refused:
-        tls.given([replace(OPEN, listen=listen)])
+        tls.read_external([replace(OPEN, listen=listen)])
     assert str(refused.value).startswith(f"acme: {kind} {getattr(listen, kind)} {says}")
     assert "PRIVATE" not in str(refused.value)
 
@@ -190,5 +191,5 @@ def test_one_from_elsewhere_that_does_not_do_is_refused_before_anything_is_touch
 def test_all_files_that_are_not_there_are_told_together(tmp_path: Path) -> None:
     listen = replace(HERE, certificate=str(tmp_path / "c"), key=str(tmp_path / "k"), ca=str(tmp_path / "a"))
     with pytest.raises(Refused) as refused:
-        tls.given([replace(OPEN, listen=listen)])
+        tls.read_external([replace(OPEN, listen=listen)])
     assert str(refused.value).count("cannot be read: No such file or directory") == 3

@@ -36,9 +36,9 @@ class Fault:
     undo: Act | None = None
 
 
-_ACCESS = "roles and rights are as wanted"
+_ACCESS = "roles and rights are current"
 _SCHEMA = "schemas are at their versions"
-_CONFIGURATION = "configuration is ours"
+_CONFIGURATION = "configuration is current"
 
 
 def _repaired(by: str, name: str, plant: Act | str, red: str | frozenset[str], says: str, mended: str = "") -> Fault:

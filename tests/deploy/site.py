@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from tests.deploy.processes import Process, eventually, kill, processes
 from tests.deploy.product import REPO, Inventory
 from tests.deploy.tenant import Tenant
 
+IMAGE = "localhost/pgberth:18-forky"  # of `Image()`, the default
 _MACHINE = """from pgberth.inventory import Image, Sidecar, machine, tenant
 _image = {image}
 _here = machine("@local", account="{account}")
@@ -120,6 +122,13 @@ def still_found(look: Callable[[], list[str]], seconds: float = 10) -> list[str]
 
     eventually(nothing, seconds, pause=0.2)
     return found
+
+
+def give_image(giver: Account, taker: Account) -> None:
+    """The taker has the giver's server image, and need not build one."""
+    with giver.start("podman", "image", "save", IMAGE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as saving:
+        quiet = subprocess.DEVNULL
+        assert taker.start("podman", "image", "load", stdin=saving.stdout, stdout=quiet, stderr=quiet).wait(300) == 0
 
 
 def free_port() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +10,8 @@ import pytest
 from tests.deploy.account import Account, throwaway
 from tests.deploy.processes import eventually, processes
 from tests.deploy.product import Inventory
-from tests.deploy.site import Site
+from tests.deploy.site import IMAGE, Site, give_image
 from tests.deploy.tenant import Tenant
-
-IMAGE = "localhost/pgberth:18-forky"
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +30,6 @@ def own(root: None, site: Site, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def builds_an_image(account: Account) -> bool:
     # The program itself, at work: its name also stands in the script that every command on the way to it carries.
     return any("mmdebstrap" in " ".join(process.argv.split()[:2]) for process in processes(account.uid))
-
-
-def give_image(giver: Account, taker: Account) -> None:
-    with giver.start("podman", "image", "save", IMAGE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as saving:
-        quiet = subprocess.DEVNULL
-        assert taker.start("podman", "image", "load", stdin=saving.stdout, stdout=quiet, stderr=quiet).wait(120) == 0
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,9 @@ import pytest
 
 from tests.deploy.account import Account, Ended, throwaway
 from tests.deploy.product import BUILDING, REPO
-from tests.deploy.site import Site
+from tests.deploy.site import Site, give_image
 from tests.deploy.tenant import Tenant
+from tests.sampling import ALL
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,12 @@ def test_what_is_missing_is_listed_all_at_once_and_nothing_is_touched(user: Plai
 
 
 @pytest.fixture(scope="module")
-def deployed(user: PlainUser, refusal: Ended) -> Ended:
-    """The administrator does exactly what was printed, once, and the user deploys again."""
+def deployed(request: pytest.FixtureRequest, user: PlainUser, refusal: Ended) -> Ended:
+    """The administrator does exactly what was printed, once, and the user deploys again. A whole run builds."""
     script = "\n".join(administrator_commands(refusal.said))
     subprocess.run(["/bin/sh", "-ec", script], check=True, capture_output=True)
+    if not ALL:
+        give_image(request.getfixturevalue("site").account, user.account)
     return user.deploy()
 
 

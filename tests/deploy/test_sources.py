@@ -99,7 +99,7 @@ def test_a_password_changed_at_its_source_is_told_by_a_deploy_and_taken_up_by_ro
     elsewhere.keep("app", "migrator")
     run = elsewhere.verb("provision").changed_nothing()
     for kind in ("app", "migrator"):
-        said = f"password of {kind}: its source gives another one now; deploy/rotate.py takes it up"
+        said = f"password of {kind}: its source gives another one now; deploy/rotate.py applies it"
         assert run.line(elsewhere.tenant.name, said), run.err
     with Sampler().looking() as sampler:
         run = elsewhere.verb("rotate", "-vvv", "--data", "drain=1").went_well()

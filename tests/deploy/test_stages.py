@@ -64,7 +64,7 @@ def test_stage_c_does_a_task_and_leaves_nothing_of_it(canary: Tenant, inventory:
 
 
 def test_a_stage_that_is_none_is_refused(inventory: Inventory) -> None:
-    assert inventory.verb("stage", "--data", "stage=D").failed().line("--data stage='D' is none of A, B, C")
+    assert inventory.verb("stage", "--data", "stage=D").failed().line("--data stage='D' is not one of A, B, C")
 
 
 @pytest.mark.parametrize("verb", ["stage", "retire"])
@@ -92,7 +92,7 @@ def test_old_rows_stop_a_deploy_with_their_count_and_the_move_brings_them_over(
 
 def test_a_tenant_leaves_and_comes_back_with_its_data(site: Site, canary: Tenant, inventory: Inventory) -> None:
     cluster = canary.superuser("SELECT system_identifier FROM pg_control_system()")
-    assert inventory.verb("retire", "--data", "tenant=another").failed().line("is no tenant of this inventory")
+    assert inventory.verb("retire", "--data", "tenant=another").failed().line("is not a tenant of this inventory")
     inventory.verb("retire", "--limit", canary.name, "--data", f"tenant={canary.name}").went_well()
     assert (site.containers(canary), site.volumes(canary)) == ([], [canary.volume])
     assert inventory.status().went_well().line(canary.name, "retired ", "data kept (g1)")

@@ -6,6 +6,7 @@ import contextlib
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,6 +25,7 @@ from pgberth.migrations.rehearse import DROP_SCRIPT, SCRATCH, SCRATCH_SCRIPT, Re
 from pgberth.migrations.source import load
 from pgberth.model import layout
 from pgberth.model.tenant import Tenant
+from pgberth.report.receipt import Receipt
 from tests.contract.components import migrator
 from tests.fake_host import FakeHost, Sent, sent, stored
 from tests.fake_podman import FakePrograms
@@ -32,10 +34,14 @@ from tests.migrations.tree import dump
 from tests.postgres import Database
 from tests.sample import ABSENT, ACME, IMAGE, ledger, server, state
 
-STAMP = "20260801T120000Z"
+STARTED, STAMP = datetime(2026, 8, 1, 12, tzinfo=UTC), "20260801T120000Z"
 ALL = replace(ACME, components={"control_plane": "head", "memory_plugin": "head", "knowledge": "head"})
 NODE = UUID("0d3f5b1a-5e0c-4e0b-9c3c-0123456789ab")
-UNREACHABLE = [None, state(**ABSENT), state(answer=None, server_error="the database system is starting up")]
+UNREACHABLE = {
+    "could not be asked": (None, "its machine is not ready for tenants"),
+    "no container": (state(**ABSENT), "it has no container"),
+    "no answer": (state(answer=None, server_error="starting up"), "its server does not answer: starting up"),
+}
 
 
 def host_of(found: TenantState | None) -> FakeHost:
@@ -47,8 +53,13 @@ def applied(tenant: Tenant) -> TenantState:
     return state(tenant, answer=server(tenant, ledger=ledger(tenant)))
 
 
+def context_of(tenant: Tenant) -> TenantContext:
+    receipt = Receipt("migrate", tenant.name, tenant.rings, tenant.port, STARTED)
+    return TenantContext(tenant, "SELECT 1", receipt=receipt)
+
+
 def do(operation: Callable[..., Any], found: TenantState | None, tenant: Tenant, **arguments: Any) -> list[Any]:
-    return sent(operation, host_of(found), context=TenantContext(tenant, "SELECT 1"), **arguments)
+    return sent(operation, host_of(found), context=context_of(tenant), **arguments)
 
 
 @contextlib.contextmanager
@@ -94,23 +105,18 @@ def test_a_rehearsal_tells_each_steps_sql_and_locks_in_order_and_then_the_change
 # --- a server that does not answer, a history that differs
 
 
-@pytest.mark.parametrize("found", UNREACHABLE, ids=["could not be asked", "no container", "no answer"])
-@pytest.mark.parametrize(
-    ("operation", "arguments"),
-    [(changes.reverted, {"stamp": STAMP}), (changes.rehearsed, {})],
-    ids=["down", "rehearse"],
-)
-def test_where_the_server_does_not_answer_nothing_is_sent(
-    operation: Callable[..., Any], arguments: dict[str, Any], found: TenantState | None
-) -> None:
-    (refused,) = do(operation, found, replace(ACME, components={"memory_plugin": 0}), **arguments)
-    assert refused.refusal == "acme: the server does not answer\nHINT: run deploy/verify.py"
+@pytest.mark.parametrize("why", UNREACHABLE)
+@pytest.mark.parametrize("operation", [changes.reverted, changes.rehearsed], ids=["down", "rehearse"])
+def test_where_the_server_does_not_answer_nothing_is_sent(operation: Callable[..., Any], why: str) -> None:
+    found, fact = UNREACHABLE[why]
+    (refused,) = do(operation, found, replace(ACME, components={"memory_plugin": 0}))
+    assert refused.refusal.startswith(f"acme: {fact}\nHINT: ")
 
 
 def test_down_over_an_edited_history_is_refused_before_the_dump() -> None:
     heads = [row | {"rendered_sha256": "0" * 64} if row["version"] == "0001" else row for row in ledger(ACME)]
     found = state(answer=server(ledger=heads))
-    (refused,) = do(changes.reverted, found, replace(ACME, components={"memory_plugin": 0}), stamp=STAMP)
+    (refused,) = do(changes.reverted, found, replace(ACME, components={"memory_plugin": 0}))
     assert refused.refusal.startswith("acme: memory_plugin 0001_memory_v2 was edited after it was applied")
 
 
@@ -120,19 +126,19 @@ def test_down_over_an_edited_history_is_refused_before_the_dump() -> None:
 @pytest.mark.parametrize("target", ["head", 1])
 def test_at_or_below_its_target_nothing_is_taken_down(target: str | int) -> None:
     tenant = replace(ACME, components={"memory_plugin": target})
-    assert do(changes.reverted, applied(tenant), tenant, stamp=STAMP) == []
+    assert do(changes.reverted, applied(tenant), tenant) == []
 
 
 def test_a_component_above_its_target_is_dumped_first_and_then_taken_down() -> None:
     tenant = replace(ACME, components={"memory_plugin": 0})
-    context = TenantContext(tenant, "SELECT 1")
-    copied, down = sent(changes.reverted, host_of(applied(tenant)), context=context, stamp=STAMP)
+    context = context_of(tenant)
+    copied, down = sent(changes.reverted, host_of(applied(tenant)), context=context)
     assert copied.under_command_lock
     assert copied.stdin == ""
     place = f"{layout.directory('acme')}/dumps"
     assert copied.arguments == ["acme", IMAGE.bindir, place, f"{STAMP}-before-down.dump"]
     assert isinstance(down, FunctionCommand)
-    assert down.function is operations.as_migrator
+    assert down.function is operations._run_as_migrator
     assert context.changed
 
 
@@ -140,7 +146,7 @@ def test_the_components_above_their_targets_go_down_last_one_first(monkeypatch: 
     tenant = replace(
         ALL, components={"knowledge": 0, "control_plane": 0, "memory_plugin": "head"}, parameters={"knowledge": {}}
     )
-    _, down = do(changes.reverted, applied(tenant), tenant, stamp=STAMP)
+    _, down = do(changes.reverted, applied(tenant), tenant)
     gone: list[tuple[str, object]] = []
     monkeypatch.setattr(runner, "revert", lambda _, component, to, __: gone.append((component, to)))
     context, work = down.args
@@ -157,7 +163,7 @@ def machine(tmp_path: Path) -> FakePrograms:
 def dumped(machine: FakePrograms) -> tuple[int, list[Path]]:
     """The dump's script run on a machine that only pretends: its exit code, and the files that it left."""
     tenant = replace(ACME, components={"memory_plugin": 0})
-    copied, _ = do(changes.reverted, applied(tenant), tenant, stamp=STAMP)
+    copied, _ = do(changes.reverted, applied(tenant), tenant)
     done = machine.run(copied.script, *copied.arguments)
     return done.returncode, sorted((machine.home / layout.directory("acme") / "dumps").iterdir())
 
@@ -188,12 +194,22 @@ def test_a_dump_that_fails_or_cannot_be_read_stops_the_way_down_and_leaves_nothi
 # --- rehearsal
 
 
-def test_each_component_is_rehearsed_on_a_copy_of_its_own_and_the_last_copy_goes() -> None:
+def test_each_component_is_rehearsed_on_a_copy_of_its_own_and_the_last_copy_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rehearsed: list[object] = []
+    monkeypatch.setattr(changes, "_rehearse", lambda *arguments: rehearsed.append(arguments))
     context = TenantContext(ALL, "SELECT 1")
     made = sent(changes.rehearsed, host_of(applied(ALL)), context=context)
-    scripts = [command.stdin if isinstance(command, Sent) else command.args for command in made]
+    done: list[object] = []
+    for command in made:
+        if isinstance(command, Sent):
+            done.append(command.stdin)
+        else:
+            assert carried_out(command, FakeHost())
+            done.append(rehearsed.pop())
     copies = [[SCRATCH_SCRIPT, (context, component)] for component in ALL.ordered_components]
-    assert scripts == [*(part for copy in copies for part in copy), DROP_SCRIPT]
+    assert done == [*(part for copy in copies for part in copy), DROP_SCRIPT]
     assert all(command.under_command_lock for command in made if isinstance(command, Sent))
     assert context.changed is False
 
@@ -261,8 +277,8 @@ def test_a_rehearsal_that_is_refused_fails_the_tenant_in_its_own_words(
 
 
 def test_an_erasure_from_a_tenant_without_the_component_is_refused() -> None:
-    desired = Erasure("knowledge_node", NODE, "gone")
-    (refused,) = do(changes.erased, applied(ACME), ACME, desired=desired)
+    erasure = Erasure("knowledge_node", NODE, "gone")
+    (refused,) = do(changes.erased, applied(ACME), ACME, erasure=erasure)
     assert refused.refusal == (
         f"acme: it has no component 'knowledge', so nothing of knowledge_node:{NODE}\nHINT: is it the right tenant?"
     )
@@ -273,7 +289,7 @@ def test_an_erasure_is_told_by_table_and_never_by_content(reaching: Database) ->
     superuser = reaching.connect("postgres")
     superuser.execute("INSERT INTO knowledge.knowledge_nodes (id, content) VALUES (%s, 'private')", [NODE])
     at, context = host_of(applied(ALL)), TenantContext(ALL, "SELECT 1")
-    (command,) = sent(changes.erased, at, context=context, desired=Erasure("knowledge_node", NODE, "gone"))
+    (command,) = sent(changes.erased, at, context=context, erasure=Erasure("knowledge_node", NODE, "gone"))
     assert context.changed
     assert carried_out(command, at)
     counts = "0 of scheduling, 0 of edges, 0 of review_events, 1 of knowledge_nodes"
@@ -287,7 +303,7 @@ def test_an_erasure_that_is_refused_fails_the_tenant_in_its_own_words(
     runner.apply(migrator(reaching), "knowledge")
     at = host_of(applied(ALL))
     (command,) = sent(
-        changes.erased, at, context=TenantContext(ALL, "SELECT 1"), desired=Erasure("knowledge_node", NODE, "gone")
+        changes.erased, at, context=TenantContext(ALL, "SELECT 1"), erasure=Erasure("knowledge_node", NODE, "gone")
     )
     with caplog.at_level("ERROR", logger="pyinfra"):
         assert not carried_out(command, at)

@@ -21,6 +21,7 @@ from pgberth.database.operations import connection_files
 from pgberth.model import layout
 from pgberth.model.listen import Listen
 from pgberth.model.secret import Secret
+from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import passfile_line
 from pgberth.rendering.sql import ident, literal
@@ -119,8 +120,8 @@ def test_a_setting_comes_back_from_the_server_whatever_it_holds(postgres18: Serv
 @given(password=LINE, name=LINE)
 def test_what_is_published_gives_back_the_password_and_where_the_server_is(password: str, name: str) -> None:
     host = "".join(letter for letter in name if letter.isascii() and letter.isalnum()) or "db1"
-    told = {"port": 5501, "listen": Listen("10.0.0.5", host).published}
-    files = connection_files(ACME, told, HOME, Secret(password))
+    spec = SpecFile({"port": 5501, "listen": Listen("10.0.0.5", host).published})
+    files = connection_files(ACME, spec, HOME, Secret(password))
     for line in files["connection.env"].splitlines():
         found = conninfo_to_dict(line.partition("=")[2])
         assert (found["password"], found["host"], found["sslmode"]) == (password, host, "verify-full")

@@ -66,7 +66,7 @@ def test_a_machine_that_was_not_reached_is_noted() -> None:
 def test_where_a_tenant_s_run_ended_is_told_with_the_reason() -> None:
     current_report().receipts["acme"] = Receipt("provision", "acme", ("canary",), 5501)
     said = ["", "acme: port 5501 is taken by pid 7", "HINT: stop it"]
-    Ran({"tenant is ours": [], "container runs": said, "smoke checks pass": None}).told_of("acme")
+    Ran({"tenant is locked for this run": [], "container runs": said, "smoke checks pass": None}).told_of("acme")
     assert current_report().receipts["acme"].notes == ["not finished: container runs: port 5501 is taken by pid 7"]
     assert current_report().receipts["acme"].state == ""
 

@@ -11,7 +11,6 @@ import pytest
 
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
-from pgberth.rendering.configuration import restart_files
 from pgberth.rollout import rings
 from tests.fake_host import Answer, FakeHost, Sent, sent
 from tests.sample import ABSENT, ACME, container, spec_file, spec_of, state
@@ -25,7 +24,7 @@ def gate(canary: TenantState | None, receipt: Any = GREEN, *, concerned: bool = 
     looks = {"acme": canary, "globex": state(GLOBEX)}
     there = FakeHost(
         facts={TenantObservation: lambda tenant, **_: looks[tenant]},
-        answers=[("latest=", Answer(receipt if isinstance(receipt, str) else json.dumps(receipt)))],
+        answers=[("newest=", Answer(receipt if isinstance(receipt, str) else json.dumps(receipt)))],
     )
     here = FakeHost(facts=there.facts, name="globex")
     there.connect = lambda **_: None  # type: ignore[attr-defined]
@@ -33,8 +32,7 @@ def gate(canary: TenantState | None, receipt: Any = GREEN, *, concerned: bool = 
         rings.canary_green,
         here,
         inventory=SimpleNamespace(get_host=lambda _: there),
-        context=TenantContext(GLOBEX, ""),
-        files=restart_files(GLOBEX),
+        context=TenantContext(GLOBEX),
         canaries=list(canaries),
         concerned=concerned,
     )

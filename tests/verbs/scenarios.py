@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from pgberth.database.probe import Server
 from pgberth.migrations import baseline
 from tests.machine.states import USER_WITHOUT_PODMAN
 from tests.sample import ABSENT, container, server, state
@@ -42,7 +41,7 @@ _half = state(ACME, files={}, answer=server(ACME, verifiers={}))
 _stranger = state(ACME, container=None, unknown="Error: database is locked", answer=None, marker={})
 _stale = container(ACME, labels={**container(ACME).labels, "pgberth.spec": "0123456789abcdef"})
 _adrift = state(ACME, container=_stale, answer=server(ACME, access=[_DRIFT]))
-_seen = Server.of(_adrift)
+_seen = _adrift.server
 assert _seen is not None
 _CATALOGUE = json.dumps({"key": baseline.key(_seen), "traits": []})
 

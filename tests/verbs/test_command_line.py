@@ -72,7 +72,7 @@ def test_a_machine_that_is_not_ready_stops_its_own_tenants_and_is_told_what_it_l
 def test_one_tenants_failure_never_stops_another_and_the_exit_code_is_still_1(runs: Runs) -> None:
     run = runs("one fails, one is pending")
     assert run.code == 1
-    assert "acme: podman cannot tell about its container: Error: database is locked" in run.stderr
+    assert "acme: podman cannot describe its container: Error: database is locked" in run.stderr
     table = rows(run)
     assert "FAILED before the checks" in table["acme"]
     assert "not run" in table["globex"]

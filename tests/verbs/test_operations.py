@@ -8,21 +8,20 @@ from typing import Any
 
 import pytest
 
-from pgberth.checks import operations as checks_room
+from pgberth.checks import pending
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
-from pgberth.database.probe import Server
 from pgberth.inventory.load import Fleet
 from pgberth.machine.facts import InstalledTenants, MachineContext, MachineState
 from pgberth.machine.image_inventory import ImageInventory
 from pgberth.migrations import operations as migrations_room
+from pgberth.migrations.begin import begin
 from pgberth.model.tenant import HEAD, Machine, Tenant
-from pgberth.rendering.configuration import restart_files
 from pgberth.report.receipt import Receipt, current_report
 from pgberth.verbs import machines, status
 from tests.fake_host import FakeHost, Sent, sent
 from tests.machine.states import FRESH, READY_AS_ROOT, USER_WITHOUT_PODMAN
-from tests.sample import ABSENT, ACME, IMAGE, READY, container, ledger, server, state
+from tests.sample import ABSENT, ACME, IMAGE, READY, container, ledger, server, spec_file, state
 
 
 def barrier(tenant: Tenant | None, *, failed: bool) -> list[Sent]:
@@ -51,8 +50,8 @@ def receipt() -> Receipt:
 def record_pending(found: TenantState | None, tenant: Tenant = ACME, *, executing: bool = True) -> Receipt:
     into = receipt()
     host = FakeHost(facts={TenantObservation: lambda **_: found})
-    arguments: dict[str, Any] = {"berth": TenantContext(tenant, ""), "receipt": into, "files": restart_files(tenant)}
-    assert sent(checks_room.record_pending, host, executing=executing, **arguments) == []
+    context = TenantContext(tenant, receipt=into)
+    assert sent(pending.record_pending, host, executing=executing, context=context) == []
     return into
 
 
@@ -80,9 +79,9 @@ def test_nothing_is_written_down_while_changes_are_detected() -> None:
 def test_a_version_that_waits_for_the_operator_is_told_and_no_failure() -> None:
     store = replace(ACME, components={"control_plane": HEAD})
     rows = ledger(store)
-    told = Server.of(state(store, answer=server(store, ledger=rows)))
-    assert told is not None
-    (line,) = migrations_room.waiting(store, told)
+    parsed = state(store, answer=server(store, ledger=rows)).server
+    assert parsed is not None
+    (line,) = migrations_room.waiting(store, parsed)
     assert line.startswith("control_plane 0002")
     for name in ("embedding_model", "embedding_model_version", "embedding_dimension"):
         assert name in line
@@ -90,14 +89,13 @@ def test_a_version_that_waits_for_the_operator_is_told_and_no_failure() -> None:
 
 def test_nothing_waits_where_history_is_refused_since_a_check_says_that() -> None:
     edited = [{**row, "template_sha256": "0" * 64, "rendered_sha256": "0" * 64} for row in ledger()]
-    told = Server.of(state(answer=server(ledger=edited)))
-    assert told is not None
-    assert migrations_room.waiting(ACME, told) == []
+    parsed = state(answer=server(ledger=edited)).server
+    assert parsed is not None
+    assert migrations_room.waiting(ACME, parsed) == []
 
 
 def test_a_tenant_has_one_receipt_a_run() -> None:
-    _, first = migrations_room.begin("provision", ACME)
-    _, second = migrations_room.begin("provision", ACME)
+    first, second = (begin("provision", ACME).receipt for _ in range(2))
     assert first is second is current_report().receipts["acme"]
     assert (first.verb, first.rings, first.port) == ("provision", ("canary",), 5501)
 
@@ -116,7 +114,7 @@ STATES: list[tuple[TenantState | None, str]] = [
 def test_status_says_in_a_few_words_how_a_tenant_stands(found: TenantState | None, says: str) -> None:
     into = receipt()
     host = FakeHost(facts={TenantObservation: lambda **_: found})
-    assert sent(status.described, host, context=TenantContext(ACME, ""), receipt=into) == []
+    assert sent(status.state_known, host, context=TenantContext(ACME, receipt=into)) == []
     assert into.state == says
 
 
@@ -125,7 +123,7 @@ def test_status_says_where_limits_are_not_enforced() -> None:
         into = receipt()
         found = state(machine_profile=replace(READY, limits=limits), answer=None)
         host = FakeHost(facts={TenantObservation: lambda found=found, **_: found})
-        sent(status.described, host, context=TenantContext(ACME, ""), receipt=into)
+        sent(status.state_known, host, context=TenantContext(ACME, receipt=into))
         assert any("limits are not enforced" in note for note in into.notes) is not limits
 
 
@@ -152,7 +150,7 @@ def test_a_tenant_that_the_inventory_has_on_another_machine_is_left_over_here() 
 
 @pytest.mark.parametrize("facts", [None, READY_AS_ROOT])
 def test_a_machine_that_could_not_be_asked_is_named_and_fails(facts: Any) -> None:
-    assert leftovers(None, facts, refused=True) == ["@local: could not be asked what it carries"]
+    assert leftovers(None, facts, refused=True) == ["@local: could not list its tenants"]
 
 
 UNFIT = replace(READY_AS_ROOT, free_kib=1, clock_ahead=-7200, overlaps=frozenset({"bob"}))
@@ -198,9 +196,9 @@ def test_a_machine_without_the_account_has_no_leftovers() -> None:
 
 
 def test_status_names_a_container_that_is_another_than_its_spec_file_says() -> None:
-    assert status.adrift(state()) == []
-    found = state(spec={**state().spec, "hash": "f00", "image": "sha256:other"}, files={"recycling.json": "00"})
-    interrupted, spec, image = status.adrift(found)
+    assert status.container_drift(state()) == []
+    found = state(spec={**spec_file(), "hash": "f00", "image": "sha256:other"}, files={"recycling.json": "00"})
+    interrupted, spec, image = status.container_drift(found)
     assert interrupted == "a recycle was interrupted; the next deploy ends it"
     assert spec.endswith("its spec file says f00")
     assert image.endswith("its spec file says sha256:other")

@@ -74,7 +74,7 @@ def test_nothing_is_done_to_a_tenant_that_is_not_there(found: TenantState | None
 def test_a_server_that_does_not_answer_is_refused_in_its_own_words() -> None:
     (refused,) = do(state(answer=None, server_error="starting up"))
     assert isinstance(refused, Sent)
-    assert refused.refusal == "acme: the server does not answer: starting up\nHINT: runbooks/server-does-not-start.md"
+    assert refused.refusal == "acme: its server does not answer: starting up\nHINT: runbooks/server-does-not-start.md"
 
 
 def test_components_behind_are_taken_up_in_the_order_in_which_they_rest_on_each_other(worked_on: WorkedOn) -> None:
@@ -163,4 +163,4 @@ def test_a_stopped_container_is_not_asked() -> None:
     down = state(container=container(status="exited", pid=0), answer=None, server_error="")
     (refused,) = do(down)
     assert isinstance(refused, Sent)
-    assert "the server does not answer" in refused.refusal
+    assert refused.refusal.startswith("acme: its container is exited (exit code 0)\nHINT: ")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pgberth import commands
 from pgberth.container.spec import RESTART_POLICY_FLOOR, hardening
 from pgberth.container.supervisor import Supervisor, SystemdUnit
 from pgberth.container.units import escaped
@@ -59,7 +60,7 @@ class SidecarSpec:
     + server_port: where the tenant's server listens
     + home, podman, limits, supervisor: see ContainerSpec
     + login, password: the app's
-    + tls: whether the server lets nobody in without
+    + tls: whether the server accepts only sessions with TLS
     """
 
     tenant: Tenant
@@ -77,8 +78,8 @@ class SidecarSpec:
     @property
     def url(self) -> Secret:
         """
-        What the plugin connects with, over loopback: without TLS, which Go's driver would ask for, where it has no use;
-        where the server insists on it, without a look at who signed its certificate.
+        What the plugin connects with, over loopback. Without TLS, which is of no use there and which Go's driver would
+        ask for; where the server insists on TLS, the certificate's authority is not checked.
         """
         _, host = way(self.podman, self.server_port)
         url = tenant_url(self.server_port, COMPONENT, password=self.password, user=self.login, host=host)
@@ -139,31 +140,6 @@ class SidecarSpec:
         return ["--memory=512m", "--memory-swap=512m", "--pids-limit=256"] if self.limits else []
 
 
-_UNIT = """# The memory plugin of tenant {name}, by pgberth; edits are undone by the next deploy.
-[Unit]
-Description=pgberth memory plugin of {name}
-# It comes up whenever its server does, however long that takes.
-StartLimitIntervalSec=0
-
-[Service]
-Environment=PODMAN_SYSTEMD_UNIT=%n DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent
-Type=notify
-NotifyAccess=all
-Delegate=yes
-KillMode=mixed
-SyslogIdentifier=%N
-ExecStart=/usr/bin/podman --cgroup-manager=cgroupfs run --replace --rm --cgroups=split --sdnotify=conmon {words}
-ExecStop=-/usr/bin/timeout -k 1 {seconds} /usr/bin/podman rm --force --ignore {container}
-ExecStopPost=-/usr/bin/timeout -k 1 {seconds} /usr/bin/podman rm --force --ignore {container}
-Restart=always
-RestartSec=1
-TimeoutStopSec={seconds}
-
-[Install]
-WantedBy=default.target
-"""
-
-
 def unit_name(tenant: str) -> str:
     return layout.unit(layout.sidecar(tenant))
 
@@ -179,5 +155,7 @@ def systemd_unit(spec: SidecarSpec) -> SystemdUnit | None:
         return None
     name = spec.tenant.name
     words = " ".join(escaped(word) for word in spec.arguments() if not word.startswith("--restart="))
-    text = _UNIT.format(name=name, words=words, container=layout.sidecar(name), seconds=STOP_TIMEOUT + 7)
+    text = commands.script("container/sidecar.unit").format(
+        name=name, words=words, container=layout.sidecar(name), seconds=STOP_TIMEOUT + 7
+    )
     return SystemdUnit(f"{layout.UNITS}/{unit_name(name)}.service", text)

@@ -56,8 +56,11 @@ class RecycleAttempt:
 
     def recycle(self, spec: ContainerSpec) -> list[Problem]:
         """The desired container runs; or the previous one runs again and the value says why."""
-        observed = self.context.observe()
-        previous, desired = running_launch(self.context, spec.files), ContainerLaunch.desired(spec)
+        observed, desired = self.context.observe(), ContainerLaunch.desired(spec)
+        try:
+            previous = running_launch(self.context, spec.files)
+        except Refused as refused:
+            return list(refused.problems)
         with ExitStack() as open_ports:
             places = [open_ports.enter_context(reached(port)) for port in dict.fromkeys((previous.port, desired.port))]
             self.probe = probe = WriteProbe(self.context.secret("migrator"), *places)

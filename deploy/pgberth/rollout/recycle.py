@@ -97,6 +97,7 @@ def recycled(context: TenantContext, options: RecycleOptions, turn: bool) -> Com
         return
     receipt.state = "refused"
     spec = recyclable_spec(context)
+    receipt.state = ""
     if options.pending and not pending(context.observe(), spec):
         receipt.state = "nothing is pending"
         return
@@ -104,7 +105,6 @@ def recycled(context: TenantContext, options: RecycleOptions, turn: bool) -> Com
     receipt.did |= {"reason": options.reason, "former": context.observe().spec.hash or None, "wanted": spec.hash}
     problems = attempt.refusals()
     if not problems:
-        receipt.state = ""
         problems = attempt.recycle(spec)
     if problems:
         first_red.tenant = first_red.tenant or context.name

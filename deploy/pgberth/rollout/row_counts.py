@@ -5,26 +5,24 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
+from pgberth import commands
 from pgberth.container.context import TenantContext
 from pgberth.database.session import connect, reached
 
 # A table that takes too long to count is left out: the run must not wait for it.
 _OPTIONS = "-cstatement_timeout=10s -clock_timeout=3s"
-_TABLES = """SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
-  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
- WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'p') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
- ORDER BY 1, 2"""
 
 
 def rows(context: TenantContext) -> dict[str, int]:
     """Table -> rows, of every table that the app may read. Raises psycopg.Error where it cannot log in."""
     counts: dict[str, int] = {}
+    tables = commands.script("rollout/readable-tables.sql").encode()
     components = list(context.tenant.ordered_components)
     with (
         reached(context.port) as address,
         connect(address, context.login, context.secret("app"), options=_OPTIONS) as session,
     ):
-        for schema, table in session.execute(_TABLES, [components]).fetchall():
+        for schema, table in session.execute(tables, [components]).fetchall():
             query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
             try:
                 counted = session.execute(query).fetchone()
