@@ -78,8 +78,8 @@ def refused_before_anything_is_touched(host: Host, fleet: Inventory) -> Run:
     before = untouched(host)
     refused = fleet.provision().failed()
     assert untouched(host) == before
-    assert refused.line("t0 ", "NOT REACHED"), refused.err
-    assert refused.line("t1 ", "NOT REACHED"), refused.err
+    assert refused.line("t0 ", "UNREACHABLE"), refused.err
+    assert refused.line("t1 ", "UNREACHABLE"), refused.err
     assert refused.line("HINT: ", "ssh -p 22", f"@{host.address} "), refused.err
     return refused
 

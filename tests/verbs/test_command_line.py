@@ -189,7 +189,7 @@ def test_another_operators_tenant_is_left_alone_and_the_others_go_on(runs: Runs)
 def test_an_interrupted_run_says_so_and_never_ends_well(runs: Runs) -> None:
     run = runs("interrupted")
     assert run.code == 130
-    assert "interrupted: commands under way on the machines run to their end" in run.stderr
+    assert "interrupted: commands that already run on the machines continue to their end" in run.stderr
     assert "Traceback" not in run.stderr
 
 
