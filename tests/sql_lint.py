@@ -123,10 +123,10 @@ def _files(component: str, migrations: Iterable[Migration]) -> Iterator[Renderin
     for migration in migrations:
         step = migration.version + (f"_{migration.name}" if migration.kind == "versioned" else "")
         verify = f"{migration.verify};\n" if migration.verify else ""
-        for twin, text in (("up", migration.up), ("down", migration.down), ("verify", verify)):
+        for script, text in (("up", migration.up), ("down", migration.down), ("verify", verify)):
             if text:  # empty behind a closed gate
-                name = f"{component}/{step}.{twin}.sql"
-                yield Rendering(name, text, migration.transactional or twin != "up")
+                name = f"{component}/{step}.{script}.sql"
+                yield Rendering(name, text, migration.transactional or script != "up")
 
 
 def _add(found: dict[str, Rendering], rendering: Rendering) -> None:

@@ -3,8 +3,8 @@
 dump=$(mktemp)
 trap 'rm -f "$dump"' EXIT
 pg_dump --schema-only --no-owner --file="$dump" "${1:-memory}"
-# Left out: the extension, which the superuser creates below since the owner cannot, and the functions that nobody may
-# call, which are the live database's.
+# Left out: the extension, which the superuser creates below since the owner cannot, and what is revoked on the server's
+# own functions, which concerns the live database only.
 sed -i -e '/^\(CREATE\|COMMENT ON\) EXTENSION /d; /^REVOKE ALL ON FUNCTION pg_catalog\./d' \
   -e '1i SET ROLE memory_owner;' "$dump"
 psql -X -q -v ON_ERROR_STOP=1 -v scratch="$scratch" -d postgres <<'SQL'

@@ -15,8 +15,8 @@ from tests.contract.components import found
 @dataclass(frozen=True)
 class Fault:
     """
-    + sql: what a superuser does to the schema, by mistake or in anger
-    + finds: how the finding that must come of it begins: kind, object, problem
+    + sql: what a superuser does to the schema
+    + finds: how the finding that must result begins: kind, object, problem
     """
 
     fault: str
@@ -28,7 +28,7 @@ class Fault:
 
     @property
     def repairable(self) -> bool:
-        """Whether the repeatables have to put it right; an index has its statement in a version's file."""
+        """Whether the repeatables must repair it; an index has its statement in a version's file."""
         return self.finds.split()[0] in ("grant", "function", "trigger")
 
 
@@ -39,5 +39,5 @@ def faults(component: str) -> list[Fault]:
 
 
 def named(session: Session, migrations: tuple[Migration, ...]) -> list[str]:
-    """What verify says, a line for each finding."""
+    """The findings of verify, one line each."""
     return [f"{finding.kind} {finding.object} {finding.problem}" for finding in found(session, migrations)]

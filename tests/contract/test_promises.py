@@ -1,4 +1,4 @@
-"""What holds for every component: it is its contract, it goes back, and its verify files see what a hand does to it."""
+"""Every component equals its contract, can be reverted, and has verify files that find every planted fault."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def test_verify_is_silent_until_a_fault_is_planted_and_then_names_it(
     with undone(tenant.superuser) as session:
         assert named(session, tenant.migrations[component]) == []
         session.execute(fault.sql.encode())
-        said = named(session, tenant.migrations[component])
-    assert [line for line in said if line.startswith(fault.finds)], said
+        lines = named(session, tenant.migrations[component])
+    assert [line for line in lines if line.startswith(fault.finds)], lines
 
 
 @pytest.mark.parametrize(("component", "fault"), REPAIRABLE)
@@ -109,7 +109,7 @@ def test_any_role_can_run_verify_even_where_nothing_is_there(database: Database,
 
 
 def test_a_dump_with_rows_restores_as_it_was(new_tenant_database: Callable[[], Database]) -> None:
-    """A restore has an empty search_path, computes generated columns and checks anew, and parses every definition."""
+    """A restore has an empty search_path, computes generated columns and checks again, and parses every definition."""
     source, target = new_tenant_database(), new_tenant_database()
     for component in COMPONENTS:
         bring_up(source, component)

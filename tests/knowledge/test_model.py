@@ -95,10 +95,10 @@ def test_another_signature_is_refused_naming_both(
     before = everything(database, superuser)
     with pytest.raises(Refused) as refused:
         register(connect, other)
-    said = str(refused.value)
+    message = str(refused.value)
     for model in (MODEL, other):
         for value in (model.name, str(model.dimension), model.hash):
-            assert value in said
+            assert value in message
     assert everything(database, superuser) == before
 
 
@@ -167,7 +167,7 @@ def test_of_two_signatures_at_once_one_wins_and_the_other_is_refused(connect: Co
     assert [outcome for model, outcome in done if model == winner].count(False) == 2
     losers = [outcome for model, outcome in done if model != winner]
     assert len(losers) == 3
-    assert all(f"model_dimension = {winner.dimension}" in str(said) for said in losers)
+    assert all(f"model_dimension = {winner.dimension}" in str(refusal) for refusal in losers)
     assert registry(superuser) == [(1, winner.name, winner.dimension, winner.hash)]
     assert column_type(superuser) == f"vector({winner.dimension})"
     assert [state for _, state, _ in steps(superuser)] == ["started", "applied"]

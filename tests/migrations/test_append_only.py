@@ -71,7 +71,7 @@ HISTORIES = [
     ),
 ]  # fmt: skip
 
-# What changes rows, for whoever has the right to try. {t} the table, {p} its parent, {k} the key, {x} the text column.
+# What changes rows, if a role has the right to try. {t} the table, {p} its parent, {k} the key, {x} the text column.
 DML = {
     "update": "UPDATE {t} SET {k} = {k}",
     "update of no row": "UPDATE {t} SET {k} = {k} WHERE false",
@@ -229,13 +229,13 @@ def as_a_replica(tenant: Database) -> Session:
 def refused_by_trigger(session: Session, statement: str, history: History) -> None:
     with pytest.raises(psycopg.Error) as refused:
         session.execute(spelled(statement, history))
-    said = refused.value.diag
-    if said.sqlstate == "0A000":  # the server itself truncates no table alone that another refers to
-        assert "referenced in a foreign key" in (said.message_primary or "")
+    diagnostics = refused.value.diag
+    if diagnostics.sqlstate == "0A000":  # the server itself truncates no table alone that another refers to
+        assert "referenced in a foreign key" in (diagnostics.message_primary or "")
         return
-    assert said.sqlstate == "23001", refused.value
-    assert "is append-only" in (said.message_primary or "")
-    assert "runbooks/append-only-refused.md" in (said.message_hint or "")
+    assert diagnostics.sqlstate == "23001", refused.value
+    assert "is append-only" in (diagnostics.message_primary or "")
+    assert "runbooks/append-only-refused.md" in (diagnostics.message_hint or "")
 
 
 @pytest.mark.parametrize("history", HISTORIES, ids=str)

@@ -73,7 +73,7 @@ def on(host: FakeHost) -> Iterator[FakeHost]:
         ctx_host.set(before)
 
 
-# --- a rehearsal, told
+# --- a rehearsal, printed
 
 
 def test_a_rehearsal_without_steps_says_that_there_is_nothing_to_do() -> None:
@@ -245,7 +245,7 @@ def carried_out(command: FunctionCommand, host: FakeHost) -> bool:
         return bool(command.function(None, host, *command.args))
 
 
-def test_a_rehearsal_is_told_line_by_line_and_the_live_database_stays(
+def test_a_rehearsal_is_printed_line_by_line_and_the_live_database_stays(
     reaching: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = host_of(applied(ACME))
@@ -254,11 +254,11 @@ def test_a_rehearsal_is_told_line_by_line_and_the_live_database_stays(
     shell(reaching.server, SCRATCH_SCRIPT, reaching.name)
     with caplog.at_level("INFO", logger="pyinfra"):
         assert carried_out(tell, at)
-    told = [record.getMessage() for record in caplog.records]
-    assert told[0] == "memory_plugin 0000_schema_bootstrap would run:"
-    assert "memory_plugin: adds table memory_plugin.memory_records" in told
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "memory_plugin 0000_schema_bootstrap would run:"
+    assert "memory_plugin: adds table memory_plugin.memory_records" in lines
     assert dump(reaching) == before
-    assert SCRATCH not in str(told)
+    assert SCRATCH not in str(lines)
 
 
 def test_a_rehearsal_that_is_refused_fails_the_tenant_in_its_own_words(
@@ -284,7 +284,7 @@ def test_an_erasure_from_a_tenant_without_the_component_is_refused() -> None:
     )
 
 
-def test_an_erasure_is_told_by_table_and_never_by_content(reaching: Database) -> None:
+def test_an_erasure_is_printed_by_table_and_never_by_content(reaching: Database) -> None:
     runner.apply(migrator(reaching), "knowledge")
     superuser = reaching.connect("postgres")
     superuser.execute("INSERT INTO knowledge.knowledge_nodes (id, content) VALUES (%s, 'private')", [NODE])

@@ -231,7 +231,7 @@ BAD_ROWS = {
     "a status that is none": (RUN.format(", status", ", 'paused'"), "22P02"),
     "a procedure that promotes itself": (PROCEDURE.format(", status", ", 'active'"), "23514"),
     "no steps": (PROCEDURE.format("", "").replace('["step"]', "[]"), "23514"),
-    "steps that are no list": (PROCEDURE.format("", "").replace('["step"]', "{}"), "23514"),
+    "steps that are not a list": (PROCEDURE.format("", "").replace('["step"]', "{}"), "23514"),
     "steps left out": (PROCEDURE.format("", "").replace(", steps", "").replace(", '[\"step\"]'", ""), "23502"),
     "more than full confidence": (PROCEDURE.format(", confidence", ", 1.01"), "23514"),
     "a negative count": (PROCEDURE.format(", use_count", ", -1"), "23514"),

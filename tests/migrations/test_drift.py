@@ -108,13 +108,13 @@ def standing(postgres18: Server, tmp_path_factory: pytest.TempPathFactory) -> It
         yield database.connect("postgres")
 
 
-@pytest.mark.parametrize(("damage", "told"), DRIFT, ids=[drift[0] for drift in DRIFT])
-def test_each_difference_is_named(standing: Connection, damage: str, told: str) -> None:
+@pytest.mark.parametrize(("damage", "line"), DRIFT, ids=[drift[0] for drift in DRIFT])
+def test_each_difference_is_named(standing: Connection, damage: str, line: str) -> None:
     desired = snapshot(standing, ["notes"])
     with standing.transaction(force_rollback=True):
         assert differences(desired, snapshot(standing, ["notes"])) == ()
         standing.execute(damage.encode(), prepare=False)
-        assert told in [str(difference) for difference in differences(desired, snapshot(standing, ["notes"]))]
+        assert line in [str(difference) for difference in differences(desired, snapshot(standing, ["notes"]))]
 
 
 def test_a_changed_function_and_a_foreign_key_switched_off_are_named(
@@ -161,7 +161,7 @@ def stamp(connection: Connection, parameters: Any) -> bool:
     return bool(register(parameters["size"])(connection))
 
 
-def test_the_same_versions_can_be_made_anew_elsewhere(
+def test_the_same_versions_can_be_built_again_elsewhere(
     database: Database, connect: Connect, new_tenant_database: Callable[[], Database], tree: Tree
 ) -> None:
     tree.write("0002_index", up="-- pgberth: gate=size\n" + INDEX["up"] + "-- {{ size | integer }}\n")

@@ -430,13 +430,13 @@ BAD: Mapping[str, tuple[dict[str, str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("typed", "told"), BAD.values(), ids=BAD)
-def test_all_that_is_wrong_with_what_was_typed_comes_at_once(typed: dict[str, str], told: list[str]) -> None:
+@pytest.mark.parametrize(("typed", "expected"), BAD.values(), ids=BAD)
+def test_all_mistakes_in_what_was_typed_are_reported_at_once(typed: dict[str, str], expected: list[str]) -> None:
     with pytest.raises(Refused) as refused:
         erasure_from(TYPED | typed)
     problems = refused.value.problems
-    assert len(problems) == len(told)
-    for problem, part in zip(problems, told, strict=True):
+    assert len(problems) == len(expected)
+    for problem, part in zip(problems, expected, strict=True):
         assert problem.fact.startswith("--data ")
         assert part in problem.fact
         assert "--data subject=KIND:UUID --data reason=TEXT --data tenant=NAME" in problem.hint

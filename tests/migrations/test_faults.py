@@ -143,7 +143,7 @@ def test_a_revert_killed_in_the_middle_is_finished_by_the_next(
 
 @pytest.fixture(scope="module")
 def eight() -> Iterator[ProcessPoolExecutor]:
-    """Eight processes that wait for work: to start them anew for each trial would take longer than the trials."""
+    """Eight processes that wait for work: starting them for each trial would take longer than the trials."""
     with ProcessPoolExecutor(8, multiprocessing.get_context("forkserver")) as pool:
         yield pool
 
@@ -186,7 +186,7 @@ def test_a_backend_killed_in_the_middle_of_an_index_build_is_made_good_by_the_ne
 def test_a_runner_killed_in_the_middle_of_an_index_build_frees_its_lock_soon(
     database: Database, connect: Connect, tree: Tree
 ) -> None:
-    slow_index(database, connect, tree, rows=3000)  # half a minute and more, if nobody stopped it
+    slow_index(database, connect, tree, rows=3000)  # half a minute and more, if nothing stopped it
     process = start(database, tree.root, "notes")
     eventually(lambda: one(database, BUILDING))
     process.kill()

@@ -97,8 +97,8 @@ def test_a_target_that_is_no_version_is_refused(tree: Tree, to: str | int) -> No
 
 
 def test_a_target_below_what_is_applied_is_refused_since_down_is_asked_for_by_name(tree: Tree) -> None:
-    told = refusal(lambda: plan_up("notes", heads_after(tree), to="0000", root=tree.root))
-    assert [fact for fact, _ in told] == [
+    refusals = refusal(lambda: plan_up("notes", heads_after(tree), to="0000", root=tree.root))
+    assert [fact for fact, _ in refusals] == [
         "notes 0001_table is applied, the target is 0000",
         "notes 0002_index is applied, the target is 0000",
     ]
@@ -209,8 +209,8 @@ def test_a_history_that_the_files_do_not_continue_is_refused(
 
 
 def test_a_number_put_in_between_is_refused(tree: Tree) -> None:
-    told = refusal(lambda: plan_up("notes", heads_after(tree, "0000", "0002"), root=tree.root))
-    assert told == [
+    refusals = refusal(lambda: plan_up("notes", heads_after(tree, "0000", "0002"), root=tree.root))
+    assert refusals == [
         ("notes 0001_table is not applied, though notes 0002 is", "A new migration takes the next number: 0003.")
     ]
 
@@ -247,15 +247,15 @@ def test_a_changed_parameter_of_an_applied_version_is_refused_and_a_forgotten_on
     heads = heads_after(tree, size=768)
     assert versions(plan_up("notes", heads, {"size": 768}, root=tree.root)) == []
     assert versions(plan_up("notes", heads, root=tree.root)) == []
-    told = refusal(lambda: plan_up("notes", heads, {"size": 1024}, root=tree.root))
-    assert told[0][0] == "notes 0002_index was applied with size = 768, now size is 1024"
+    refusals = refusal(lambda: plan_up("notes", heads, {"size": 1024}, root=tree.root))
+    assert refusals[0][0] == "notes 0002_index was applied with size = 768, now size is 1024"
 
 
 @pytest.mark.parametrize("size", [0, 2001, "768", True])
 def test_an_impossible_parameter_is_refused_before_anything_is_done(tree: Tree, size: int | str) -> None:
     gated(tree)
-    told = refusal(lambda: plan_up("notes", (), {"size": size}, root=tree.root))
-    assert "0002_index.up.sql.j2:5: integer: " in told[0][0]
+    refusals = refusal(lambda: plan_up("notes", (), {"size": size}, root=tree.root))
+    assert "0002_index.up.sql.j2:5: integer: " in refusals[0][0]
 
 
 def test_down_goes_backwards_to_the_target_only(tree: Tree) -> None:

@@ -108,7 +108,7 @@ FAULTS: list[tuple[str, Callable[[Tree], object], list[str]]] = [
     ("no up", lambda t: t.path("0001_table.up.sql.j2").unlink(), ["notes/0001_table has no up file"]),
     ("no verify", lambda t: t.path("R0_grants.verify.sql.j2").unlink(), ["notes/R0_grants has no verify file"]),
     ("a repeatable's down", lambda t: t.write("R0_grants", down="SELECT 1;"), ["notes/R0_grants has a down file"]),
-    ("a stranger", lambda t: t.path("README.md").touch(), ["notes/README.md is not a migration"]),
+    ("an unknown file", lambda t: t.path("README.md").touch(), ["notes/README.md is not a migration"]),
     ("upper case", lambda t: t.rename("0001_table", "0001_Table"), ["notes/0001_Table.down.sql.j2 is not a migration"]),
     ("newline in a name", lambda t: t.rename("0001_table", "0001_ta\nble"), ["is not a migration"]),
     ("a bare .sql", lambda t: t.path("0003_x.sql").touch(), ["notes/0003_x.sql is not a migration"]),
@@ -153,8 +153,8 @@ def test_whatever_is_wrong_with_the_files_is_named(
 ) -> None:
     source.load("notes", root=tree.root)  # good before it is mutilated
     mutilate(tree)
-    told = problems(tree)
-    assert all(fact in told for fact in expected), told
+    facts = problems(tree)
+    assert all(fact in facts for fact in expected), facts
 
 
 def test_all_problems_come_at_once(tree: Tree) -> None:

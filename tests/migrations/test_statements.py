@@ -35,7 +35,7 @@ def test_what_the_server_takes_as_one_statement_is_one(database: Database, text:
     assert statements[0].line == 2
 
 
-def test_statements_are_told_apart_and_know_their_lines() -> None:
+def test_statements_are_separated_and_know_their_lines() -> None:
     statements = split("-- head;\n\nSELECT 1;\n/* ; */ SELECT 2\n  FROM x;;\n-- tail\n")
     assert [(s.code, s.line) for s in statements] == [("SELECT 1", 1), ("SELECT 2\n  FROM x", 4)]
 
@@ -75,7 +75,7 @@ def test_anything_else_is_no_index_statement(text: str) -> None:
     assert index_statement(split(text)[0]) is None
 
 
-def test_an_index_statement_can_be_said_with_and_without_concurrently() -> None:
+def test_an_index_statement_can_be_built_with_and_without_concurrently() -> None:
     index = index_statement(split("CREATE UNIQUE INDEX CONCURRENTLY a ON s.t (x) WHERE y <> '{}'")[0])
     assert index is not None
     assert index.create(concurrently=False).as_string() == """CREATE UNIQUE INDEX "a" ON "s"."t" (x) WHERE y <> '{}'"""

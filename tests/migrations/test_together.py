@@ -1,4 +1,4 @@
-"""The real components, all of one tenant: at once, made anew, and in no time where there is nothing to do."""
+"""All components of one tenant: together, built again, and at once where there is nothing to do."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def stamp(connection: Connection, _: object) -> bool:
     return True
 
 
-def test_a_tenant_differs_in_nothing_from_one_made_anew(
+def test_a_tenant_does_not_differ_from_one_that_is_built_again(
     database: Database, new_tenant_database: Callable[[], Database]
 ) -> None:
     live, fresh = tenant(database), new_tenant_database()

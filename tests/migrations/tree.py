@@ -1,4 +1,4 @@
-"""A small component of its own for tests: schema, table, an index built concurrently, grants and a trigger."""
+"""A small component for tests: schema, table, an index built concurrently, grants and a trigger."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ class Tree:
     root: Path
     component: str = "notes"
 
-    def write(self, step: str, *, component: str | None = None, **twins: str) -> Tree:
-        """Write twins (up=..., down=..., verify=...) of a step such as "0001_table"."""
+    def write(self, step: str, *, component: str | None = None, **scripts: str) -> Tree:
+        """Write the scripts (up=..., down=..., verify=...) of a step such as "0001_table"."""
         directory = self.root / (component or self.component)
         directory.mkdir(parents=True, exist_ok=True)
-        for twin, text in twins.items():
-            (directory / f"{step}.{twin}.sql.j2").write_text(text)
+        for script, text in scripts.items():
+            (directory / f"{step}.{script}.sql.j2").write_text(text)
         return self
 
     def path(self, file: str) -> Path:
