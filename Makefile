@@ -19,7 +19,7 @@ verify: .venv/compiled          ## the smoke suite alone
 status: .venv/compiled          ## what is there
 	@$(PYINFRA) deploy/status.py -y $(LIMIT_TO)
 
-recycle: .venv/compiled         ## LIMIT=x [PENDING=true] [REASON=text]: containers made anew, canary first
+recycle: .venv/compiled         ## LIMIT=x [PENDING=true] [REASON=text]: new containers, canary first
 	@$(PYINFRA) deploy/recycle.py -y $(LIMIT_TO) $(if $(PENDING),--data pending=$(PENDING)) $(if $(REASON),--data "reason=$(REASON)")
 
 url: .venv/compiled             ## TENANT=x [COMPONENT=y] [SHOW_PASSWORD=1]: a connection URL
@@ -72,7 +72,7 @@ lint: .venv/tools              ## ruff, mypy, yamllint
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-# pyinfra writes no bytecode, so that without this each run would compile the bundle anew.
+# pyinfra writes no bytecode, so without this each run would compile the bundle again.
 .venv/compiled: .venv/bundle $(SOURCES)
 	@$(BIN)/python -m compileall -q deploy/pgberth
 	@touch $@

@@ -1,5 +1,5 @@
 """
-Make containers anew on their volumes, with the image, settings and flags that the inventory wants; canary first.
+Give tenants new containers on their volumes, with the inventory's image, settings and flags; canary first.
 
     pyinfra inventories/local.py deploy/recycle.py -y [--limit TENANT|RING] [--data pending=true] \\
         [--data max_down=N] [--data reason=TEXT]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
 ALL_VARIABLE = "PGBERTH_TEST_ALL"
 SEED_VARIABLE = "PGBERTH_TEST_SEED"
@@ -61,6 +62,10 @@ _LEFT_OUT = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # No deadline: an example that a busy machine keeps waiting is not a slow one.
+    settings.register_profile("everyday", deadline=None)
+    settings.register_profile("whole", deadline=None, max_examples=1000)
+    settings.load_profile("whole" if ALL else "everyday")
     config.addinivalue_line("markers", "sampled(size, of=None): an everyday run tries so many of the cases")
 
 

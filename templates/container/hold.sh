@@ -1,5 +1,5 @@
-# Hold a tenant's run lock for as long as something comes in: the operator's end of standard input closes when he ends,
-# however he ends, and a line that has died without a word brings nothing any more.
+# Hold a tenant's run lock for as long as input arrives. The operator's end of standard input closes when that process
+# ends, in whatever way, and a connection that has died silently brings no more input.
 # Arguments: the locks' directory, the tenant, who holds it, seconds to wait, seconds of silence.
 # Says one line: held, busy WHO, or orphan.
 set -u

@@ -1,4 +1,4 @@
-# Who listens on a port of loopback, and which ports are not to be had. Changes nothing, and exits 0.
+# Print who listens on a port of loopback, and which ports are taken. Changes nothing, and exits 0.
 # Arguments: the port, the directory of all tenants, an address beside loopback or "", and "there" where only that
 # address counts: on loopback the tenant has that port itself.
 # Prints `nowhere` where that is none of this machine's, `by WORDS` where somebody listens, then `taken PORT` for each port

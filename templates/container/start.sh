@@ -32,7 +32,7 @@ if [ -n "$listener" ]; then
   exit 1
 fi
 
-# podman would make a volume that is gone anew, empty.
+# podman would create a missing volume again, empty.
 place=.local/share/containers/storage/volumes/$volume/_data
 [ -d "$place" ] || place=$(podman volume inspect --format '{{.Mountpoint}}' "$volume" 2>/dev/null) || {
   say "$name: its volume $volume is gone"
@@ -45,7 +45,7 @@ if [ -r "$place/pgberth.initialised" ] && ! grep -q '"tenant": "'"$name"'",' "$p
   exit 1
 fi
 
-# Made anew, never started again: it may be of another spec, or of another supervisor. But nothing is taken away that
+# Created again, never restarted: it may be of another spec, or of another supervisor. But nothing is removed that
 # cannot be put back.
 if podman container exists "$name"; then
   require_images "$name" "$@"

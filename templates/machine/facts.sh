@@ -21,6 +21,8 @@ home=$(printf '%s' "$passwd" | cut -d: -f6)
 say uid "$uid"
 say home "$home"
 if [ -z "$uid" ] || [ "$(stat -c %u "$home" 2>/dev/null)" = "$uid" ]; then say has_home yes; else say has_home no; fi
+podman=$home/.config/containers
+if [ -e "$podman/storage.conf" ] && [ -e "$podman/containers.conf" ]; then say configured yes; else say configured no; fi
 # These files name an account by its name or its number.
 count() { awk -F: -v a="$account" -v u="$uid" '$1 == a || (u != "" && $1 == u) { n += $3 } END { print n + 0 }' "$1" 2>/dev/null; }
 say subuid "$(count /etc/subuid)"

@@ -87,7 +87,7 @@ PLANTED: dict[str, tuple[CheckContext, dict[str, list[str]]]] = {
         context(state(container=container(labels=BY_UNIT), units=UNITS)),
         {
             "container-supervised": [
-                "its server does not run inside pgberth-acme.service, which would not start it anew after a crash"
+                "its server does not run inside pgberth-acme.service, which would not restart it after a crash"
             ]
         },
     ),

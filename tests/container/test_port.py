@@ -113,7 +113,7 @@ def test_on_a_port_of_its_own_only_the_other_address_counts(
     [
         (ACME, 0, "by pid 7 (nginx)", "acme: port 127.0.0.1:5501 is taken by pid 7 (nginx)"),
         (ACME, 5501, "taken 5501", ""),
-        (OPEN, 5501, "nowhere\nby pid 7 (conmon)", "acme: it is to listen on 192.0.2.7, which is no address of @local"),
+        (OPEN, 5501, "nowhere\nby pid 7 (conmon)", "acme: its listen address 192.0.2.7 is not an address of @local"),
         (OPEN, 5501, "by pid 7 (stunnel4)", "acme: port 192.0.2.7:5501 is taken by pid 7 (stunnel4)"),
         (OPEN, 5501, "taken 5501", ""),
     ],

@@ -83,8 +83,8 @@ def under_command_lock() -> str:
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (lambda: "", "is no private key in PEM"),
-        (lambda: certificate.first(authority()), "is no private key in PEM"),
+        (lambda: "", "is not a private key in PEM"),
+        (lambda: certificate.first(authority()), "is not a private key in PEM"),
         (under_command_lock, "has a passphrase, which nobody is there to give"),
         (lambda: key(issued()), "is another certificate's"),
     ],

@@ -168,7 +168,7 @@ WRONG = {
     "a certificate for another": (parted(there(listen=Listen("10.0.0.6"))[SERVER]), "certificate", "is not for db1."),
     "a certificate that ran out": (parted(there(days_ago=500)[SERVER]), "certificate", "ran out on "),
     "another certificate's key": ({"key": parted(there(days_ago=1)[SERVER])["key"]}, "key", "is another certificate's"),
-    "no key": ({"key": "x"}, "key", "is no private key in PEM"),
+    "no key": ({"key": "x"}, "key", "is not a private key in PEM"),
     "an authority that is none": ({"ca": "x"}, "ca", "is not a certificate in PEM"),
     "another's authority": (
         {"ca": certificate.first(certificate.authority("x", NOW))},

@@ -93,6 +93,9 @@ def fleet(site: Site) -> Iterator[Fleet]:
     site.account.podman("image", "rm", "--force", *tags, check=False)
 
 
+_PAUSE = 0.005  # seconds between two writes of a client: no client takes a whole processor
+
+
 class Writers:
     """Four clients that write on, whatever becomes of the server, and know what was acknowledged."""
 
@@ -128,6 +131,7 @@ class Writers:
                         written += 1
                         app.execute(insert, [self.name, f"{number}-{written}"])
                         self.acknowledged.append(f"{number}-{written}")
+                        time.sleep(_PAUSE)
             except psycopg.OperationalError:
                 time.sleep(0.02)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import tempfile
 import threading
@@ -42,11 +43,20 @@ class Sampler:
     def _look(self) -> None:
         while not self._stop.wait(0.02):
             self.rounds += 1
-            for name in ("cmdline", "environ"):
-                for place in Path("/proc").glob(f"[0-9]*/{name}"):
+            for pid in filter(str.isdigit, (entry.name for entry in os.scandir("/proc"))):
+                for name in ("cmdline", "environ"):
                     # Processes end, and some are not ours to read.
                     with contextlib.suppress(OSError):
-                        self.seen.add(place.read_bytes())
+                        self.seen.add(_content(f"/proc/{pid}/{name}"))
+
+
+def _content(path: str) -> bytes:
+    """A file's bytes. It is read fifty times a second for each process: pathlib would take a third of a processor."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return b"".join(iter(lambda: os.read(file, 1 << 16), b""))
+    finally:
+        os.close(file)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def test_a_limit_that_leaves_the_verb_nothing_to_do_is_no_success(
 ) -> None:
     told = "stage=C" if verb == "stage" else f"tenant={canary.name}"
     run = inventory.verb(verb, "--limit", "@local", "--data", told).failed()
-    assert run.line(f"{verb}: it is for {canary.name}, and --limit leaves none of them"), run.said
+    assert run.line(f"{verb} is for {canary.name}, and --limit excludes all of them"), run.said
     assert canary.container()["State"]["Running"] is True
 
 

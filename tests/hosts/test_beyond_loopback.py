@@ -224,5 +224,5 @@ def test_an_address_that_is_none_of_the_machine_s_is_refused_before_anything_is_
     stray = replace(opened.context, name="stray", port=5502)
     stray = replace(stray, fields=f'{stray.fields}, listen=Listen("192.0.2.7")')
     run: Run = inventory(opened.place, [stray]).provision().failed()
-    assert run.line("stray: it is to listen on 192.0.2.7, which is no address of "), run.said
+    assert run.line("stray: its listen address 192.0.2.7 is not an address of "), run.said
     assert opened.context.host.run("ls .local/share/pgberth/tenants", ACCOUNT).out.split() == ["open"]

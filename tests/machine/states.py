@@ -34,6 +34,9 @@ READY_AS_ROOT = MachineFacts(
 READY_AS_USER = replace(READY_AS_ROOT, root=False, account="ada", uid="1000", home="/home/ada", rundir="1000 700")
 READY_WITH_SYSTEMD = replace(READY_AS_ROOT, systemd=True, linger=True, root_mount="shared")
 
+# The account is there, and its podman is not configured yet.
+NOT_CONFIGURED = replace(READY_AS_ROOT, configured=False)
+
 # Debian as it is installed: nothing of ours, no account.
 FRESH = replace(
     READY_AS_ROOT,
@@ -47,6 +50,7 @@ FRESH = replace(
     tun="600",
     root_mount="private",
     rundir="",
+    configured=False,
 )
 FRESH_WITH_SYSTEMD = replace(FRESH, systemd=True, tun="666", root_mount="shared")
 # A plain user of a machine that nobody has prepared.

@@ -24,6 +24,7 @@ from tests.fake_host import Answer, FakeHost, Sent, sent
 from tests.fake_podman import FakePrograms
 from tests.machine.states import (
     FRESH,
+    NOT_CONFIGURED,
     READY_AS_ROOT,
     READY_AS_USER,
     READY_WITH_SYSTEMD,
@@ -31,8 +32,6 @@ from tests.machine.states import (
 )
 from tests.sample import IMAGE, READY, TAG
 
-CONFIGURED = ("storage.conf", Answer())
-NOT_CONFIGURED = ("storage.conf", Answer(done=False))
 HAS_ALL = AccountFacts({TAG: IMAGE}, READY)
 PROBED = Answer("runtime=runc\npodman=4.3.1\ndriver=overlay\ncontrollers=[]")
 
@@ -57,7 +56,7 @@ PREPARATION = [f"{step.preliminary} {step.command}".strip() for step in steps(FR
 
 
 def test_a_fresh_machine_is_prepared_by_root_and_then_its_account_is_configured() -> None:
-    host = machine(FRESH, READY_AS_ROOT, answers=[NOT_CONFIGURED])
+    host = machine(FRESH, NOT_CONFIGURED)
     made = sent(operations.prepare_machine, host, context=context())
     assert [command.text for command in made[:-1]] == PREPARATION
     assert made[-1].arguments == [containers_conf(systemd=False)]
@@ -66,11 +65,11 @@ def test_a_fresh_machine_is_prepared_by_root_and_then_its_account_is_configured(
 
 @pytest.mark.parametrize("facts", [READY_AS_ROOT, READY_WITH_SYSTEMD, READY_AS_USER])
 def test_a_ready_machine_is_left_alone(facts: MachineFacts) -> None:
-    assert sent(operations.prepare_machine, machine(facts, answers=[CONFIGURED]), context=context()) == []
+    assert sent(operations.prepare_machine, machine(facts), context=context()) == []
 
 
 def test_a_plain_users_own_configuration_is_never_looked_at_nor_written() -> None:
-    host = machine(READY_AS_USER, answers=[NOT_CONFIGURED])
+    host = machine(replace(READY_AS_USER, configured=False))
     assert sent(operations.prepare_machine, host, context=context()) == []
     assert host.asked == []
 
@@ -126,8 +125,8 @@ def test_a_podman_that_only_its_installation_showed_to_be_too_old_is_refused_bef
 
 
 def configure_script(systemd: bool) -> Sent:
-    facts = READY_WITH_SYSTEMD if systemd else READY_AS_ROOT
-    (command,) = sent(operations.prepare_machine, machine(facts, answers=[NOT_CONFIGURED]), context=context())
+    facts = replace(NOT_CONFIGURED, systemd=systemd, linger=systemd)
+    (command,) = sent(operations.prepare_machine, machine(facts), context=context())
     assert isinstance(command, Sent)
     return command
 

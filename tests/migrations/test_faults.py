@@ -30,7 +30,6 @@ from tests.migrations.test_runner import ALL, done, events, states
 from tests.migrations.tree import INDEX, Tree, dump, notes
 from tests.postgres import Database, Server, new_database
 
-SLOW = bool(os.environ.get("PGBERTH_SLOW"))  # the long variants: many trials of what is run a few times by default
 PROJECT = Path(__file__).resolve().parents[2]
 
 STEPS = [
@@ -70,7 +69,7 @@ def slow_index(database: Database, connect: Connect, tree: Tree, rows: int = 100
     owner.execute("INSERT INTO notes.note (body) SELECT n::text FROM generate_series(1, %s) AS n", [rows])
 
 
-def eventually(true: Callable[[], Any], seconds: float = 10) -> Any:
+def eventually(true: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = true()
@@ -149,6 +148,7 @@ def eight() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("trial", range(20))
 def test_eight_runners_at_once_do_each_step_once(
     database: Database, connect: Connect, tree: Tree, eight: ProcessPoolExecutor, trial: int
@@ -168,7 +168,7 @@ def test_eight_runners_at_once_do_each_step_once(
 def test_a_backend_killed_in_the_middle_of_an_index_build_is_made_good_by_the_next_run(
     database: Database, connect: Connect, tree: Tree
 ) -> None:
-    slow_index(database, connect, tree)
+    slow_index(database, connect, tree, rows=300)  # time enough to be found at work on a busy machine
     process = start(database, tree.root, "notes")
     pid = eventually(lambda: one(database, BUILDING))
     time.sleep(0.2)
@@ -194,7 +194,7 @@ def test_a_runner_killed_in_the_middle_of_an_index_build_frees_its_lock_soon(
     tree.write("0002_index", up=INDEX["up"])  # it never ended, so its file may be mended
     began = time.monotonic()
     assert done(runner.apply(connect, "notes", root=tree.root)) == ALL[2:]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25
     assert one(database, INVALID) == 0
 
 
@@ -231,9 +231,9 @@ def test_a_table_lock_in_the_way_is_tried_again_until_it_is_gone(
     reader = database.connect("postgres")
     reader.execute("BEGIN")
     reader.execute("SELECT FROM notes.note")
-    threading.Timer(0.5, reader.execute, ["COMMIT"]).start()
-    retry = RetryPolicy(table_lock_ms=100, attempts=20, pause_seconds=0.02)
     began = time.monotonic()
+    threading.Timer(0.5, reader.execute, ["COMMIT"]).start()
+    retry = RetryPolicy(table_lock_ms=100, attempts=200, pause_seconds=0.02)
     assert "0002" in done(runner.apply(connect, "notes", root=tree.root, retry=retry))
     assert time.monotonic() - began > 0.4
     assert one(database, "SELECT count(*) FROM pg_attribute WHERE attname = 'extra'") == 1

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import statistics
-import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -20,9 +17,10 @@ from pgberth.migrations.session import RetryPolicy, shared
 from pgberth.migrations.source import SQL_ROOT, components
 from pgberth.rendering.sql import read_sql
 from tests.contract.components import DIMENSION, bring_up, migrator
-from tests.migrations.test_faults import INVALID, SLOW, ended, one, start
+from tests.migrations.test_faults import INVALID, ended, one, start
 from tests.migrations.test_runner import heads
 from tests.postgres import Database
+from tests.sampling import often
 
 
 def tenant(database: Database) -> Database:
@@ -32,7 +30,7 @@ def tenant(database: Database) -> Database:
     return database
 
 
-@pytest.mark.parametrize("trial", range(20 if SLOW else 1))
+@pytest.mark.parametrize("trial", range(often(1, whole=20)))
 def test_eight_runners_of_all_components_at_once_do_each_step_once(database: Database, trial: int) -> None:
     orders = [random.Random(f"{trial} {n}").sample(components(), len(components())) for n in range(8)]  # noqa: S311
     processes = [start(database, SQL_ROOT, *order) for order in orders]
@@ -83,33 +81,10 @@ def test_a_shared_session_outlives_a_refusal_and_is_replaced_when_it_dies(databa
     assert [connection.closed for connection in opened] == [True, True]
 
 
-def median_ms(work: Callable[[], Any], times: int = 9) -> float:
-    taken = []
-    for _ in range(times):
-        began = time.perf_counter()
-        work()
-        taken.append((time.perf_counter() - began) * 1000)
-    return statistics.median(taken)
-
-
-def test_to_know_that_there_is_nothing_to_do_takes_no_time(database: Database) -> None:
-    tenant(database)
-    superuser = database.connect("postgres")
-
-    def look() -> None:
-        row = superuser.execute(read_sql("migrations/heads.sql")).fetchone()
-        assert row is not None
-        found = ledger.heads_of(row[0])
-        assert [plan_up(component, found).steps for component in components()] == [(), (), ()]
-
-    assert median_ms(look) < 30
-
-
-def test_to_plan_a_hundred_tenants_at_head_takes_no_time(database: Database) -> None:
+def test_there_is_nothing_to_do_at_head(database: Database) -> None:
+    """What it takes to know that is measured in tests/bench."""
     found = heads(tenant(database))
-
-    def plan() -> None:
-        for _ in range(100):
-            assert [plan_up(component, found).steps for component in components()] == [(), (), ()]
-
-    assert median_ms(plan, times=1) < 3000
+    row = database.connect("postgres").execute(read_sql("migrations/heads.sql")).fetchone()
+    assert row is not None
+    for rows in (found, ledger.heads_of(row[0])):
+        assert [plan_up(component, rows).steps for component in components()] == [(), (), ()]

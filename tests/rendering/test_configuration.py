@@ -13,7 +13,16 @@ from pgberth.model.profile import COMMON, PROFILES
 from pgberth.model.resources import TEMPLATES
 from pgberth.model.roles import SUPERUSER
 from pgberth.model.tenant import Tenant
-from pgberth.rendering.configuration import pg_hba_conf, postgresql_conf, reload_files, restart_files
+from pgberth.rendering.configuration import (
+    HBA,
+    hba_name,
+    hba_names,
+    pg_hba_conf,
+    postgresql_conf,
+    reload_files,
+    restart_files,
+)
+from pgberth.rendering.environment import environment
 from tests.postgres import NOBODY, Server
 from tests.sample import ACME
 
@@ -170,3 +179,19 @@ def test_what_needs_a_new_container_and_what_a_reload_takes_up_are_kept_apart() 
 def test_the_guard_is_the_one_of_the_templates() -> None:
     assert restart_files(ACME)["guard.sh"] == (TEMPLATES / "entrypoint/guard.sh").read_text()
     assert subprocess.run(["sh", "-n"], input=restart_files(ACME)["guard.sh"], text=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["{{ tenant }}", "{{ 'a' | name | upper }}", "{{ ['a'] }}"])
+def test_what_is_not_typed_for_pg_hba_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not typed as pg_hba\.conf: name or names must come last in it"):
+        environment(TEMPLATES, HBA).from_string(text).render(tenant="acme")
+
+
+@pytest.mark.parametrize(
+    "name", ["all", "a b", 'a"b', "a,b", "a\nhost all all all trust", "@file", "+group", "", 5, None]
+)
+def test_nothing_but_a_plain_name_gets_into_pg_hba(name: object) -> None:
+    with pytest.raises(ValueError, match="is not a plain name"):
+        hba_name(name)
+    with pytest.raises(ValueError, match="is not a plain name"):
+        hba_names(["memory", name])

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
+from pgberth.model.resources import TEMPLATES
 from pgberth.rendering import entrypoint as under_test
 from pgberth.rendering.entrypoint import entrypoint
+from pgberth.rendering.environment import environment
 from tests.deploy.processes import eventually
 from tests.deploy.site import free_port
 from tests.model.table import BAD, GOOD, Bad, Good, case
@@ -336,24 +338,24 @@ def test_no_value_can_become_code() -> None:
 
 @pytest.mark.parametrize("text", ["{{ port }}", "{{ 'a' | word | upper }}", "{{ plugin }}"])
 def test_what_is_not_typed_as_shell_is_an_error(text: str) -> None:
-    with pytest.raises(TypeError, match="is not typed as shell"):
-        under_test._environment().from_string(text).render(port=1, plugin=[])
+    with pytest.raises(ValueError, match="is not typed as shell"):
+        environment(TEMPLATES, under_test.SHELL).from_string(text).render(port=1, plugin=[])
 
 
 def test_an_undefined_value_is_an_error() -> None:
     with pytest.raises(UndefinedError):
-        under_test._environment().from_string("{{ nothing }}").render()
+        environment(TEMPLATES, under_test.SHELL).from_string("{{ nothing }}").render()
 
 
 @pytest.mark.parametrize("value", [None, 7, "a\0b"])
 def test_a_word_is_text(value: object) -> None:
-    with pytest.raises(TypeError, match="no text"):
+    with pytest.raises(TypeError, match="is not text"):
         under_test.word(value)
 
 
 @pytest.mark.parametrize("value", ["7", -1, True, None])
 def test_an_integer_is_a_whole_number(value: object) -> None:
-    with pytest.raises(TypeError, match="no whole number"):
+    with pytest.raises(TypeError, match="is not a whole number"):
         under_test.integer(value)
 
 

@@ -30,6 +30,7 @@ from tests.fake_host import as_sent
 from tests.postgres import Server
 from tests.rendering.test_configuration import read_back
 from tests.sample import ACME, HOME, spec_of
+from tests.sampling import often
 from tests.test_commands import TEXT
 
 # What one line of a file can hold; load's rules let nothing through that has more.
@@ -37,7 +38,9 @@ LINE = st.text(
     st.characters(exclude_characters="\0\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", exclude_categories=["Cs"]),
     min_size=1,
 )
-SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(
+    max_examples=often(60, whole=600), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 # Inventory field -> the container of a tenant where that says it, and what podman gets of it.
 FIELDS: dict[str, Callable[[str], tuple[ContainerSpec, str]]] = {
@@ -101,7 +104,7 @@ def test_an_identifier_is_one_name_to_the_server(postgres18: Server, text: str) 
         assert [column.name for column in cursor.description or ()] == [text, "after"]
 
 
-@settings(SLOW, max_examples=25)
+@settings(SLOW, max_examples=often(25, whole=250))
 @given(text=st.text(st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_categories=["Cs", "Cn"])))
 def test_a_setting_comes_back_from_the_server_whatever_it_holds(postgres18: Server, text: str) -> None:
     assert read_back(postgres18, text) == (text, "reached")

@@ -134,10 +134,10 @@ BAD = [
     r"inventories/prod.py:10: tenant 'initech\n': name must be 1 to 31 of a-z",
     r"inventories/prod.py:10: tenant 'initech\n': port 80 must be",
     r"inventories/prod.py:10: tenant 'initech\n': unknown field 'colour'",
-    "tenant 'hooli' stands twice: inventories/prod.py:13 and inventories/prod.py:14",
+    "tenant 'hooli' is declared twice: inventories/prod.py:13 and inventories/prod.py:14",
     "inventories/prod.py:13: tenant 'hooli': profile 'huge' must be one of small",
     "inventories/prod.py:13: tenant 'hooli': image Image(suite='$(id)', postgres=18) must be",
-    "port 5505 on @local is asked for by 'hooli' (inventories/prod.py:13) and 'umbrella' (inventories/prod.py:15)",
+    "port 5505 on @local is used by 'hooli' (inventories/prod.py:13) and 'umbrella' (inventories/prod.py:15)",
     "inventories/prod.py:15: tenant 'umbrella': parameters {'knowledge': 5} must be",
 ]
 

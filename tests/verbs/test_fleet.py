@@ -153,8 +153,8 @@ def test_of_a_fleet_in_yaml_everything_wrong_is_told_at_once_with_its_line(load:
         "inventories/prod.yaml:7: machine 'db1': unknown field 'ssh_usr' (did you mean 'ssh_user'?)",
         "inventories/prod.yaml:20: tenant 'agents': port 80 must be a whole number from 1024 to 65535",
         "inventories/prod.yaml:27: tenant 'NO': name must be 1 to 31 of a-z",
-        "inventories/prod.yaml:37: tenant 'initech': on: 'db3' is no machine of this inventory (did you mean 'db",
-        "inventories/prod.yaml:47: tenant 'umbrella': 'components' stands twice: here and inventories/prod.yaml:46",
+        "inventories/prod.yaml:37: tenant 'initech': on: 'db3' is not a machine of this inventory (did you mean 'db",
+        "inventories/prod.yaml:47: tenant 'umbrella': 'components' appears twice: here and inventories/prod.yaml:46",
     ):
         assert any(part in fact for fact in facts), facts
 
@@ -224,7 +224,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a tenant's field that stands alone": (
         {"group_data": {"canary": "superuser_tcp = True\n"}},
-        ["group_data of 'canary': unknown 'superuser_tcp' (it belongs into tenant_defaults)"],
+        ["group_data of 'canary': unknown 'superuser_tcp' (it belongs in tenant_defaults)"],
     ),
     "group data that nobody knows": (
         {"group_data": {"all": "colour = 'red'\n"}},
@@ -232,7 +232,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a slip in the name of a group": (
         {"group_data": {"canry": "tenant_defaults = {}\n"}},
-        ["group_data of 'canry': the inventory has no host in such a group (did you mean 'canary'?)"],
+        ["group_data of 'canry': the inventory has no host in that group (did you mean 'canary'?)"],
     ),
     "an unknown switch": ({"smok": False}, ["--data smok: unknown (did you mean 'smoke'?)"]),
     "two unknown switches": ({"image": "x", "port": 1}, ["--data image: unknown", "--data port: unknown"]),
@@ -254,11 +254,11 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
             "_here = machine('@local')\nmachines = [_here.host]\n"
             "production = [tenant('acme', on=_here, port=p, components={'knowledge'}) for p in (5501, 5502)]\n"
         },
-        ["tenant 'acme' stands twice: inventories/prod.py:4 and inventories/prod.py:4 (time 2)"],
+        ["tenant 'acme' is declared twice: inventories/prod.py:4 and inventories/prod.py:4 (time 2)"],
     ),
     "one name in two rings": (
         {"text": f"{PLAIN}eu = [tenant('acme', on=_here, port=5503, components={{'knowledge'}})]\n"},
-        ["tenant 'acme' stands twice: inventories/prod.py:6 and inventories/prod.py:8"],
+        ["tenant 'acme' is declared twice: inventories/prod.py:6 and inventories/prod.py:8"],
     ),
     "nameless lines": (
         {"text": f"{PLAIN}eu = [tenant('', on=machine(''), port=5503, components={{'knowledge'}})]\n"},

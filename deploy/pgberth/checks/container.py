@@ -38,7 +38,7 @@ def _supervised(context: CheckContext) -> Iterator[str]:
     # podman notes the unit it was run by. Where there is none, a unit to come is pending, not missing.
     unit = context.container.labels.get("PODMAN_SYSTEMD_UNIT")
     if unit and not context.container.supervised:
-        yield f"its server does not run inside {unit}, which would not start it anew after a crash"
+        yield f"its server does not run inside {unit}, which would not restart it after a crash"
     if unit and not context.state.units:
         yield f"the file of {unit} is gone: nothing would start it after a reboot"
 

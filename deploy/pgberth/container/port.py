@@ -41,7 +41,7 @@ def refuse_taken_port(tenant: Tenant, asked: Collection[int], *, own: int = 0) -
     address, only = listen.address if listen is not None else "", "there" if tenant.port == own else ""
     lines = port_report(str(tenant.port), address, only)
     if listen is not None and "nowhere" in lines:
-        fact = f"{tenant.name}: it is to listen on {listen.address}, which is no address of {tenant.machine.name}"
+        fact = f"{tenant.name}: its listen address {listen.address} is not an address of {tenant.machine.name}"
         raise Refused.because(fact, "nothing was done; give one that `ip -4 address` shows there")
     place = listen.address if listen is not None and only else LOOPBACK
     refuse_owner(tenant.name, tenant.port, lines, asked, place)

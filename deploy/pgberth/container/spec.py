@@ -73,7 +73,7 @@ class ContainerSpec:
         return [*self._core_options(), f"--label={layout.SPEC_LABEL}={self.hash}"]
 
     def command(self) -> list[str]:
-        """What the guard is told."""
+        """The guard's arguments."""
         told = [self.image.bindir, layout.data_directory(self.image.major), layout.ETC_MOUNT, self.tenant.name]
         return [*told, *self._tls()]
 

@@ -92,7 +92,7 @@ def key_fault(text: str, certificate: str) -> str | None:
     except TypeError:
         return "has a passphrase, which nobody is there to give"
     except ValueError:
-        return "is no private key in PEM"
+        return "is not a private key in PEM"
     public = x509.load_pem_x509_certificate(certificate.encode()).public_key()
     form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     return None if key.public_key().public_bytes(*form) == public.public_bytes(*form) else "is another certificate's"
@@ -100,7 +100,7 @@ def key_fault(text: str, certificate: str) -> str | None:
 
 def refused_by_a_client(listen: Listen, trusted: str) -> str | None:
     """
-    Why a client would not go on with a server that has this certificate from elsewhere; None where it would.
+    Why a client would reject a server with this external certificate; None where it would accept it.
 
     + trusted: what the client has been given; "" for what its system has, which is not this machine's to judge
 

@@ -37,7 +37,7 @@ def connect(
         password=password.reveal() if password is not None else "",
         passfile="/dev/null/none",
         autocommit=True,
-        # Whoever sits on the port in the server's place could ask for the password in clear.
+        # Another process on the server's port could ask for the password in clear.
         **{
             "application_name": "pgberth",
             "require_auth": "scram-sha-256",
@@ -52,8 +52,8 @@ def within(seconds: float, sessions: Callable[[], Iterable[psycopg.Connection[An
     """
     Work that ends when time is up, even where a server neither answers nor hangs up.
 
-    The sessions are hung up then, so that whoever waits for one of them gets psycopg.OperationalError. The value
-    tells whether it came to that. The server's own time limits are no help: a stopped process keeps none of them.
+    Then the sessions are disconnected, so that a caller that waits for one of them gets psycopg.OperationalError. The
+    value says whether that happened. The server's own time limits do not help: a stopped process keeps none of them.
     """
     over, done = threading.Event(), threading.Event()
 
@@ -77,7 +77,7 @@ def within(seconds: float, sessions: Callable[[], Iterable[psycopg.Connection[An
 
 
 def _hang_up(session: psycopg.Connection[Any]) -> None:
-    # Not close(): it would wait for whoever is in the middle of something.
+    # Not close(): it would wait for a call that is in progress.
     with suppress(OSError, psycopg.OperationalError), socket.socket(fileno=os.dup(session.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)
 

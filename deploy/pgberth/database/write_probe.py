@@ -130,7 +130,7 @@ class WriteProbe:
             MIGRATOR,
             self._password,
             options=_OPTIONS,
-            application_name=SCHEMA,  # what is in use is nobody's leftover: templates/postgres/access.verify.sql.j2
+            application_name=SCHEMA,  # by it access.verify.sql.j2 tells a probe in use from a leftover
             connect_timeout=PATIENCE,
             tcp_user_timeout=5000,
         )

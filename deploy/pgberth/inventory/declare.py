@@ -1,4 +1,4 @@
-"""What an inventory file calls: each line of the table becomes a pyinfra host. Nothing is judged here (see load)."""
+"""What an inventory file calls: each line becomes a pyinfra host. `load` checks the rules; nothing is checked here."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pgberth.model.names import LOCAL
 from pgberth.model.tenant import COMPONENTS, DEFAULT_ACCOUNT
 from pgberth.run import current_run
 
-# A frozenset, since pyinfra takes every list and tuple at an inventory's top level for a group of hosts.
+# A frozenset: pyinfra takes every list or tuple at the top level of an inventory for a group of hosts.
 ALL = frozenset(COMPONENTS)
 
 HostLine = tuple[str, dict[str, Any]]
-DECLARED = "pgberth_declared:"  # + file:line; one key a line, so that two lines for one host are both seen
-PROBLEMS = "pgberth_problems"  # (fact, hint) of what was wrong with the file the lines stand in; on one host
-_NAMELESS = "?"  # pyinfra ends over an empty name before anything of the inventory is judged
+DECLARED = "pgberth_declared:"  # + file:line; a key of its own for each line, so that two lines for one host both count
+PROBLEMS = "pgberth_problems"  # [(fact, hint)] of the file that the lines are from; kept on one of its hosts
+_NAMELESS = "?"  # with an empty name pyinfra would stop before the rules are checked
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MachineLine:
     """
     A machine as written; `host` is its line in the `machines` group.
 
-    + places: field -> file:line, where the fields stand on lines of their own
+    + places: field -> file:line, for fields on lines of their own
     """
 
     name: Any
@@ -42,20 +42,20 @@ class MachineLine:
         return host, {f"{DECLARED}{self.where}": declared, **self.ssh_data()}
 
     def ssh_data(self) -> dict[str, Any]:
-        """How pyinfra gets to the machine; nothing for this one. An unknown host key is never accepted."""
+        """pyinfra's data for the connection; empty for this machine. An unknown host key is never accepted."""
         if self.name == LOCAL:
             return {}
-        given = {name: value for name, value in self.fields.items() if name.startswith("ssh_")}
-        data = {"pgberth_machine": self.name, "ssh_hostname": self.name, "ssh_strict_host_key_checking": "yes", **given}
+        own = {name: value for name, value in self.fields.items() if name.startswith("ssh_")}
+        data = {"pgberth_machine": self.name, "ssh_hostname": self.name, "ssh_strict_host_key_checking": "yes", **own}
         return {**data, "_sudo": True} if self.fields.get("sudo") is True else data
 
 
 def machine(name: Any, **fields: Any) -> MachineLine:
     """
-    A machine. `machine("@local")` is this one; any other name is reached over SSH.
+    Declare a machine. `machine("@local")` is this one; every other is reached over SSH.
 
-    + account: the service account, default "pgberth"
-    + ssh_hostname, ssh_port, ssh_user, ssh_key, ssh_known_hosts_file: where they differ from SSH's own configuration
+    + account: the service account, "pgberth" by default
+    + ssh_hostname, ssh_port, ssh_user, ssh_key, ssh_known_hosts_file: where they differ from the SSH configuration
     + sudo: become root through sudo, where ssh_user is not root
     """
     return MachineLine(name, {"account": DEFAULT_ACCOUNT, **fields}, _caller())
@@ -63,33 +63,39 @@ def machine(name: Any, **fields: Any) -> MachineLine:
 
 def tenant(name: Any, *, on: MachineLine | Any = None, **fields: Any) -> HostLine:
     """
-    A tenant on a machine, as a line of a ring.
+    Declare a tenant on a machine, as a line of a ring.
 
     + on: the machine
-    + port, components, profile, image, superuser_tcp, allow_old_pgvector, sidecar, listen, secrets: see model.Tenant
+    + port, components, parameters, profile, image, superuser_tcp, allow_old_pgvector, sidecar, listen, secrets: see
+      model.tenant.Tenant
     """
-    return tenant_line(name, on, fields, _told_apart(_caller(), str(name)), {})
+    return tenant_line(name, on, fields, _unique_place(_caller(), str(name)), {})
 
 
 def tenant_line(
     name: Any, on: MachineLine | Any, fields: Mapping[str, Any], where: str, places: Mapping[str, str]
 ) -> HostLine:
-    """The same for a line that stands elsewhere. + places: field -> file:line"""
+    """
+    As `tenant`, for a line of another file.
+
+    + where: its file:line
+    + places: field -> file:line, for fields on lines of their own
+    """
     known = isinstance(on, MachineLine)
     machine_name = on.name if known else on
-    # A tenant of no known machine is refused before anything is asked of it; until then nobody is looked for.
+    # A tenant without a known machine is refused before any connection is opened.
     connector = "tenant" if machine_name == LOCAL or not known else "tenant-ssh"
     data = {
         **(on.ssh_data() if known else {}),
         f"{DECLARED}{where}": ("tenant", name, {**fields, "on": machine_name}, dict(places)),
-        # What the connector needs before anything is checked.
+        # The connector needs it before the rules are checked.
         "pgberth_account": on.fields.get("account") if known else None,
     }
     return f"@{connector}/{name or _NAMELESS}", data
 
 
 def _caller() -> str:
-    """Where the inventory line stands, e.g. `inventories/local.py:8`."""
+    """The file:line of the inventory's call, e.g. `inventories/local.py:8`."""
     frame = sys._getframe(2)
     path = Path(frame.f_code.co_filename)
     return f"{path.parent.name}/{path.name}:{frame.f_lineno}"
@@ -97,13 +103,13 @@ def _caller() -> str:
 
 @dataclass
 class DeclaredLines:
-    """How often each name was declared on each line."""
+    """(file:line, name) -> how often that name was declared there."""
 
     times: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-def _told_apart(where: str, name: str) -> str:
-    """A loop can make one name twice on one line; the second would otherwise silently replace the first."""
+def _unique_place(where: str, name: str) -> str:
+    """A loop can declare one name twice on one line; the second would otherwise silently replace the first."""
     declared = current_run().part(DeclaredLines).times
     declared[where, name] += 1
     times = declared[where, name]

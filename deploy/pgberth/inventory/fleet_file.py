@@ -1,4 +1,4 @@
-"""The YAML file beside an inventory file, as the groups of hosts that pyinfra wants of one."""
+"""Reads the YAML file beside an inventory file into the groups of hosts that pyinfra expects of an inventory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgberth.model.problems import Refused
 
 def fleet_beside(inventory: str) -> Groups:
     """
-    Group -> its hosts, from `prod.yaml` beside `prod.py`; for an inventory file's own globals.
+    Group -> its hosts, from `prod.yaml` beside `prod.py`. The inventory file adds them to its globals.
 
     Raises Refused where the file cannot be read.
     """
@@ -19,7 +19,7 @@ def fleet_beside(inventory: str) -> Groups:
     try:
         return groups_from(path.read_text(encoding="utf-8"), name)
     except OSError as error:
-        fact, hint = f"{name} cannot be read: {error.strerror}", "it stands beside the inventory file, under its name"
+        fact, hint = f"{name} cannot be read: {error.strerror}", "put it beside the inventory file, under the same name"
         raise Refused.because(fact, hint) from None
     except UnicodeDecodeError as error:
         fact = f"{name} is not UTF-8: {error.reason} at byte {error.start}"

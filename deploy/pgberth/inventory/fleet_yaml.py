@@ -1,15 +1,16 @@
 """
-A fleet written in YAML, as the lines of an inventory: YAML 1.2 and no more of it than a fleet needs.
+Reads a fleet from YAML into the lines of an inventory. It accepts only the parts of YAML 1.2 that a fleet needs.
 
-Nothing is guessed. A key that stands twice, a field nobody knows, an anchor, a tag, a number in another form than plain
-digits: each is a problem with its file and line, and all of them are found. What a value must be is load's to judge.
+Nothing is guessed. A key that appears twice, an unknown field, an anchor, a tag, a number that is not in plain digits:
+each is a problem with its file and line, and all of them are found. `rules` says what a value must be.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -17,7 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pgberth.inventory.declare import PROBLEMS, HostLine, MachineLine, tenant_line
-from pgberth.inventory.load import did_you_mean
+from pgberth.inventory.rules import did_you_mean
 from pgberth.model.image import Image
 from pgberth.model.listen import Listen
 from pgberth.model.problems import Problem, Refused
@@ -40,21 +41,21 @@ def groups_from(text: str, name: str) -> Groups:
 
     + name: what to call the file in messages
 
-    Problems travel with the hosts, so that they are told together with what the rules find. Raises Refused where there
-    is no host to carry them.
+    Problems are kept on a host, so that they are reported together with those that the rules find. Raises Refused where
+    there is no host.
     """
     reading = _Reading(name)
     groups = reading.groups(_composed(text, name))
-    carrier = next((hosts[0] for hosts in groups.values() if hosts), None)
+    first = next((hosts[0] for hosts in groups.values() if hosts), None)
     problems = tuple(dict.fromkeys(reading.problems))
-    if carrier is None:
+    if first is None:
         raise Refused(problems or [Problem(f"{name}: it has no machine", _FORM)])
-    carrier[1][PROBLEMS] = [(problem.fact, problem.hint) for problem in problems]
+    first[1][PROBLEMS] = [(problem.fact, problem.hint) for problem in problems]
     return groups
 
 
 def _composed(text: str, name: str) -> Node:
-    """The text as a tree. Raises Refused with what the parser says."""
+    """The text as a tree of nodes. Raises Refused with the parser's message."""
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("%"):  # `%YAML 1.1` would have NO read as False and 54:32 as 3272
             raise Refused.because(f"{name}:{number}: a directive: {line}", "remove it; the file is read as YAML 1.2")
@@ -63,7 +64,7 @@ def _composed(text: str, name: str) -> Node:
     except RecursionError:
         raise Refused.because(f"{name}: it is nested too deeply", _FORM) from None
     except YAMLError as error:
-        raise Refused.because(f"{name}:{_line(error, text)}: {_said(error)}", f"correct it; {_FORM}") from None
+        raise Refused.because(f"{name}:{_line(error, text)}: {_message(error)}", f"correct it; {_FORM}") from None
     if not isinstance(tree, MappingNode):
         raise Refused.because(f"{name}: it must be `machines:` and `rings:`", _FORM)
     return tree
@@ -74,7 +75,7 @@ def _line(error: YAMLError, text: str) -> int:
     return mark.line + 1 if mark is not None else text.count("\n", 0, getattr(error, "position", 0)) + 1
 
 
-def _said(error: YAMLError) -> str:
+def _message(error: YAMLError) -> str:
     if isinstance(error, MarkedYAMLError):
         return ", ".join(part for part in (error.context, error.problem) if part)
     return str(getattr(error, "reason", error))
@@ -82,7 +83,7 @@ def _said(error: YAMLError) -> str:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A key of a mapping with its value. + where: the key's file:line"""
+    """The value of a key in a mapping. + where: the key's file:line"""
 
     where: str
     value: Node
@@ -90,7 +91,7 @@ class _Entry:
 
 @dataclass
 class _Reading:
-    """A walk over the tree, collecting what is wrong."""
+    """Walks over the tree and collects problems."""
 
     name: str
     problems: list[Problem] = field(default_factory=list)
@@ -109,38 +110,42 @@ class _Reading:
 
     def _machines(self, node: Node) -> Iterator[tuple[str, MachineLine]]:
         for name, entry in self._mapping(node, "machines").items():
-            told, places = self._fields(entry.value, f"machine {name!r}")
-            yield name, MachineLine(name, {"account": DEFAULT_ACCOUNT, **told}, entry.where, places)
+            fields, places = self._fields(entry.value, f"machine {name!r}")
+            yield name, MachineLine(name, {"account": DEFAULT_ACCOUNT, **fields}, entry.where, places)
 
     def _tenants(self, node: Node, ring: str, machines: Mapping[str, MachineLine]) -> Iterator[HostLine]:
         for name, entry in self._mapping(node, f"ring {ring!r}").items():
-            told, places = self._fields(entry.value, f"tenant {name!r}")
-            on = told.pop("on", None)
+            fields, places = self._fields(entry.value, f"tenant {name!r}")
+            on = fields.pop("on", None)
             machine = machines.get(on, on) if isinstance(on, str) else on
-            yield tenant_line(name, machine, told, entry.where, places)
+            yield tenant_line(name, machine, fields, entry.where, places)
 
     def _fields(self, node: Node, whose: str) -> tuple[dict[str, Any], dict[str, str]]:
-        """Field -> value, and field -> where."""
+        """Field -> value, and field -> file:line."""
         entries = self._mapping(node, whose)
-        told = {name: self._value(entry.value, f"{whose}: {name}") for name, entry in entries.items()}
+        values = {name: self._value(entry.value, f"{whose}: {name}") for name, entry in entries.items()}
         for name, kind in (("image", Image), ("sidecar", Sidecar), ("listen", Listen)):
-            if isinstance(told.get(name), dict):
-                told[name] = self._made(kind, told[name], entries[name].where, f"{whose}: {name}")
-        return told, {name: entry.where for name, entry in entries.items()}
+            if isinstance(values.get(name), dict):
+                values[name] = self._object(kind, values[name], entries[name].where, f"{whose}: {name}")
+        return values, {name: entry.where for name, entry in entries.items()}
 
-    def _made(
-        self, kind: type[Image] | type[Sidecar] | type[Listen], told: dict[str, Any], where: str, whose: str
+    def _object(
+        self, kind: type[Image] | type[Sidecar] | type[Listen], values: dict[str, Any], where: str, whose: str
     ) -> Any:
-        known = [one.name for one in fields(kind)]
-        for name in set(told) - set(known):
+        known = [one.name for one in dataclass_fields(kind)]
+        for name in set(values) - set(known):
             self._refuse(where, f"{whose}: unknown field {name!r}{did_you_mean(name, known)}")
-        return kind(**{name: value for name, value in told.items() if name in known})
+        return kind(**{name: value for name, value in values.items() if name in known})
 
     def _mapping(self, node: Node, what: str, known: tuple[str, ...] = ()) -> dict[str, _Entry]:
-        """Key -> entry; `known` are all the keys there may be, and must be."""
+        """
+        Key -> entry.
+
+        + known: the keys, where exactly these must be there; empty where any may be
+        """
         if isinstance(node, ScalarNode) and node.tag == f"{_TAG}null" and not known:
             return {}
-        if self._tagged(node, what):
+        if self._refused(node, what):
             return {}
         if not isinstance(node, MappingNode):
             self._refuse(self._at(node), f"{what} must be name: value, line by line")
@@ -151,7 +156,7 @@ class _Reading:
             if name is None:
                 continue
             if name in found:
-                self._refuse(self._at(key), f"{what}: {name!r} stands twice: here and {found[name].where}")
+                self._refuse(self._at(key), f"{what}: {name!r} appears twice: here and {found[name].where}")
             elif known and name not in known:
                 self._refuse(self._at(key), f"{what}: unknown {name!r}{did_you_mean(name, known)}")
             else:
@@ -162,19 +167,19 @@ class _Reading:
         return found
 
     def _key(self, node: Node, what: str) -> str | None:
-        if self._tagged(node, what):
+        if self._refused(node, what):
             return None
         if isinstance(node, ScalarNode) and node.tag == f"{_TAG}str":
             return str(node.value)
         if isinstance(node, ScalarNode):
-            self._refuse(self._at(node), f"{what}: {node.value} is no text to YAML", "put it in quotes")
+            self._refuse(self._at(node), f"{what}: {node.value} is not a string to YAML", "put it in quotes")
         else:
-            self._refuse(self._at(node), f"{what}: a list or a mapping stands where a name belongs")
+            self._refuse(self._at(node), f"{what}: a list or a mapping in place of a name")
         return None
 
     def _value(self, node: Node, what: str) -> Any:
-        """The value in Python's terms; None for what is refused."""
-        if self._tagged(node, what):
+        """The value as a Python object; None for what is refused."""
+        if self._refused(node, what):
             return None
         if isinstance(node, MappingNode):
             return {name: self._value(entry.value, what) for name, entry in self._mapping(node, what).items()}
@@ -184,7 +189,7 @@ class _Reading:
 
     def _scalar(self, node: Node, what: str) -> Any:
         kind, text = str(node.tag).removeprefix(_TAG), str(node.value)
-        # A date is text: YAML 1.2's core knows none.
+        # YAML 1.2's core schema has no dates: a date is text.
         if kind in ("str", "timestamp"):
             return text
         if kind == "null":
@@ -193,16 +198,17 @@ class _Reading:
             return text.lower() == "true"
         if kind == "int" and _DIGITS.fullmatch(text):
             return int(text)
-        self._refuse(self._at(node), f"{what}: {text} is no text to YAML, and no whole number in plain digits")
+        fact = f"{what}: {text} is neither a string nor a plain integer to YAML"
+        self._refuse(self._at(node), fact, "write a plain integer, or put it in quotes; nothing was touched")
         return text
 
-    def _tagged(self, node: Node, what: str) -> bool:
-        """Whether it carries what a fleet needs none of; then it is refused, and looked into no further."""
+    def _refused(self, node: Node, what: str) -> bool:
+        """Whether the node has an anchor, a merge key or a tag, none of which a fleet needs; then it is a problem."""
         if node.anchor is not None:
-            self._refuse(self._at(node), f"{what}: an anchor (&{node.anchor})", "write it out in each place")
+            self._refuse(self._at(node), f"{what}: an anchor (&{node.anchor})", "write the value out in each place")
             return True
         if node.tag == f"{_TAG}merge":
-            self._refuse(self._at(node), f"{what}: << is YAML 1.1's", "write the fields out in each place")
+            self._refuse(self._at(node), f"{what}: << is of YAML 1.1", "write the fields out in each place")
             return True
         if node.tag not in _KINDS:
             self._refuse(self._at(node), f"{what}: a tag ({node.tag})", "remove it")

@@ -1,28 +1,24 @@
-"""From inventory lines to tenants and machines: every rule checked, all problems at once."""
+"""From inventory lines to tenants and machines: every rule is checked, and all problems are reported at once."""
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pgberth.model.image import Image, image_fault
-from pgberth.model.listen import listen_fault
-from pgberth.model.names import (
-    account_fault,
-    machine_name_fault,
-    port_fault,
-    ssh_port_fault,
-    tenant_name_fault,
-    text_fault,
+from pgberth.inventory.rules import (
+    GROUP_FIELDS,
+    MACHINE_OPTIONAL,
+    MACHINE_RULES,
+    TENANT_DEFAULTS,
+    TENANT_RULES,
+    components_fault,
+    did_you_mean,
 )
+from pgberth.model.names import is_reserved, machine_name_fault, port_fault, tenant_name_fault
 from pgberth.model.problems import Problem, Refused
-from pgberth.model.profile import PROFILES
-from pgberth.model.sidecar import sidecar_fault
 from pgberth.model.tenant import COMPONENTS, HEAD, Machine, Tenant
-from pgberth.secrets.reference import sources_fault
 
 _UNSET = object()
 
@@ -36,7 +32,7 @@ class InventoryLine:
     + where: file:line
     + fields: as written
     + defaults: (group, fields) from group data, weakest first
-    + places: field -> file:line, where fields stand on lines of their own
+    + places: field -> file:line, for fields on lines of their own
     """
 
     kind: str
@@ -48,160 +44,90 @@ class InventoryLine:
     places: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, name: str) -> str:
-        """Where this field stands."""
+        """The file:line of this field."""
         return self.places.get(name, self.where)
 
     def fault(self, name: str, says: str) -> Problem:
-        """What is wrong with one of its fields."""
+        """A problem with one of its fields."""
         fact = f"{self.at(name)}: {self.kind} {self.name!r}: {says}"
         return Problem(fact, f"correct {self.at(name)}; nothing was touched")
+
+    def value(self, name: str) -> Any:
+        """The field's value: the line's own, or the strongest group's, or the default; _UNSET where there is none."""
+        if name in self.fields:
+            return self.fields[name]
+        for _, fields in reversed(self.defaults):
+            if name in fields:
+                return fields[name]
+        return TENANT_DEFAULTS.get(name, _UNSET) if self.kind == "tenant" else _UNSET
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """What an inventory asks for."""
+    """What an inventory asks for, by name."""
 
     machines: Mapping[str, Machine] = field(default_factory=dict)
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
 
     def tenants_on(self, machine: str) -> list[Tenant]:
+        """The tenants of this machine, in the inventory's order."""
         return [tenant for tenant in self.tenants.values() if tenant.machine.name == machine]
 
 
 def load(lines: Iterable[InventoryLine]) -> Fleet:
     """
-    The fleet these lines describe.
+    The fleet that these lines describe.
 
     Raises Refused with every problem of every line; nothing has been touched then.
     """
     lines = list(lines)
-    problems = [*_duplicates(lines), *_unknown_fields(lines), *_default_problems(lines), *_faults(lines)]
+    machines = [line.name for line in lines if line.kind == "machine"]  # a list, since a wrong name may be unhashable
+    problems = [*_duplicates(lines), *_unknown_fields(lines), *_group_problems(lines)]
+    problems += [problem for line in lines for problem in _line_problems(line, machines)]
     problems += [*_port_collisions(lines), *_sidecars_without_tables(lines)]
     if problems:
         raise Refused(problems)
-    machines = {line.name: Machine(line.name, line.fields["account"]) for line in lines if line.kind == "machine"}
-    tenants = {line.name: _tenant(line, machines) for line in lines if line.kind == "tenant"}
-    return Fleet(machines, tenants)
+    return _fleet(lines)
 
 
-# The rules, one a field: value -> what is wanted of it, or None where it holds.
+def _line_problems(line: InventoryLine, machines: list[Any]) -> Iterator[Problem]:
+    """
+    What is wrong with a line by itself.
+
+    + machines: the names of the inventory's machines
+    """
+    if says := _name_fault(line, machines):
+        yield line.fault("name", says)
+    on = line.fields.get("on")
+    if line.kind == "tenant" and on not in machines:
+        fact = f"{line.at('on')}: tenant {line.name!r}: on: {on!r} is not a machine of this inventory"
+        hint = "name a machine that is in `machines`; in Python: on=machine(...), with its .host in that list"
+        yield Problem(fact + did_you_mean(on, map(str, machines)), hint)
+    for name, rule in (TENANT_RULES if line.kind == "tenant" else MACHINE_RULES).items():
+        value = line.value(name)
+        if value is _UNSET and line.kind == "machine" and name in MACHINE_OPTIONAL:
+            continue
+        if value is _UNSET:
+            yield line.fault(name, f"{name} is missing")
+        elif desired := rule(value):
+            # A password that an operator wrote there by mistake must not appear in a log.
+            shown = "" if name == "secrets" else f" {value!r}"
+            yield line.fault(name, f"{name}{shown} must be {desired}")
 
 
-def _components_fault(value: Any) -> str | None:
-    rule = f"a set of {', '.join(COMPONENTS)}, or component -> version"
-    if isinstance(value, str) or not isinstance(value, (set, frozenset, list, tuple, dict)) or not value:
-        return rule
-    for name in value:
-        if name not in COMPONENTS:
-            return rule + did_you_mean(name, COMPONENTS)
-    if len(set(value)) < len(value):
-        return f"{rule}; each once"
-    if isinstance(value, dict):
-        for target in value.values():
-            number = isinstance(target, int) and not isinstance(target, bool) and 0 <= target <= 9999
-            if not number and target != HEAD:
-                return "component -> version, each a number from 0 to 9999 or 'head'"
+def _name_fault(line: InventoryLine, machines: list[Any]) -> str | None:
+    """What is wrong with the line's name, or None."""
+    tenant = line.kind == "tenant"
+    if rule := (tenant_name_fault if tenant else machine_name_fault)(line.name):
+        return f"name must be {rule}"
+    if tenant and is_reserved(line.name):
+        return "this name is reserved; choose another"
+    if tenant and line.name in machines:
+        return "a machine of this inventory has this name, and pyinfra knows both as hosts; choose another"
     return None
 
 
-def _parameters_fault(value: Any) -> str | None:
-    rule = "component -> name -> text or whole number"
-    if not isinstance(value, dict):
-        return rule
-    for component, given in value.items():
-        if component not in COMPONENTS:
-            return rule + did_you_mean(component, COMPONENTS)
-        if not isinstance(given, dict):
-            return rule
-        for name, told in given.items():
-            if not isinstance(name, str) or isinstance(told, bool) or not isinstance(told, (str, int)):
-                return rule
-    return None
-
-
-def _profile_fault(value: Any) -> str | None:
-    if isinstance(value, str) and value in PROFILES:
-        return None
-    return f"one of {', '.join(PROFILES)}" + did_you_mean(value, PROFILES)
-
-
-def _flag_fault(value: Any) -> str | None:
-    return None if isinstance(value, bool) else "True or False"
-
-
-TENANT_RULES: Mapping[str, Callable[[Any], str | None]] = {
-    "port": port_fault,
-    "components": _components_fault,
-    "parameters": _parameters_fault,
-    "profile": _profile_fault,
-    "image": image_fault,
-    "superuser_tcp": _flag_fault,
-    "allow_old_pgvector": _flag_fault,
-    "sidecar": sidecar_fault,
-    "listen": listen_fault,
-    "secrets": sources_fault,
-}
-_TENANT_DEFAULTS = {
-    "parameters": {},
-    "profile": "small",
-    "image": Image(),
-    "superuser_tcp": False,
-    "allow_old_pgvector": False,
-    "sidecar": None,
-    "listen": None,
-    "secrets": {},
-}
-MACHINE_RULES: Mapping[str, Callable[[Any], str | None]] = {
-    "account": account_fault,
-    "ssh_hostname": machine_name_fault,
-    "ssh_port": ssh_port_fault,
-    "ssh_user": text_fault,
-    "ssh_key": text_fault,
-    "ssh_known_hosts_file": text_fault,
-    "sudo": _flag_fault,
-}
-_OPTIONAL = frozenset(MACHINE_RULES) - {"account"}
-_NOT_BY_GROUP = frozenset({"port"})  # a ring's tenants cannot share one
-
-
-def _value(line: InventoryLine, name: str) -> Any:
-    """The field's value: the line's own, or the strongest group's, or the default; _UNSET where there is none."""
-    if name in line.fields:
-        return line.fields[name]
-    for _, fields in reversed(line.defaults):
-        if name in fields:
-            return fields[name]
-    return _TENANT_DEFAULTS.get(name, _UNSET) if line.kind == "tenant" else _UNSET
-
-
-def _faults(lines: list[InventoryLine]) -> Iterable[Problem]:
-    machines = [line.name for line in lines if line.kind == "machine"]  # a list, since a wrong name may be unhashable
-    for line in lines:
-        name_rule = tenant_name_fault(line.name) if line.kind == "tenant" else machine_name_fault(line.name)
-        if line.kind == "tenant" and line.name in machines:
-            name_rule = "another: a machine of this inventory has it, and both are hosts to pyinfra"
-        if name_rule:
-            yield line.fault("name", f"name must be {name_rule}")
-        if line.kind == "tenant" and line.fields.get("on") not in machines:
-            on = line.fields.get("on")
-            yield Problem(
-                f"{line.at('on')}: tenant {line.name!r}: on: {on!r} is no machine of this inventory"
-                + did_you_mean(on, map(str, machines)),
-                "name one that stands in `machines`; in Python: on=machine(...), with its .host in that list",
-            )
-        for name, rule in (TENANT_RULES if line.kind == "tenant" else MACHINE_RULES).items():
-            value = _value(line, name)
-            if value is _UNSET and line.kind == "machine" and name in _OPTIONAL:
-                continue
-            if value is _UNSET:
-                yield line.fault(name, f"{name} is missing")
-            elif desired := rule(value):
-                # Who writes a password there by mistake does not find it in a log.
-                told = "" if name == "secrets" else f" {value!r}"
-                yield line.fault(name, f"{name}{told} must be {desired}")
-
-
-def _unknown_fields(lines: list[InventoryLine]) -> Iterable[Problem]:
+def _unknown_fields(lines: list[InventoryLine]) -> Iterator[Problem]:
     for line in lines:
         known = {*TENANT_RULES, "on"} if line.kind == "tenant" else set(MACHINE_RULES)
         for name in line.fields:
@@ -209,26 +135,26 @@ def _unknown_fields(lines: list[InventoryLine]) -> Iterable[Problem]:
                 yield line.fault(name, f"unknown field {name!r}{did_you_mean(name, known)}")
 
 
-def _default_problems(lines: list[InventoryLine]) -> Iterable[Problem]:
+def _group_problems(lines: list[InventoryLine]) -> Iterator[Problem]:
     groups = {group: fields for line in lines for group, fields in line.defaults}
-    allowed = set(TENANT_RULES) - _NOT_BY_GROUP
     for group, fields in groups.items():
         for name in fields:
-            if name not in allowed:
-                fact = f"group_data of {group!r}: tenant_defaults: unknown field {name!r}{did_you_mean(name, allowed)}"
-                yield Problem(fact, f"known there: {', '.join(sorted(allowed))}")
+            if name not in GROUP_FIELDS:
+                guess = did_you_mean(name, GROUP_FIELDS)
+                fact = f"group_data of {group!r}: tenant_defaults: unknown field {name!r}{guess}"
+                yield Problem(fact, f"known there: {', '.join(sorted(GROUP_FIELDS))}")
 
 
-def _duplicates(lines: list[InventoryLine]) -> Iterable[Problem]:
-    seen: dict[Any, list[str]] = defaultdict(list)
+def _duplicates(lines: list[InventoryLine]) -> Iterator[Problem]:
+    places: dict[Any, list[str]] = defaultdict(list)
     for line in lines:
-        seen[line.kind, str(line.name)].append(line.where)
-    for (kind, name), places in seen.items():
-        if len(places) > 1:
-            yield Problem(f"{kind} {name!r} stands twice: {' and '.join(places)}", "rename or remove one of them")
+        places[line.kind, str(line.name)].append(line.where)
+    for (kind, name), where in places.items():
+        if len(where) > 1:
+            yield Problem(f"{kind} {name!r} is declared twice: {' and '.join(where)}", "rename or remove one of them")
 
 
-def _port_collisions(lines: list[InventoryLine]) -> Iterable[Problem]:
+def _port_collisions(lines: list[InventoryLine]) -> Iterator[Problem]:
     users: dict[tuple[str, int], list[str]] = defaultdict(list)
     for line in lines:
         if line.kind == "tenant":
@@ -236,59 +162,61 @@ def _port_collisions(lines: list[InventoryLine]) -> Iterable[Problem]:
                 users[str(line.fields.get("on")), port].append(user)
     for (machine, port), names in users.items():
         if len(set(names)) > 1:
-            fact = f"port {port} on {machine} is asked for by {' and '.join(names)}"
             free = next_free(port, {taken for on, taken in users if on == machine})
-            yield Problem(fact, f"give each its own; the next that no tenant of {machine} asks for is {free}")
+            hint = f"give each a different one; the next port that no tenant of {machine} uses is {free}"
+            yield Problem(f"port {port} on {machine} is used by {' and '.join(names)}", hint)
 
 
 def _ports(line: InventoryLine) -> Iterable[tuple[str, int]]:
-    """(who, port) of every port it asks for, where that is one."""
-    sidecar = _value(line, "sidecar")
-    asked = {f"{line.name!r} ({line.at('port')})": _value(line, "port")}
-    asked[f"the sidecar of {line.name!r} ({line.at('sidecar')})"] = getattr(sidecar, "port", None)
-    return [(user, port) for user, port in asked.items() if port_fault(port) is None]
+    """(user, port) of every valid port that the line asks for."""
+    sidecar = line.value("sidecar")
+    ports = {f"{line.name!r} ({line.at('port')})": line.value("port")}
+    ports[f"the sidecar of {line.name!r} ({line.at('sidecar')})"] = getattr(sidecar, "port", None)
+    return [(user, port) for user, port in ports.items() if port_fault(port) is None]
 
 
-def _sidecars_without_tables(lines: list[InventoryLine]) -> Iterable[Problem]:
+def _sidecars_without_tables(lines: list[InventoryLine]) -> Iterator[Problem]:
     for line in lines:
-        components = _value(line, "components")
-        if line.kind != "tenant" or _value(line, "sidecar") is None or _components_fault(components):
+        components = line.value("components")
+        if line.kind != "tenant" or line.value("sidecar") is None or components_fault(components):
             continue
         if "memory_plugin" not in components or (isinstance(components, dict) and components["memory_plugin"] == 0):
             yield line.fault("sidecar", "sidecar needs the tables of memory_plugin among its components")
 
 
 def next_free(port: int, taken: Collection[int]) -> int:
-    """The first port after this one that nobody has; after the highest the count goes on at 1024."""
+    """The first port after this one that is not taken; after 65535 comes 1024."""
     everywhere = [*range(port + 1, 65536), *range(1024, port)]
     return next((free for free in everywhere if free not in taken), port)
 
 
+def _fleet(lines: list[InventoryLine]) -> Fleet:
+    machines = {line.name: Machine(line.name, line.fields["account"]) for line in lines if line.kind == "machine"}
+    tenants = {line.name: _tenant(line, machines) for line in lines if line.kind == "tenant"}
+    return Fleet(machines, tenants)
+
+
 def _tenant(line: InventoryLine, machines: Mapping[str, Machine]) -> Tenant:
-    components = _value(line, "components")
-    targets = dict(components) if isinstance(components, dict) else dict.fromkeys(components, HEAD)
     return Tenant(
         name=line.name,
         machine=machines[line.fields["on"]],
-        port=_value(line, "port"),
-        # A set has no order of its own.
-        components=targets if not isinstance(components, (set, frozenset)) else _in_order(targets),
-        parameters=_value(line, "parameters"),
-        profile_name=_value(line, "profile"),
-        image=_value(line, "image"),
+        port=line.value("port"),
+        components=_targets(line.value("components")),
+        parameters=line.value("parameters"),
+        profile_name=line.value("profile"),
+        image=line.value("image"),
         rings=line.rings,
-        superuser_tcp=_value(line, "superuser_tcp"),
-        allow_old_pgvector=_value(line, "allow_old_pgvector"),
-        sidecar=_value(line, "sidecar"),
-        listen=_value(line, "listen"),
-        secrets=_value(line, "secrets"),
+        superuser_tcp=line.value("superuser_tcp"),
+        allow_old_pgvector=line.value("allow_old_pgvector"),
+        sidecar=line.value("sidecar"),
+        listen=line.value("listen"),
+        secrets=line.value("secrets"),
     )
 
 
-def _in_order(targets: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: targets[name] for name in COMPONENTS if name in targets}
-
-
-def did_you_mean(name: Any, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def _targets(components: Any) -> dict[str, int | str]:
+    """Component -> target version. A set has no order, so its components take the order in which they are applied."""
+    targets = dict(components) if isinstance(components, dict) else dict.fromkeys(components, HEAD)
+    if isinstance(components, (set, frozenset)):
+        return {name: targets[name] for name in COMPONENTS if name in targets}
+    return targets

@@ -139,5 +139,5 @@ def _one(connection: Connection, query: Any, parameters: Any = None) -> Any:
     return row[0] if row is not None else None
 
 
-# What each code step does, by the name under which the ledger records it, for whoever has to repeat it.
+# What each code step does, by the name under which the ledger records it, so that a step can be repeated.
 CODE_STEPS: Mapping[str, Action] = {STEP: repeat}

@@ -44,8 +44,10 @@ def prepare_machine(context: MachineContext) -> Commands:
     # Only a podman that is installed tells its version.
     if prepared is not facts and (found := obstacles(context)):
         raise Refused(found)
-    if prepared is not None:
-        yield from _configure_podman(prepared)
+    if prepared is not None and not prepared.configured:
+        context.invalidate()
+        configure = commands.script("machine/configure-podman.sh")
+        yield as_account(prepared, configure, containers_conf(prepared.systemd), timeout=10)
 
 
 def _for_an_administrator(machine: Machine, facts: MachineFacts, missing: list[preparation.Step]) -> list[Problem]:
@@ -56,9 +58,6 @@ def _for_an_administrator(machine: Machine, facts: MachineFacts, missing: list[p
     return [Problem(fact, hint + "\nthen run the deploy again; nothing was touched")]
 
 
-_CONFIGURED = 'test -e "$HOME/.config/containers/storage.conf" && test -e "$HOME/.config/containers/containers.conf"'
-
-
 def containers_conf(systemd: bool, runtime: str = "") -> str:
     """The service account's containers.conf."""
     lines = ["[engine]"]
@@ -67,13 +66,6 @@ def containers_conf(systemd: bool, runtime: str = "") -> str:
     if runtime:
         lines += [f'runtime = "{runtime}"']
     return "\n".join(lines) + "\n"
-
-
-def _configure_podman(facts: MachineFacts) -> Commands:
-    done, _ = host.run_shell_command(as_account(facts, _CONFIGURED, timeout=10))
-    if not done:
-        configure = commands.script("machine/configure-podman.sh")
-        yield as_account(facts, configure, containers_conf(facts.systemd), timeout=10)
 
 
 @guarded_operation()

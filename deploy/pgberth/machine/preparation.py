@@ -45,6 +45,7 @@ class MachineFacts:
     + subuid, subgid: how many subordinate ids the account has
     + next_subid: the first subordinate id that no account has
     + has_home: whether its home exists and belongs to it; a killed useradd leaves an account without one
+    + configured: whether the account has its podman configuration
     + overlaps: other accounts that have some of the same subordinate ids
     + clock_ahead: seconds by which its clock is ahead of the control machine's; negative where it is behind
     """
@@ -70,6 +71,7 @@ class MachineFacts:
     overlaps: frozenset[str] = frozenset()
     clock_ahead: int = 0
     has_home: bool = True
+    configured: bool = True
 
     @classmethod
     def parse(cls, lines: list[str]) -> MachineFacts:
@@ -97,6 +99,7 @@ class MachineFacts:
             overlaps=frozenset(values["overlaps"].split()),
             clock_ahead=int(values["clock_ahead"]),
             has_home=values["has_home"] == "yes",
+            configured=values["configured"] == "yes",
         )
 
 

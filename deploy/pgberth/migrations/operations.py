@@ -12,7 +12,7 @@ from pgberth.commands import guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.database.problems import named, run_reporting_problems
 from pgberth.database.session import connect, reached
-from pgberth.inventory.load import did_you_mean
+from pgberth.inventory.rules import did_you_mean
 from pgberth.migrations import ledger, rendered, repair, runner, source
 from pgberth.migrations.plan import Plan, plan_up
 from pgberth.migrations.session import Connect, RetryPolicy, shared

@@ -46,7 +46,7 @@ class Listen:
         """
         The name of the certificate's file, its key in it: one file cannot be half of two.
 
-        Another for all that clients are told: a server goes on with the one it was started with until it is recycled.
+        Another name for everything that clients see: a server keeps the file it was started with until it is recycled.
         """
         told = json.dumps([self.address, self.name, self.given, bool(self.ca)])
         return f"server-{hashlib.sha256(told.encode()).hexdigest()[:8]}.pem"

@@ -1,4 +1,4 @@
-"""What a tenant, an account and a port may be called, and why."""
+"""The rules for the names of tenants, machines and accounts, and for ports; with their reasons."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _TENANT = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?")
 _ACCOUNT = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
 
-# Words that PostgreSQL or this bundle gives a meaning of its own. The server takes some of them as quoted
-# names without a word ("current_user" becomes a role), so they are refused by list.
+# Words with a meaning for PostgreSQL or for this bundle. The server would accept some of them as quoted names without a
+# warning ("current_user" becomes a role), so the list refuses them.
 RESERVED = frozenset(
     {"postgres", "template0", "template1", "public", "information-schema", "memory"}
     | {"none", "user", "current-user", "session-user", "current-role"}
     | {"all", "local", "localhost", "machine", "machines", "tenant", "canary", "production"}
 )
 
-THROWAWAY = "stage-a-"  # tenants that come and go with all they hold
+THROWAWAY = "stage-a-"  # prefix of tenants that a verb creates and removes, data included
 
 LOCAL = "@local"  # the machine that pyinfra runs on
 
@@ -28,29 +28,30 @@ def tenant_name_fault(name: object) -> str | None:
     """
     The rule that a tenant's name breaks, or None.
 
-    31 characters leave room for every suffix (`-data-g999999`) within PostgreSQL's and podman's 63; the server
-    would cut a longer name with no more than a notice, so that two long names could meet.
+    31 characters leave room for every suffix (`-data-g999999`) within the 63 of PostgreSQL and podman. The server would
+    cut a longer name with only a notice, so that two long names could become one.
     """
-    # fullmatch: `$` also matches before a final newline, and would let "acme\n" in.
-    if not isinstance(name, str) or not _TENANT.fullmatch(name):
-        return TENANT_RULE
-    if name in RESERVED or name.startswith(("pg-", THROWAWAY)):
-        return "another: this one is reserved"
-    return None
+    # fullmatch: `$` also matches before a final newline, and would accept "acme\n".
+    return None if isinstance(name, str) and _TENANT.fullmatch(name) else TENANT_RULE
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a tenant must not have this name, since it has another meaning."""
+    return name in RESERVED or name.startswith(("pg-", THROWAWAY))
 
 
 def account_fault(name: object) -> str | None:
     """The rule that an account's name breaks, or None."""
     if not isinstance(name, str) or not _ACCOUNT.fullmatch(name):
         return TENANT_RULE
-    return "another: tenants do not run as root" if name == "root" else None
+    return "an account other than root, which runs no tenants" if name == "root" else None
 
 
 def port_fault(port: object) -> str | None:
     """
     The rule that a port breaks, or None.
 
-    Only a real int counts: True is an int to Python, "5432" is text, and YAML 1.1 reads 54:32 as 3272.
+    Only a real int counts: Python takes True for an int, "5432" is text, and YAML 1.1 reads 54:32 as 3272.
     """
     if isinstance(port, bool) or not isinstance(port, int) or not 1024 <= port <= 65535:
         return PORT_RULE
@@ -65,10 +66,10 @@ def machine_name_fault(name: object) -> str | None:
 
 
 def text_fault(value: object) -> str | None:
-    """The rule that a text which becomes an argument breaks, or None."""
-    # A leading dash would be an option to whoever gets it.
-    fine = isinstance(value, str) and value and not value.startswith("-") and value.isprintable()
-    return None if fine else "text, not empty, not starting with -"
+    """The rule that a text breaks which becomes a command's argument, or None."""
+    # A leading dash would make it an option.
+    valid = isinstance(value, str) and value and not value.startswith("-") and value.isprintable()
+    return None if valid else "text, not empty, not starting with -"
 
 
 def ssh_port_fault(port: object) -> str | None:

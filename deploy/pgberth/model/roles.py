@@ -2,7 +2,7 @@
 
 DATABASE = "memory"
 REHEARSAL = "memory_rehearsal"  # a schema-only copy that comes and goes; the migrator's alone
-FRESH = "memory_fresh"  # what is applied, made anew for drift to compare with; comes and goes likewise
+FRESH = "memory_fresh"  # a fresh build of what is applied, for drift to compare with; temporary, too
 SUPERUSER = "postgres"
 OWNER = "memory_owner"  # NOLOGIN, owns every object; its only member is the migrator
 MIGRATOR = "memory_migrator"

@@ -117,7 +117,7 @@ def with_search_path(url: str, component: str, *, dialect: Dialect = "libpq", na
     + name: what the URL is called where it is refused; its text, which may hold a password, is never told
 
     A URL that carries the same path already comes back as it is. Raises Refused where it carries another one, where
-    it is no URL, and where clients would not read it alike.
+    it is not a URL, and where clients would read it differently.
     """
     given = _Given.of(url, name)
     desired = search_path(component)
@@ -250,7 +250,7 @@ _SCHEMA = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^\s,"]+))\s*(,|\Z)')
 
 
 def schemas(text: str) -> tuple[str, ...] | None:
-    """The schemas of a search_path as the server reads it, case folded where not quoted; None where it is no list."""
+    """The schemas of a search_path as the server reads it, case folded unless quoted; None where it is not a list."""
     found: list[str] = []
     more, place = ",", 0
     while more:

@@ -1,1 +1,1 @@
-"""Jinja templates and typed values -> SQL, shell and configuration; whatever is not typed is an error."""
+"""Renders SQL, shell and configuration from Jinja templates; a value that is not typed for its language is an error."""

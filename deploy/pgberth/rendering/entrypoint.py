@@ -5,17 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
-
 from pgberth.model import url
 from pgberth.model.resources import TEMPLATES
+from pgberth.rendering.environment import Language, Typed, environment
 
-GATE = 30  # seconds a memory plugin has to become healthy
-PORT = 9100  # where it listens, unless told otherwise
+GATE = 30  # seconds that a memory plugin has to become healthy
+PORT = 9100  # where it listens by default
 
 
-class Shell(str):
-    """Text that may stand in a script as it is. Any operation on it gives a plain str, which is refused again."""
+class Shell(Typed):
+    """Text that may stand in a script as it is."""
 
     __slots__ = ()
 
@@ -26,49 +25,34 @@ def word(value: object) -> Shell:
 
 
 def words(values: Sequence[object]) -> Shell:
-    """Quoted words, a blank between them. Raises TypeError."""
+    """Quoted words with blanks between them. Raises TypeError."""
     if wrong := [value for value in values if not isinstance(value, str) or "\0" in value]:
-        raise TypeError(f"{wrong[0]!r} is no text that a shell can hold")
+        raise TypeError(f"{wrong[0]!r} is not text, or has a NUL, which no shell word can hold")
     return Shell(shlex.join(str(value) for value in values))
 
 
 def integer(value: object) -> Shell:
     """Decimal digits of an int from 0. Raises TypeError."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(f"{value!r} is no whole number from 0")
+        raise TypeError(f"{value!r} is not a whole number from 0")
     return Shell(value)
+
+
+SHELL = Language("shell", Shell, {"word": word, "words": words, "integer": integer})
 
 
 def entrypoint(components: Sequence[str], plugin: Sequence[str] = (), *, port: int = PORT, gate: int = GATE) -> str:
     """
     The script for a workload that uses these components.
 
-    + plugin: the words of the command that runs a memory plugin beside the workload; none where there is to be none
-    + port: of loopback, where that plugin listens
-    + gate: seconds it has to become healthy
+    + plugin: the words of the command that runs a memory plugin beside the workload; empty for none
+    + port: the port of loopback where that plugin listens
+    + gate: seconds that it has to become healthy
+
+    Raises ValueError for a plugin without its component.
     """
     if plugin and "memory_plugin" not in components:
         raise ValueError("a memory plugin needs the component memory_plugin")
     urls = [{"variable": url.variable(name), "pair": f"options={url.options(name)}"} for name in components]
-    template = _environment().get_template("tenant-entrypoint.sh.j2")
+    template = environment(TEMPLATES / "entrypoint", SHELL).get_template("tenant-entrypoint.sh.j2")
     return template.render(urls=urls, plugin=list(plugin), port=port, gate=gate)
-
-
-def _environment() -> Environment:
-    environment = Environment(  # noqa: S701  (a shell script is no markup; `finalize` is our guard)
-        loader=FileSystemLoader(TEMPLATES / "entrypoint"),
-        undefined=StrictUndefined,
-        finalize=_only_shell,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"word": word, "words": words, "integer": integer}
-    return environment
-
-
-def _only_shell(value: object) -> object:
-    # An undefined value is let through: rendering it raises, and says which name is undefined.
-    if isinstance(value, Shell | Undefined):
-        return value
-    raise TypeError("a {{ }} is not typed as shell: word, words or integer must come last in it")

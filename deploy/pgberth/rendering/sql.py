@@ -1,9 +1,7 @@
 """
-SQL from templates, refusing what could become an injection.
+SQL from templates, rendered so that no value can become an injection (see `environment`).
 
-Every `{{ }}` must end in a filter that makes SQL of a value: `ident`, `literal` or `integer`. A forgotten filter,
-another one after it (`x|ident|upper`), a concatenation, an undefined variable: each is an error that names template
-and line. Values are never templates, so one that holds `{{ }}` comes out as it is.
+Every `{{ }}` ends in `ident`, `literal` or `integer`. Each error names the template and the line.
 """
 
 from __future__ import annotations
@@ -20,12 +18,13 @@ from psycopg import sql as pg
 
 from pgberth.model.problems import Refused
 from pgberth.model.resources import TEMPLATES
+from pgberth.rendering.environment import Language, Typed, defined, environment
 
-IDENTIFIER_BYTES = 63  # NAMEDATALEN - 1; a longer name is cut with a mere notice, so that two can become one
+IDENTIFIER_BYTES = 63  # NAMEDATALEN - 1; the server cuts a longer name with only a notice, so that two can become one
 
 
-class Sql(str):
-    """Text that may stand in a statement as it is. Any operation on it gives a plain str, which is refused again."""
+class Sql(Typed):
+    """Text that may stand in a statement as it is."""
 
     __slots__ = ()
 
@@ -45,7 +44,7 @@ def literal(value: object) -> Sql:
 
 def integer(value: object, minimum: int | None = None, maximum: int | None = None) -> Sql:
     """Decimal digits of an int, within the bounds where they are given. Raises ValueError."""
-    _refuse_undefined(value)
+    defined(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"integer: {value!r} is not a whole number")
     if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
@@ -53,48 +52,40 @@ def integer(value: object, minimum: int | None = None, maximum: int | None = Non
     return Sql(value)
 
 
+# The ledger keeps a digest of each migration's text, which was always rendered without the last newline.
+SQL = Language("SQL", Sql, {"ident": ident, "literal": literal, "integer": integer}, keep_trailing_newline=False)
+
+
 def render(template: str | Path, values: Mapping[str, Any]) -> str:
     """
     The text of a template with the values filled in.
 
-    + template: a path, taken from the bundle's `templates/` where it is relative
+    + template: a path; a relative one is below the bundle's `templates/`. It may extend a template beside its directory
     + values: by variable name; str for `ident` and `literal`, int for `integer`
 
-    Raises Refused, naming template and line, for whatever is wrong with either.
+    Raises Refused, with the template and the line, where the template or a value is wrong.
     """
     path = TEMPLATES / template
     try:
-        return _environment(path.parent.parent).get_template(f"{path.parent.name}/{path.name}").render(values)
+        return environment(path.parent.parent, SQL).get_template(f"{path.parent.name}/{path.name}").render(values)
     except (jinja2.TemplateError, ValueError, TypeError, ArithmeticError, LookupError) as wrong:
-        raise Refused.because(f"{_place(wrong, path)}: {_sentence(wrong)}", _HINT) from wrong
+        raise Refused.because(f"{_place(wrong, path)}: {_message(wrong)}", _HINT) from wrong
 
 
 def variables(template: str | Path) -> frozenset[str]:
-    """Names of the values that a template can ask for. Raises Refused where it does not parse."""
+    """The names of the values that a template may use. Raises Refused where it does not parse."""
     path = TEMPLATES / template
     try:
         return _variables(path.parent.parent, path.read_text("utf-8"))
     except jinja2.TemplateError as wrong:
-        raise Refused.because(f"{_place(wrong, path)}: {_sentence(wrong)}", _HINT) from wrong
+        raise Refused.because(f"{_place(wrong, path)}: {_message(wrong)}", _HINT) from wrong
 
 
-_HINT = "Write {{ name | ident }}, {{ name | literal }} or {{ name | integer }}, and give every name a value."
-
-
-def _only_sql(value: object) -> object:
-    # An undefined value is let through: rendering it raises, and says which name is undefined.
-    if isinstance(value, Sql | jinja2.Undefined):
-        return value
-    raise ValueError("a {{ }} is not typed as SQL: ident, literal or integer must come last in it")
-
-
-def _refuse_undefined(value: object) -> None:
-    if isinstance(value, jinja2.Undefined):
-        str(value)  # raises, and says which name is undefined
+_HINT = "write {{ name | ident }}, {{ name | literal }} or {{ name | integer }}, and give every name a value"
 
 
 def _text(filter_name: str, value: object) -> str:
-    _refuse_undefined(value)
+    defined(value)
     if not isinstance(value, str):
         raise ValueError(f"{filter_name}: {value!r} is not text")
     if "\0" in value:
@@ -102,27 +93,12 @@ def _text(filter_name: str, value: object) -> str:
     return value
 
 
-@lru_cache
-def _environment(directory: Path) -> jinja2.Environment:
-    """For the templates of the directories in it, which may extend a template beside them."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(directory),
-        undefined=jinja2.StrictUndefined,
-        finalize=_only_sql,
-        autoescape=False,  # noqa: S701 - SQL is not HTML; `finalize` is our guard
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"ident": ident, "literal": literal, "integer": integer}
-    return environment
-
-
 @lru_cache(maxsize=1024)
 def _variables(directory: Path, source: str) -> frozenset[str]:
-    """Those of the template itself, and those of the template it extends that it does not set."""
+    """The names that the template uses, and those that the template it extends uses and it does not set itself."""
     if "{{" not in source and "{%" not in source:
-        return frozenset()  # most down files; parsing them all would take as long as rendering them
-    tree = _environment(directory).parse(source)
+        return frozenset()  # most down files; parsing all of them would take as long as rendering them
+    tree = environment(directory, SQL).parse(source)
     asked = jinja2.meta.find_undeclared_variables(tree)
     assigned = {name.name for node in tree.find_all(jinja2.nodes.Assign) for name in node.find_all(jinja2.nodes.Name)}
     for extended in filter(None, jinja2.meta.find_referenced_templates(tree)):
@@ -131,7 +107,7 @@ def _variables(directory: Path, source: str) -> frozenset[str]:
 
 
 def _place(wrong: BaseException, path: Path) -> str:
-    """ "<template>:<line>" of the innermost template at fault; Jinja rewrites its tracebacks to template lines."""
+    """`<template>:<line>` of the innermost line at fault: Jinja rewrites its tracebacks to the lines of templates."""
     line = wrong.lineno if isinstance(wrong, jinja2.TemplateSyntaxError) else None
     trace = wrong.__traceback__
     while trace is not None:
@@ -142,7 +118,7 @@ def _place(wrong: BaseException, path: Path) -> str:
     return f"{shown}:{line}" if line else str(shown)
 
 
-def _sentence(wrong: BaseException) -> str:
+def _message(wrong: BaseException) -> str:
     if isinstance(wrong, jinja2.TemplateNotFound):
         return "no such template"
     return " ".join(str(wrong).split()) or type(wrong).__name__
@@ -150,5 +126,5 @@ def _sentence(wrong: BaseException) -> str:
 
 @lru_cache
 def read_sql(name: str) -> LiteralString:
-    """A file of SQL below templates/, by its path there. It is a literal for psycopg, since no value is in it."""
+    """A file of SQL, by its path below templates/. psycopg may take it as a literal: it contains no value."""
     return (TEMPLATES / name).read_text("utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
 
-from pgberth.inventory.load import did_you_mean
+from pgberth.inventory.rules import did_you_mean
 from pgberth.model.problems import Refused
 
 _PACKAGE = Path(__file__).resolve().parent.parent
