@@ -66,8 +66,10 @@ def test_what_no_source_gives_is_listed_before_anything_is_touched(elsewhere: El
     finally:
         (elsewhere.store / "hidden").rename(elsewhere.store / f"{elsewhere.tenant.name}-app")
     name = elsewhere.tenant.name
-    assert run.line(f"{name}: password of app: secret://file", "cannot be had: No such file or directory"), run.err
-    assert run.line(f"{name}: password of monitor: secret://env/{VARIABLE} gives no password: it must be "), run.err
+    assert run.line(f"{name}: password of app: secret://file", "cannot be read: No such file or directory"), run.err
+    assert run.line(f"{name}: password of monitor: secret://env/{VARIABLE} does not give a password: it must be "), (
+        run.err
+    )
     assert not elsewhere.tenant.directory.exists()
 
 

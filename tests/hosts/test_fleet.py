@@ -141,4 +141,4 @@ def test_a_machine_that_is_down_is_named_with_its_tenants_and_the_others_are_tol
     run = fleet.inventory.status().failed()
     assert run.line("db2: unreachable: "), run.err
     for tenant, machine in TENANTS.items():
-        assert ("running g1" if machine == "db1" else "NOT REACHED") in row(run, tenant), run.err
+        assert ("running g1" if machine == "db1" else "UNREACHABLE") in row(run, tenant), run.err

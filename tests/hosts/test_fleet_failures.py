@@ -66,7 +66,7 @@ def test_a_machine_powered_off_in_the_middle_stops_its_own_tenants_only_and_the_
     # Still off, it is named again, and everything else goes on.
     off = place.fleet.provision().failed()
     for context in place.on(place.right):
-        assert off.line(f"{context.name} ", "NOT REACHED"), off.err
+        assert off.line(f"{context.name} ", "UNREACHABLE"), off.err
         assert off.line(f"{context.name}: right: unreachable: "), off.err
     place.right.power_on()
     finished = place.fleet.provision().went_well()

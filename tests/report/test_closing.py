@@ -102,7 +102,7 @@ def test_a_limit_that_matches_nothing_is_a_failure_and_names_the_inventorys_host
 def test_a_tenant_that_never_began_has_its_line_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert closed(failed="globex") == 1
     printed = capsys.readouterr().err
-    assert "NOT REACHED" in printed
+    assert "UNREACHABLE" in printed
     assert "globex: not finished" in printed
     assert "acme" not in printed
 

@@ -1,4 +1,4 @@
-"""A slip in a Python file of the inventory becomes file, line and fault; a fault of ours stays what it is."""
+"""An error in a Python file of the inventory becomes file, line and message; an error of ours keeps its trace."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ with mock.patch("gevent.monkey.patch_all"):
 HEAD = "from pgberth.inventory import ALL, Image, machine, tenant\n_here = machine('@local')\n"
 
 
-def told(path: Path) -> str:
-    """What is said of a file that ends pyinfra's reading of it; "" where that is left to pyinfra."""
+def explained(path: Path) -> str:
+    """How an error in this file is explained; "" where pyinfra shows it."""
     with ctx_state.use(SimpleNamespace(current_exec_filename=None)):
         try:
             exec_file(str(path))
@@ -31,8 +31,8 @@ def told(path: Path) -> str:
     raise AssertionError("the file has no fault")
 
 
-# What is written on the third line, and what is said of it.
-SLIPS: list[tuple[str, str]] = [
+# The third line of the file, and the message.
+ERRORS: list[tuple[str, str]] = [
     ("canary = [tennant('a')]", "name 'tennant' is not defined (did you mean 'tenant'?)"),
     ("canary = [tenant('a', on=_her)]", "name '_her' is not defined (did you mean '_here'?)"),
     ("canary = [tenant('a', _here)]", "tenant() takes 1 positional argument but 2 were given"),
@@ -52,27 +52,27 @@ SLIPS: list[tuple[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("line", "says"), SLIPS, ids=[line for line, _ in SLIPS])
-def test_a_slip_is_told_with_its_file_and_line(tmp_path: Path, line: str, says: str) -> None:
+@pytest.mark.parametrize(("line", "says"), ERRORS, ids=[line for line, _ in ERRORS])
+def test_an_error_is_reported_with_its_file_and_line(tmp_path: Path, line: str, says: str) -> None:
     path = tmp_path / "inventories/prod.py"
     path.parent.mkdir()
     path.write_text(f"{HEAD}{line}\n")
-    fact, hint = told(path).splitlines()
+    fact, hint = explained(path).splitlines()
     assert fact.startswith("inventories/prod.py:3: ")
     assert says in fact
     assert hint.startswith("HINT: correct it; nothing was touched")
 
 
-def test_a_slip_deeper_in_the_file_is_told_at_the_innermost_of_its_lines(tmp_path: Path) -> None:
+def test_an_error_deeper_in_the_file_is_reported_at_the_innermost_of_its_lines(tmp_path: Path) -> None:
     path = tmp_path / "prod.py"
     path.write_text(f"{HEAD}def ports(n):\n    return n + x\n\n\ncanary = [ports(1)]\n")
-    assert f"{tmp_path.name}/prod.py:4: name 'x' is not defined" in told(path)
+    assert f"{tmp_path.name}/prod.py:4: name 'x' is not defined" in explained(path)
 
 
-def test_a_refusal_inside_the_file_is_told_as_it_is(tmp_path: Path) -> None:
+def test_a_refusal_inside_the_file_is_reported_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "prod.py"
     path.write_text("from pgberth.model.problems import Refused\nraise Refused.because('acme: no', 'look')\n")
-    assert told(path) == "acme: no\nHINT: look"
+    assert explained(path) == "acme: no\nHINT: look"
 
 
 def test_a_fault_of_ours_keeps_its_stack_trace() -> None:

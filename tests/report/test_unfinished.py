@@ -10,7 +10,7 @@ from pyinfra.api import Inventory
 from pgberth.inventory import machine, tenant
 from pgberth.model.problems import Problem
 from pgberth.report.receipt import Receipt, Result, current_report
-from pgberth.report.unfinished import account_for
+from pgberth.report.unfinished import report_failed
 
 DB1 = machine("db1")
 LOST = Problem("db1: lost: no answer from ada@db1:22 for 30 s", "try by hand")
@@ -35,8 +35,8 @@ class Ran:
     def get_op_meta(self, name: str) -> Any:
         return SimpleNamespace(names={name})
 
-    def told_of(self, name: str) -> None:
-        account_for("provision", self, self.inventory.get_host(name))
+    def report(self, name: str) -> None:
+        report_failed("provision", self, self.inventory.get_host(name))
 
 
 class _Meta:
@@ -52,28 +52,28 @@ class _Meta:
 
 
 def test_a_tenant_that_was_never_reached_has_its_line_in_the_table() -> None:
-    Ran({}, gone=Problem("db1: unreachable: no answer from ada@db1:22")).told_of("acme")
+    Ran({}, gone=Problem("db1: unreachable: no answer from ada@db1:22")).report("acme")
     receipt = current_report().receipts["acme"]
-    assert (receipt.rings, receipt.port, receipt.state) == (("canary",), 5501, "NOT REACHED")
+    assert (receipt.rings, receipt.port, receipt.state) == (("canary",), 5501, "UNREACHABLE")
     assert receipt.notes == ["db1: unreachable: no answer from ada@db1:22"]
 
 
 def test_a_machine_that_was_not_reached_is_noted() -> None:
-    Ran({}, gone=Problem("db1: unreachable: no answer from ada@db1:22")).told_of("db1")
+    Ran({}, gone=Problem("db1: unreachable: no answer from ada@db1:22")).report("db1")
     assert (current_report().notes, current_report().receipts) == (["db1: unreachable: no answer from ada@db1:22"], {})
 
 
 def test_where_a_tenant_s_run_ended_is_told_with_the_reason() -> None:
     current_report().receipts["acme"] = Receipt("provision", "acme", ("canary",), 5501)
     said = ["", "acme: port 5501 is taken by pid 7", "HINT: stop it"]
-    Ran({"tenant is locked for this run": [], "container runs": said, "smoke checks pass": None}).told_of("acme")
+    Ran({"tenant is locked for this run": [], "container runs": said, "smoke checks pass": None}).report("acme")
     assert current_report().receipts["acme"].notes == ["not finished: container runs: port 5501 is taken by pid 7"]
     assert current_report().receipts["acme"].state == ""
 
 
 def test_a_lost_machine_is_the_reason_whatever_the_command_said() -> None:
     current_report().receipts["acme"] = Receipt("provision", "acme", ("canary",), 5501)
-    Ran({"container runs": ["half a line"], "smoke checks pass": None}, gone=LOST).told_of("acme")
+    Ran({"container runs": ["half a line"], "smoke checks pass": None}, gone=LOST).report("acme")
     assert current_report().receipts["acme"].notes == [
         "not finished: container runs: db1: lost: no answer from ada@db1:22 for 30 s"
     ]
@@ -81,7 +81,7 @@ def test_a_lost_machine_is_the_reason_whatever_the_command_said() -> None:
 
 def test_a_step_that_said_nothing_points_to_what_was_said_before() -> None:
     current_report().receipts["acme"] = Receipt("provision", "acme", ("canary",), 5501)
-    Ran({"passwords exist": []}).told_of("acme")
+    Ran({"passwords exist": []}).report("acme")
     assert current_report().receipts["acme"].notes == ["not finished: passwords exist: see above"]
 
 
@@ -89,5 +89,5 @@ def test_red_checks_speak_for_themselves() -> None:
     current_report().receipts["acme"] = Receipt(
         "provision", "acme", (), 5501, results=(Result("hba", ("line 2",), 0.1),)
     )
-    Ran({"smoke checks pass": ["acme: RED hba"]}).told_of("acme")
+    Ran({"smoke checks pass": ["acme: RED hba"]}).report("acme")
     assert current_report().receipts["acme"].notes == []

@@ -59,8 +59,8 @@ def test_all_that_does_not_resolve_is_listed_together(tmp_path: Path) -> None:
         monitor=python("import sys; sys.exit(3)"),
     ) == [
         "acme: password of superuser: secret://env/PGBERTH_TEST_NOT_SET is not set",
-        f"acme: password of migrator: secret://file{tmp_path}/none cannot be had: No such file or directory",
-        "acme: password of app: secret://command/pgberth-no-such-program cannot be had: No such file or directory",
+        f"acme: password of migrator: secret://file{tmp_path}/none cannot be read: No such file or directory",
+        "acme: password of app: secret://command/pgberth-no-such-program cannot be read: No such file or directory",
         f"acme: password of monitor: {python('import sys; sys.exit(3)')} ended with exit code 3; "
         "run that command yourself to see why",
     ]
@@ -103,8 +103,8 @@ def test_one_password_opens_one_role_of_one_tenant(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         sources.resolve([replace(ACME, secrets=shared), replace(ACME, name="globex", secrets=shared)])
     assert [problem.fact for problem in caught.value.problems] == [
-        "one password is given for app of acme and app of globex"
+        "app of acme and app of globex have the same password"
     ]
     assert refused(app=shared["app"], migrator=shared["app"]) == [
-        "one password is given for app of acme and migrator of acme"
+        "app of acme and migrator of acme have the same password"
     ]

@@ -125,7 +125,7 @@ def test_verify_lists_red_checks_names_green_ones_and_changes_nothing(runs: Runs
 
 BAD = [
     "--data smok: unknown (did you mean 'smoke'?)",
-    "tenants are changed in the inventory, never by --data",
+    "change tenants in the inventory, never with --data",
     "inventories/prod.py:4: machine '@local': unknown field 'acount' (did you mean 'account'?)",
     "inventories/prod.py:8: tenant 'Acme': name must be 1 to 31 of a-z",
     "inventories/prod.py:9: tenant 'globex': port '5502' must be a whole number from 1024 to 65535",
@@ -189,7 +189,7 @@ def test_another_operators_tenant_is_left_alone_and_the_others_go_on(runs: Runs)
 def test_an_interrupted_run_says_so_and_never_ends_well(runs: Runs) -> None:
     run = runs("interrupted")
     assert run.code == 130
-    assert "interrupted: commands under way on the machines run to their end" in run.stderr
+    assert "interrupted: commands that already run on the machines continue to their end" in run.stderr
     assert "Traceback" not in run.stderr
 
 

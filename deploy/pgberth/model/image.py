@@ -1,4 +1,4 @@
-"""The image a tenant's server runs from."""
+"""The image that a tenant's server runs from."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# 0.8.3 mends index corruption after a vacuum of HNSW, 0.8.4 "hnsw graph not repaired" (pgvector's changelog).
+# 0.8.3 fixes index corruption after a vacuum of HNSW, 0.8.4 fixes "hnsw graph not repaired" (pgvector's changelog).
 PGVECTOR_FLOOR = (0, 8, 4)
-REGISTRY_TAG = "localhost/pgberth-registry:"  # what an image of a registry is called in a machine's store begins so
+REGISTRY_TAG = "localhost/pgberth-registry:"  # prefix of the tag, in a machine's store, of a registry's image
 _RECIPE = ("suite", "postgres")
-RECIPE_REVISION = 1  # raise it when the build script changes what lands in the image
+RECIPE_REVISION = 1  # increase it when the build script changes the contents of the image
 
 
 @dataclass(frozen=True, repr=False)
 class Image:
     """
-    An image built from the distribution's own packages; or one that somebody saved as an archive; or one of a registry.
+    An image built from the distribution's own packages; or an image from an archive; or an image of a registry.
 
-    + suite: the distribution's suite that carries the packages
+    + suite: the distribution's suite that has the packages
     + postgres: major version
-    + archive: path on the control machine of what `podman save` or `docker save` wrote
-    + name: as a registry has it, e.g. registry.example:5000/x/postgres:18; with a tag, or a digest beside it, or both
-    + digest: sha256:..., of the manifest. A tag without one is asked for once, and its digest recorded
+    + archive: path, on the control machine, of a file that `podman save` or `docker save` wrote
+    + name: in a registry, e.g. registry.example:5000/x/postgres:18; with a tag, or a digest beside it, or both
+    + digest: sha256:..., of the manifest. A tag without one is resolved once, and its digest recorded
     """
 
     suite: str = "forky"
@@ -33,11 +33,11 @@ class Image:
     digest: str = ""
 
     def __repr__(self) -> str:
-        """As an inventory would have it."""
-        told = {
+        """As in an inventory."""
+        fields = {
             name: value for name, value in vars(self).items() if value != "" and (self.built or name not in _RECIPE)
         }
-        return f"Image({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+        return f"Image({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
     @property
     def built(self) -> bool:
@@ -68,19 +68,20 @@ class Image:
 
     @property
     def recipe(self) -> str:
-        """Fingerprint of what the image is built from; an image with another one is built anew."""
+        """Fingerprint of what the image is built from; an image with another fingerprint is built again."""
         return hashlib.sha256(f"{RECIPE_REVISION} {self.suite} {' '.join(self.packages)}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class BuiltImage:
     """
-    An image that is there, as its labels and its id tell.
+    An image in a machine's store, as its id and its labels describe it.
 
-    + id: sha256:..., what containers are made from
-    + uid, gid: the server's user inside
-    + bindir: where the server's programs are
-    + digest: of its manifest, sha256:..., where it came from a registry
+    + id: sha256:..., which containers are created from
+    + uid, gid: of the server's user inside
+    + bindir: the directory of the server's programs
+    + recipe: fingerprint of what it was built from; "" where we did not build it
+    + digest: sha256:..., of its manifest, where it came from a registry
     """
 
     id: str
@@ -102,7 +103,7 @@ class BuiltImage:
 
     @classmethod
     def from_labels(cls, image_id: str, labels: Mapping[str, str]) -> BuiltImage | None:
-        """The image those labels describe; None where one is missing, since then it is not ours."""
+        """The image that these labels describe; None where a label is missing, since then we did not build it."""
         try:
             return cls(
                 id=image_id,
@@ -118,15 +119,19 @@ class BuiltImage:
 
     @classmethod
     def from_answer(cls, image_id: str, lines: list[str]) -> BuiltImage | None:
-        """The image that templates/machine/image-facts.sh looked into; None where it is no PostgreSQL with pgvector."""
-        said = dict(line.split("=", 1) for line in lines if "=" in line)
-        labels = {f"pgberth.{name}": text for name, text in said.items()}
-        found = cls.from_labels(image_id, {**labels, "pgberth.recipe": ""})
-        return found if found is not None and version_of(found.postgres) and found.pgvector else None
+        """
+        The image that templates/machine/image-facts.sh inspected; None where it has no PostgreSQL with pgvector.
+
+        + lines: the script's output
+        """
+        facts = dict(line.split("=", 1) for line in lines if "=" in line)
+        labels = {f"pgberth.{name}": text for name, text in facts.items()}
+        image = cls.from_labels(image_id, {**labels, "pgberth.recipe": ""})
+        return image if image is not None and version_of(image.postgres) and image.pgvector else None
 
 
 def _slug(path: str) -> str:
-    """What a tag may hold of a file's name, and something to tell files of one name apart."""
+    """The characters of a file's name that a tag may have, and a digest that distinguishes files of the same name."""
     name = re.sub(r"[^A-Za-z0-9.-]", "-", path.rpartition("/")[2])[:60].strip(".-")
     return f"{name}-{hashlib.sha256(path.encode()).hexdigest()[:8]}".strip("-")
 
@@ -156,10 +161,10 @@ def _archive_fault(image: Image) -> str | None:
     path = image.archive
     if not isinstance(path, str) or not path.isprintable() or path.startswith("-"):
         return "an Image whose archive is the path of a file, not starting with -"
-    return None if image == Image(archive=path) else "an Image with an archive alone: what is in it says the rest"
+    return None if image == Image(archive=path) else "an Image with an archive alone: its contents determine the rest"
 
 
-# A registry's host is told from the first part of a path by its dot or port, as podman and docker do.
+# A dot or a port distinguishes a registry's host from the first part of a path, as for podman and docker.
 _HOST = r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:[0-9]{1,5})?|[a-z0-9-]+:[0-9]{1,5}"
 _NAME = re.compile(rf"({_HOST})(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?")
 
@@ -173,5 +178,7 @@ def _registry_fault(image: Image) -> str | None:
     if not digest and image.repository == name:
         return "an Image whose name has a tag, or a digest beside it"
     return (
-        None if image == Image(name=name, digest=digest) else "an Image without suite and postgres: what is in it says"
+        None
+        if image == Image(name=name, digest=digest)
+        else "an Image without suite and postgres: its contents determine them"
     )

@@ -1,4 +1,4 @@
-"""One hook for crash tests: a named step at which the process dies as by `kill -9`."""
+"""A hook for crash tests: a named step at which the process dies as by `kill -9`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def killpoint(step: str) -> None:
     """
     Die here if a test asked for it.
 
-    The variable is read by tests only; nothing in the product sets it. SIGKILL and not an exception, since what must be
-    survived is a death that runs no `finally`.
+    Only tests set the variable. It is SIGKILL and not an exception, since the product must survive a death that runs no
+    `finally`.
     """
     if os.environ.get(VARIABLE) == step:
         os.kill(os.getpid(), signal.SIGKILL)

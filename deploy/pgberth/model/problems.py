@@ -1,4 +1,4 @@
-"""What is wrong, as a value: a fact, then a hint with the next safe act."""
+"""A problem as a value: a fact, then a hint with the next safe act; and the exception that carries problems."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 
 def visible(text: str, *, one_line: bool = False) -> str:
-    """Text that others may have written, with what could steer a terminal made visible; line breaks stay if wanted."""
+    """
+    Text of any origin with its control characters escaped, since they could control a terminal.
+
+    + one_line: escape line breaks too
+    """
     kept = "\t" if one_line else "\t\n"
-    steering = {c for c in text if unicodedata.category(c) == "Cc" and c not in kept}
-    return "".join(c.encode("unicode_escape").decode() if c in steering else c for c in text)
+    escaped = {c for c in text if unicodedata.category(c) == "Cc" and c not in kept}
+    return "".join(c.encode("unicode_escape").decode() if c in escaped else c for c in text)
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Problem:
     """
     One thing that is wrong.
 
-    + fact: one line naming tenant, thing and value
+    + fact: one line that names tenant, thing and value
     + hint: the next safe act, and the runbook page where there is one; may be empty
     """
 
@@ -32,7 +36,7 @@ class Problem:
 
 
 class Refused(Exception):
-    """Raised instead of acting: holds every problem that was found, not only the first."""
+    """Raised instead of acting. It carries every problem that was found, not only the first."""
 
     def __init__(self, problems: Iterable[Problem]):
         self.problems = tuple(problems)

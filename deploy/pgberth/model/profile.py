@@ -1,11 +1,11 @@
-"""Settings profiles: how much of a machine one tenant's server takes."""
+"""Settings profiles: how much of a machine one tenant's server uses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# What every tenant runs with, whatever its size.
+# The settings of every tenant, whatever its size.
 COMMON: Mapping[str, str] = {
     "listen_addresses": "*",  # inside the container's own network; podman publishes it on loopback only
     "unix_socket_directories": "/run/postgresql",
@@ -14,30 +14,30 @@ COMMON: Mapping[str, str] = {
     "full_page_writes": "on",
     "synchronous_commit": "on",
     "huge_pages": "off",  # `try` dies with SIGBUS where pages exist but the cgroup allows none
-    "jit": "off",  # vector sorts have large cost estimates and would cross jit_above_cost by accident
+    "jit": "off",  # vector sorts have large cost estimates, which exceed jit_above_cost without need
     "random_page_cost": "1.1",
     "wal_compression": "lz4",
     "checkpoint_timeout": "15min",
     "idle_in_transaction_session_timeout": "60s",
-    "client_connection_check_interval": "1s",  # a killed client's backend notices, and frees its locks
+    "client_connection_check_interval": "1s",  # the backend of a killed client notices, and releases its locks
     "dynamic_shared_memory_type": "posix",
     "log_destination": "stderr",
     "logging_collector": "off",
     "log_lock_waits": "on",
     "log_statement": "ddl",
-    # The text of a statement that a CHECK refused may be the very secret it refused.
+    # A CHECK may refuse a statement because of a secret in it, and the statement's text would be logged.
     "log_min_error_statement": "panic",
     "authentication_timeout": "5s",  # connections that never log in count against max_connections
     "log_error_verbosity": "terse",  # DETAIL of a failed CHECK would print the row
     "log_line_prefix": "%m [%p] %q%u@%d %a ",
     "track_io_timing": "on",
-    "default_text_search_config": "pg_catalog.english",  # what the search columns use; `simple` without it
+    "default_text_search_config": "pg_catalog.english",  # the search columns use it; the default is `simple`
     "max_wal_senders": "3",
     "superuser_reserved_connections": "3",
 }
 
 
-# Setting -> the first major that knows it: an older server does not start with it.
+# Setting -> the first major version that has it: an older server does not start with it.
 SINCE: Mapping[str, int] = {"autovacuum_worker_slots": 18, "io_method": 18, "io_workers": 18}
 
 
@@ -46,9 +46,9 @@ class Profile:
     """
     One size of tenant.
 
-    + rows: about how many embedded rows it is meant for
-    + memory: the container's, as podman takes it
-    + pids: most processes in the container
+    + rows: about how many embedded rows it is for
+    + memory: the container's limit, in podman's notation
+    + pids: the largest number of processes in the container
     + settings: lines of postgresql.conf
     """
 
@@ -61,26 +61,25 @@ class Profile:
     @property
     def shm(self) -> str:
         """
-        Size of /dev/shm, as podman takes it.
+        Size of /dev/shm, in podman's notation.
 
-        A parallel index build takes maintenance_work_mem of it, whatever the table's size; two at once must not meet
-        its end.
+        A parallel index build takes maintenance_work_mem of it, whatever the table's size. There is room for two.
         """
         return f"{2 * int(self.settings['maintenance_work_mem'].removesuffix('MB')) + 64}m"
 
     @property
     def clients(self) -> int:
-        """Connections that are not kept back for the superuser."""
+        """Connections that are not reserved for the superuser."""
         lines = self.lines()
         return int(lines["max_connections"]) - int(lines["superuser_reserved_connections"])
 
     def lines(self) -> dict[str, str]:
-        """Every setting of the profile, common ones included, as the newest major takes them."""
+        """Every setting of the profile, common ones included, for the newest major version."""
         return {**COMMON, **self.settings}
 
 
 def for_major(text: str, major: int) -> str:
-    """The configuration without the lines that a server of this major does not know."""
+    """The configuration without the settings that a server of this major version does not have."""
     lines = text.splitlines(keepends=True)
     return "".join(line for line in lines if SINCE.get(line.partition(" ")[0], 0) <= major)
 

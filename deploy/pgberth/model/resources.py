@@ -1,4 +1,4 @@
-"""Where the bundle's templates lie: beside `deploy/` in a checkout, inside the package in a wheel."""
+"""Where the bundle's templates are: beside `deploy/` in a checkout, inside the package in a wheel."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ TEMPLATES = next(
 
 
 def cache_home() -> Path:
-    """What may be deleted at any time, on the machine that runs pyinfra."""
+    """The directory, on the machine that runs pyinfra, of files that may be deleted at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pgberth"

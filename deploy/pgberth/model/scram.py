@@ -1,4 +1,4 @@
-"""SCRAM-SHA-256 verifiers (RFC 5802, RFC 7677): what the server stores in place of a password."""
+"""SCRAM-SHA-256 verifiers (RFC 5802, RFC 7677), which the server stores in place of passwords."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ITERATIONS = 4096  # PostgreSQL's own default, scram_iterations
 
 def verifier(password: Secret, salt: bytes | None = None, iterations: int = ITERATIONS) -> Secret:
     """
-    The verifier PostgreSQL would make of this password.
+    The verifier that PostgreSQL would compute from this password.
 
-    + password: ASCII; ours are base64url, so that SASLprep changes nothing
-    + salt: bytes; a fresh one of 16 where none is given
+    + password: ASCII, so that SASLprep changes nothing
+    + salt: bytes; 16 random ones by default
 
     Returns `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`.
     """
@@ -31,11 +31,11 @@ def verifier(password: Secret, salt: bytes | None = None, iterations: int = ITER
 
 
 def digest(verifier: Secret) -> str:
-    """SHA-256 of a verifier, in hex: enough to compare with, useless to log in with."""
+    """SHA-256 of a verifier, in hex: it can be compared, and nobody can log in with it."""
     return hashlib.sha256(verifier.reveal().encode()).hexdigest()
 
 
 def matches(password: Secret, salt_base64: str, iterations: int, verifier_digest: str) -> bool:
-    """Whether the server's verifier, known by salt, iterations and digest, is that of this password."""
-    mine = verifier(password, base64.b64decode(salt_base64), iterations)
-    return hmac.compare_digest(digest(mine), verifier_digest)
+    """Whether the server's verifier, with this salt, iterations and digest, is that of this password."""
+    expected = verifier(password, base64.b64decode(salt_base64), iterations)
+    return hmac.compare_digest(digest(expected), verifier_digest)

@@ -1,10 +1,10 @@
-"""Values that must not be seen."""
+"""Values that no log, trace or message may show."""
 
 from __future__ import annotations
 
 
 class Secret:
-    """A password. Its text comes out of `reveal()` and nowhere else: repr, str and format print `***`."""
+    """A password. Only `reveal()` returns its text: repr, str and format give `***`."""
 
     __slots__ = ("_text",)
 
@@ -29,4 +29,4 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("a secret is not pickled")
+        raise TypeError("a secret must not be pickled")

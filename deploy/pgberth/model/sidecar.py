@@ -1,4 +1,4 @@
-"""The memory plugin beside a tenant's server, as an inventory states it."""
+"""The memory plugin that runs beside a tenant's server, as an inventory declares it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 @dataclass(frozen=True)
 class Sidecar:
     """
-    A memory plugin in a container of its own.
+    A memory plugin in a separate container.
 
-    + image: its name or id in the store of the service account, where it must be already
-    + port: of the machine's loopback, where it listens
-    + required: whether a deploy fails where it is not healthy; otherwise the receipt says so
+    + image: its name or id in the store of the service account, which must already have it
+    + port: the port of the machine's loopback where it listens
+    + required: whether a deploy fails where it is not healthy; otherwise the receipt notes it
     """
 
     image: str = ""

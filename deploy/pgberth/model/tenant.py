@@ -1,4 +1,4 @@
-"""The tenant and its machine, as an inventory states them."""
+"""The tenant and its machine, as an inventory declares them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgberth.model.listen import Listen
 from pgberth.model.profile import PROFILES, Profile
 from pgberth.model.sidecar import Sidecar
 
-COMPONENTS = ("control_plane", "memory_plugin", "knowledge")  # in the order they are applied
+COMPONENTS = ("control_plane", "memory_plugin", "knowledge")  # in the order in which they are applied
 HEAD = "head"
 DEFAULT_ACCOUNT = "pgberth"
 
@@ -20,8 +20,8 @@ class Machine:
     """
     A host that runs rootless podman under one service account.
 
-    + name: the inventory host; `@local` is the machine pyinfra runs on
-    + account: the service account; a deploy that is not run as root uses the caller's own
+    + name: the inventory host; `@local` is the machine that pyinfra runs on
+    + account: the service account; a deploy that does not run as root uses the caller's account
     """
 
     name: str
@@ -31,17 +31,17 @@ class Machine:
 @dataclass(frozen=True)
 class Tenant:
     """
-    One team's or agent workspace's berth: one container, one live volume generation, one set of secrets.
+    One team or agent workspace: one container, one live volume generation, one set of secrets.
 
-    + port: on the machine's loopback
+    + port: of the machine's loopback
     + components: component -> target version, or HEAD, in the inventory's order
-    + parameters: component -> name -> value, for what its migrations leave to the tenant
+    + parameters: component -> name -> value, for the values that its migrations leave open
     + rings: the inventory groups it belongs to, e.g. ("canary",)
     + superuser_tcp: whether `postgres` may log in over TCP
     + allow_old_pgvector: accept an image whose pgvector is below the floor
     + sidecar: the memory plugin that runs beside the server; None where there is none
-    + listen: where it listens beside loopback, over TLS; None where it does not
-    + secrets: kind of password -> secret:// reference; what is not named here is made on the machine
+    + listen: where it listens beyond loopback, over TLS; None where it does not
+    + secrets: kind of password -> secret:// reference; the machine generates the others
     """
 
     name: str
@@ -64,15 +64,15 @@ class Tenant:
 
     @property
     def ordered_components(self) -> tuple[str, ...]:
-        """The tenant's components in the order they are applied."""
+        """The tenant's components in the order in which they are applied."""
         return tuple(component for component in COMPONENTS if component in self.components)
 
     @property
     def tabled_components(self) -> tuple[str, ...]:
-        """Those whose target includes their tables: version 0 of a component is its empty schema."""
+        """The components whose target includes their tables: version 0 of a component is its empty schema."""
         return tuple(name for name in self.ordered_components if self.components[name] != 0)
 
     @property
     def first_component(self) -> str:
-        """The first in the inventory's order: a URL without a search_path of its own lands in its schema."""
+        """The first in the inventory's order: a URL without a search_path uses its schema."""
         return next(iter(self.components))

@@ -1,1 +1,1 @@
-"""What a run tells: receipts, the closing table, errors in the operator's own files."""
+"""What a run reports: receipts, the closing table, errors in the operator's own files."""

@@ -1,4 +1,4 @@
-"""The record of what a verb did to a tenant and proved about it."""
+"""The record of what a verb did to a tenant, and of the checks that prove it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgberth.run import current_run
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found. + seconds: how long it took"""
+    """The result of a check. + problems: empty where it passed; seconds: how long it took"""
 
     id: str
     problems: tuple[str, ...]
@@ -28,11 +28,11 @@ class Receipt:
     """
     One tenant's part of a run.
 
-    + state: how the tenant stands, in a few words, where a verb only looks
+    + state: the tenant's state in a few words, from a verb that only observes
     + pending: what only a recycle would change
     + did: what the verb counted of its own work, as JSON, e.g. {"logins": 41, "refused": 0}
-    + spec, rollout: fingerprints of what ran when it was judged; see container.spec
-    + no_baseline: why there is nothing to measure drift against, where something stood in the way
+    + spec, rollout_hash: fingerprints of what ran when the checks ran; see container.spec
+    + no_baseline: why drift could not be measured; "" where it could
     """
 
     verb: str

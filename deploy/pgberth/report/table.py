@@ -1,4 +1,4 @@
-"""The closing report, on stderr: a table of tenants, and below it what needs an eye."""
+"""The closing report, on stderr: a table of tenants, and below it the lines that need attention."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def write(verb: str, receipts: list[Receipt], notes: list[str], failed: set[str]
     """
     Print the report of a run.
 
-    + notes: what is to be said of machines
-    + failed: names of the hosts that did not get to the end
+    + notes: lines about machines and about the run as a whole
+    + failed: names of the hosts that did not finish
     + verbose: name every check, as `verify` always does
     """
     if receipts:
@@ -28,7 +28,7 @@ def write(verb: str, receipts: list[Receipt], notes: list[str], failed: set[str]
 
 
 def row(receipt: Receipt, failed: set[str]) -> dict[str, str]:
-    """One tenant's line of the table."""
+    """One tenant's line of the table: column -> text."""
     return {
         "tenant": receipt.tenant,
         "ring": ",".join(receipt.rings),
@@ -41,7 +41,7 @@ def row(receipt: Receipt, failed: set[str]) -> dict[str, str]:
 
 
 def checks(receipt: Receipt, failed: bool) -> str:
-    """How the suite came out, in a word or two."""
+    """The result of the suite, in a word or two."""
     if receipt.state:
         return receipt.state
     if receipt.results is None:
@@ -51,16 +51,18 @@ def checks(receipt: Receipt, failed: bool) -> str:
 
 
 def lines(receipt: Receipt, *, named: bool) -> list[str]:
-    """What is to be said of a tenant below the table."""
-    said = [f"{receipt.tenant}: {note}" for note in receipt.notes]
+    """
+    The lines about a tenant below the table.
+
+    + named: name the checks that passed, too
+    """
+    texts = list(receipt.notes)
     if receipt.pending:
-        said.append(f"{receipt.tenant}: pending: recycle ({receipt.pending})")
+        texts.append(f"pending: recycle ({receipt.pending})")
     if named and receipt.results is not None:
-        passed = " ".join(result.id for result in receipt.results if result.passed)
-        said.append(f"{receipt.tenant}: passed: {passed}")
-    for result in receipt.failed_checks:
-        said += [f"{receipt.tenant}: RED {result.id}: {problem}" for problem in result.problems]
-    return said
+        texts.append(f"passed: {' '.join(result.id for result in receipt.results if result.passed)}")
+    texts += [f"RED {result.id}: {problem}" for result in receipt.failed_checks for problem in result.problems]
+    return [f"{receipt.tenant}: {text}" for text in texts]
 
 
 def table(rows: list[dict[str, str]]) -> str:

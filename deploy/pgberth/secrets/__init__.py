@@ -1,1 +1,1 @@
-"""Where passwords come from when they are not made on the machine."""
+"""Passwords from outside the machine: the references to them, and how they are fetched."""
