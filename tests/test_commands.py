@@ -104,7 +104,7 @@ def run(command: StringCommand, home: Path, **environment: str) -> subprocess.Co
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
-@settings(max_examples=often(50, whole=500))
+@settings(max_examples=often(50, whole=500), deadline=None)
 @given(text=TEXT)
 def test_hostile_text_is_one_token_of_every_command(builder: str, text: str) -> None:
     # What a refusal says is for a terminal: it shows what could steer one.

@@ -66,7 +66,7 @@ SPOILT: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "a table in public": (
         "CREATE TABLE public.stray (a int)",
-        {"public-clean": "stray public.stray does not belong in public"},
+        {"public-clean": "unexpected object public.stray does not belong in public"},
     ),
     "no right to write": (
         "REVOKE INSERT ON memory_plugin.memory_records FROM memory_app",

@@ -84,8 +84,8 @@ def test_an_unhealthy_tenant_fails_with_one_line_a_problem_and_a_hint(live: Live
     (refused,) = smoke(found, into, tenant)
     *problems, hint = refused.refusal.splitlines()
     assert [line.split(" does")[0] for line in sorted(problems)] == [
-        "acme: public-clean: stray public.other",
-        "acme: public-clean: stray public.stray",
+        "acme: public-clean: unexpected object public.other",
+        "acme: public-clean: unexpected object public.stray",
     ]
     assert hint.startswith("HINT: 1 of ")
     assert hint.endswith("checks are red; runbooks/check-is-red.md")
@@ -104,7 +104,7 @@ def test_a_run_whose_checks_are_red_keeps_its_receipt_which_says_so(live: Live) 
     assert told["changed"] is False
     red = {check: said for check, said in told["checks"].items() if said != "passed"}
     assert list(red) == ["public-clean"]
-    assert red["public-clean"][0].startswith("stray public.stray")
+    assert red["public-clean"][0].startswith("unexpected object public.stray")
 
 
 def test_what_is_red_is_told_where_the_receipt_cannot_be_kept_too(live: Live) -> None:
@@ -112,7 +112,7 @@ def test_what_is_red_is_told_where_the_receipt_cannot_be_kept_too(live: Live) ->
     found, tenant = alive(live)
     (refused,) = smoke(found, receipt(), tenant, keep=Answer(stderr="No space left on device", done=False))
     first, second, _ = refused.refusal.splitlines()
-    assert first.startswith("acme: public-clean: stray public.stray")
+    assert first.startswith("acme: public-clean: unexpected object public.stray")
     assert second == "acme: the run's receipt could not be kept: No space left on device"
 
 

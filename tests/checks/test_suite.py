@@ -137,14 +137,14 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str]] = {
         "extension vector is in schema knowledge, wanted public",
     ),
     "a stray table": (
-        {"access": [finding("stray", "public.notes", "does not belong")]},
+        {"access": [finding("unexpected object", "public.notes", "does not belong")]},
         "public-clean",
-        "stray public.notes does not belong",
+        "unexpected object public.notes does not belong",
     ),
     "a role too many": (
-        {"access": [finding("stranger", "intruder", "is not one of the tenant's roles")]},
+        {"access": [finding("unknown role", "intruder", "is not one of the tenant's roles")]},
         "rights",
-        "stranger intruder is not one of the tenant's roles",
+        "unknown role intruder is not one of the tenant's roles",
     ),
     "a step not applied": (
         {"ledger": [row for row in ledger() if row["version"] != LAST["version"]]},

@@ -13,7 +13,7 @@ from pgberth.migrations import ledger, runner
 from pgberth.migrations.plan import plan_up
 from pgberth.migrations.session import Connect
 from pgberth.migrations.source import Migration, Parameters, load
-from pgberth.migrations.verify import Finding, findings
+from pgberth.migrations.verify import SchemaFinding, findings
 from tests.contract.catalogue import Session, contract
 from tests.postgres import Database, Server, new_database
 
@@ -72,7 +72,7 @@ def applied(database: Database, component: str) -> tuple[Migration, ...]:
     return plan_up(component, ledger.heads(database.connect("memory_owner"), component)).applied
 
 
-def found(session: Session, migrations: tuple[Migration, ...]) -> tuple[Finding, ...]:
+def found(session: Session, migrations: tuple[Migration, ...]) -> tuple[SchemaFinding, ...]:
     """What the verify files find, in a session of any role."""
     return findings(session, migrations)
 

@@ -245,50 +245,66 @@ def test_all_that_somebody_did_by_hand_is_undone_at_once(ordered: Server) -> Non
 
 # What is named but never undone, since it may be somebody's: what does it, what is said of it, and how it is undone.
 KEPT: dict[str, tuple[str, list[str], str]] = {
-    "a role": ("CREATE ROLE intruder", ["stranger intruder is not one of the tenant's roles"], "DROP ROLE intruder"),
-    "a role that reads all": (
-        "CREATE ROLE intruder IN ROLE pg_read_all_data",
-        ["stranger intruder is not one of the", "stranger intruder of pg_read_all_data is not wanted"],
+    "a role": (
+        "CREATE ROLE intruder",
+        ["unknown role intruder is not one of the tenant's roles"],
         "DROP ROLE intruder",
     ),
-    "a table": ("CREATE TABLE public.stray (a int)", ["stray public.stray does not"], "DROP TABLE public.stray"),
+    "a role that reads all": (
+        "CREATE ROLE intruder IN ROLE pg_read_all_data",
+        ["unknown role intruder is not one of the", "unknown role intruder of pg_read_all_data is not wanted"],
+        "DROP ROLE intruder",
+    ),
+    "a table": (
+        "CREATE TABLE public.stray (a int)",
+        ["unexpected object public.stray does not"],
+        "DROP TABLE public.stray",
+    ),
     "a function": (
         "CREATE FUNCTION public.lower(text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
-        ["stray public.lower() does not belong"],
+        ["unexpected object public.lower() does not belong"],
         "DROP FUNCTION public.lower(text)",
     ),
-    "a type": ("CREATE TYPE public.stray AS ENUM ('a')", ["stray public.stray does not"], "DROP TYPE public.stray"),
+    "a type": (
+        "CREATE TYPE public.stray AS ENUM ('a')",
+        ["unexpected object public.stray does not"],
+        "DROP TYPE public.stray",
+    ),
     "a schema in which the app creates": (
         "CREATE SCHEMA notes; GRANT CREATE ON SCHEMA notes TO memory_app",
         ["schema notes lets memory_app create", "schema notes lets memory_app_a create"],
         "DROP SCHEMA notes",
     ),
-    "a schema": ("CREATE SCHEMA notes", ["stray schema notes is none of the tenant's"], "DROP SCHEMA notes"),
+    "a schema": (
+        "CREATE SCHEMA notes",
+        ["unexpected object schema notes is none of the tenant's"],
+        "DROP SCHEMA notes",
+    ),
     "a large object": (
         "SELECT lo_create(4711)",
-        ["stray large object 4711 is not wanted; it is postgres's"],
+        ["unexpected object large object 4711 is not wanted; it is postgres's"],
         "SELECT lo_unlink(4711)",
     ),
-    "a publication": ("CREATE PUBLICATION p", ["stray publication p is not wanted"], "DROP PUBLICATION p"),
+    "a publication": ("CREATE PUBLICATION p", ["unexpected object publication p is not wanted"], "DROP PUBLICATION p"),
     "a way to other servers": (
         "CREATE FOREIGN DATA WRAPPER w",
-        ["stray foreign-data wrapper w is not wanted"],
+        ["unexpected object foreign-data wrapper w is not wanted"],
         "DROP FOREIGN DATA WRAPPER w",
     ),
     "a trigger on every command": (
         "CREATE SCHEMA notes; CREATE FUNCTION notes.f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
         " CREATE EVENT TRIGGER everywhere ON ddl_command_end WHEN TAG IN ('COMMENT') EXECUTE FUNCTION notes.f()",
-        ["stray event trigger everywhere is not wanted"],
+        ["unexpected object event trigger everywhere is not wanted"],
         "DROP EVENT TRIGGER everywhere; DROP SCHEMA notes CASCADE",
     ),
     "a parameter that the app may set": (
         "GRANT SET ON PARAMETER log_statement TO memory_app",
-        ["stray parameter log_statement may be set by others"],
+        ["unexpected object parameter log_statement may be set by others"],
         "REVOKE SET ON PARAMETER log_statement FROM memory_app",
     ),
     "rights on what comes": (
         "ALTER DEFAULT PRIVILEGES FOR ROLE memory_migrator GRANT ALL ON TABLES TO PUBLIC",
-        ["stray default rights of memory_migrator"],
+        ["unexpected object default rights of memory_migrator"],
         "ALTER DEFAULT PRIVILEGES FOR ROLE memory_migrator REVOKE ALL ON TABLES FROM PUBLIC",
     ),
     "pgvector elsewhere": (
@@ -322,7 +338,7 @@ def test_a_strangers_hold_on_a_tenants_role_is_undone_and_the_stranger_kept(clus
         try:
             assert "member intruder of memory_owner is not wanted" in findings(cluster)
             run(cluster, access_sql(ACME, {}))
-            assert findings(cluster) == ["stranger intruder is not one of the tenant's roles"]
+            assert findings(cluster) == ["unknown role intruder is not one of the tenant's roles"]
         finally:
             session.execute("DROP ROLE intruder")
 

@@ -203,7 +203,7 @@ def test_what_holds_no_data_is_named_and_put_right(kind: str) -> None:
     assert f"acme: repairing: {kind} memory_app is not wanted" in at.said
 
 
-@pytest.mark.parametrize("kind", ["stray", "stranger", "schema", "extension"])
+@pytest.mark.parametrize("kind", ["unexpected object", "unknown role", "schema", "extension"])
 def test_what_may_be_somebodys_is_left_to_the_checks(kind: str) -> None:
     finding = {"kind": kind, "object": "public.notes", "problem": "does not belong in public"}
     at = host(state(answer=server(access=[finding])))

@@ -409,14 +409,14 @@ LEFT_ALONE = (
         "a stranger's table in public",
         "CREATE TABLE public.stray AS SELECT 1 AS kept",
         "public-clean",
-        "stray public.stray does not belong in public",
+        "unexpected object public.stray does not belong in public",
         "DROP TABLE public.stray",
     ),
     _left(
         "a stranger's role",
         "CREATE ROLE intruder LOGIN",
         "rights",
-        "stranger intruder is not one of the tenant's roles",
+        "unknown role intruder is not one of the tenant's roles",
         "DROP ROLE intruder",
     ),
     _left(

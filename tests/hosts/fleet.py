@@ -52,8 +52,20 @@ class TenantContext:
         asked = f"podman exec {self.name} pg_isready -q -h /run/postgresql"
         return self.host.run(asked, ACCOUNT, check=False).code == 0
 
-    def wait_until_running(self, seconds: float = 60) -> None:
-        wait_for(f"{self.name} on {self.host.name}", lambda: "" if self.running() else "no answer", seconds)
+    def wait_until_running(self, seconds: float = 120) -> None:
+        """
+        Its unit is active, and then its server answers.
+
+        The unit's podman comes first: after a boot the first one makes what all others of the account share.
+        """
+
+        def objection() -> str:
+            unit = self.host.run(f"systemctl --user is-active pgberth-{self.name}.service", ACCOUNT, check=False)
+            if unit.out.strip() != "active":
+                return f"its unit is {unit.said.strip()}"
+            return "" if self.running() else "no answer"
+
+        wait_for(f"{self.name} on {self.host.name}", objection, seconds)
 
     def superuser(self, sql: str) -> str:
         """What psql on the socket answers."""

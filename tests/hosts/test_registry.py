@@ -97,7 +97,7 @@ def test_a_digest_that_nobody_has_is_named_and_no_tenant_is_touched(place: Place
     run = place.fleet(digest=NOWHERE).provision().failed()
     desired = f"{place.registry.address}/memory/postgres@{NOWHERE} cannot be pulled"
     assert run.line("five: image", desired), run.err
-    assert run.line("HINT", "hold exactly this image"), run.err
+    assert run.line("HINT", "must have exactly this image"), run.err
     assert all(context.running() for context in place.berths)
 
 

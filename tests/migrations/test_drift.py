@@ -181,7 +181,7 @@ def test_the_same_versions_can_be_made_anew_elsewhere(
     rebuilt(other, actions={"register": stamp})
     assert dump(other) == dump(database)
     assert [(h.version, h.state) for h in heads(other)] == [(h.version, h.state) for h in heads(database)]
-    with pytest.raises(Refused, match="notes register is a code step, and nothing is known that does it"):
+    with pytest.raises(Refused, match="notes register is a code step, and no action for it is known"):
         rebuilt(empty)
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pgberth.migrations import erase as erasing
-from pgberth.migrations.erase import KINDS, Erasure, erase, erasure_from
+from pgberth.migrations.erase import SUBJECTS, Erasure, erase, erasure_from
 from pgberth.migrations.repair import repair
 from pgberth.migrations.session import Connect
 from pgberth.model.problems import Refused
@@ -108,7 +108,7 @@ class Subjects:
 
 
 def subjects(superuser: Session) -> Subjects:
-    ids = {kind: str(uuid.uuid4()) for kind in (*KINDS, "other_node")}
+    ids = {kind: str(uuid.uuid4()) for kind in (*SUBJECTS, "other_node")}
     superuser.execute(_ROWS.format(n=next(_NUMBERS), **ids).encode())
     return Subjects(ids)
 
@@ -142,7 +142,7 @@ def contents(superuser: Session) -> dict[str, list[str]]:
 # --- what goes, and what stays
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SUBJECTS)
 def test_every_row_of_the_subject_goes_and_no_other(
     connect: Connect, superuser: Session, mine: Subjects, theirs: Subjects, kind: str
 ) -> None:
@@ -165,7 +165,7 @@ def test_an_event_goes_with_its_run_and_its_procedure_stays(
     assert erase(connect, mine.desired("memory_procedure")) == GONE["memory_procedure"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SUBJECTS)
 def test_afterwards_history_is_as_closed_as_before(
     connect: Connect, tenant: Database, superuser: Session, mine: Subjects, theirs: Subjects, kind: str
 ) -> None:
@@ -173,8 +173,8 @@ def test_afterwards_history_is_as_closed_as_before(
     before = contents(superuser)
     owner, replica = tenant.connect("memory_owner"), tenant.connect("postgres")
     replica.execute("SET session_replication_role = replica")
-    for table, column in KINDS[kind].history:
-        name = sql.Identifier(KINDS[kind].component, table)
+    for table, column in SUBJECTS[kind].history:
+        name = sql.Identifier(SUBJECTS[kind].component, table)
         for statement in ("DELETE FROM {} WHERE {} IS NOT NULL", "DELETE FROM {} WHERE {} IS NULL AND false"):
             for session in (owner, replica):
                 with pytest.raises(psycopg.errors.RestrictViolation):
@@ -249,12 +249,14 @@ def test_a_tombstone_stays_and_the_app_does_not_even_see_it(
 # --- refusals
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SUBJECTS)
 def test_nothing_of_the_subject_is_refused(connect: Connect, superuser: Session, mine: Subjects, kind: str) -> None:
     before = contents(superuser)
-    stranger = Erasure(kind, uuid.uuid4(), REASON)
-    with pytest.raises(Refused, match=rf"{KINDS[kind].component} has nothing of {stranger.subject}\nHINT: nothing was"):
-        erase(connect, stranger)
+    another = Erasure(kind, uuid.uuid4(), REASON)
+    with pytest.raises(
+        Refused, match=rf"{SUBJECTS[kind].component} has nothing of {another.subject}\nHINT: nothing was"
+    ):
+        erase(connect, another)
     assert contents(superuser) == before
 
 
@@ -310,13 +312,13 @@ def test_whatever_else_refers_to_it_is_named_by_its_constraint(
     assert contents(superuser) == before
 
 
-def test_a_reference_that_nobody_looked_for_stops_it_too(
+def test_a_reference_that_was_not_checked_stops_it_too(
     connect: Connect, superuser: Session, mine: Subjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when it is made between the look and the delete."""
+    """As when it is made between the check and the delete."""
     superuser.execute(_LEARNT_FROM.format(**mine.ids).encode())
     before = contents(superuser)
-    monkeypatch.setattr(erasing, "_refuse_kept", lambda *_: None)
+    monkeypatch.setattr(erasing, "_refuse_referenced", lambda *_: None)
     with pytest.raises(
         Refused, match=r"referred to by rows that stay: control_plane\.task_run .* has append-only rows"
     ):
@@ -335,11 +337,11 @@ OPENED = {
 
 
 @pytest.mark.parametrize("opening", OPENED.values(), ids=OPENED)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SUBJECTS)
 def test_a_history_that_is_not_closed_is_refused_until_provision_has_closed_it(
     connect: Connect, superuser: Session, mine: Subjects, kind: str, opening: str
 ) -> None:
-    component, last = KINDS[kind].component, KINDS[kind].history[-1][0]
+    component, last = SUBJECTS[kind].component, SUBJECTS[kind].history[-1][0]
     superuser.execute(opening.format(t=f"{component}.{last}").encode())
     before = contents(superuser)
     try:
@@ -362,7 +364,7 @@ LATE = {
 
 
 @pytest.mark.parametrize("planting", LATE.values(), ids=LATE)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SUBJECTS)
 def test_a_failure_in_the_middle_leaves_all_as_it_was(
     connect: Connect, superuser: Session, mine: Subjects, kind: str, planting: str
 ) -> None:
@@ -372,7 +374,7 @@ def test_a_failure_in_the_middle_leaves_all_as_it_was(
            GRANT EXECUTE ON FUNCTION public.planted() TO memory_owner"""
     )
     try:
-        superuser.execute(planting.format(parent=f"{KINDS[kind].component}.{KINDS[kind].parent}").encode())
+        superuser.execute(planting.format(parent=f"{SUBJECTS[kind].component}.{SUBJECTS[kind].parent}").encode())
         before = contents(superuser)
         with pytest.raises(psycopg.errors.RaiseException, match="planted"):
             erase(connect, mine.desired(kind))
@@ -382,11 +384,11 @@ def test_a_failure_in_the_middle_leaves_all_as_it_was(
     assert erase(connect, mine.desired(kind)) == GONE[kind]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SUBJECTS)
 def test_a_table_that_somebody_holds_is_given_up_naming_who(
     connect: Connect, tenant: Database, superuser: Session, mine: Subjects, kind: str
 ) -> None:
-    held = sql.Identifier(KINDS[kind].component, KINDS[kind].history[-1][0])
+    held = sql.Identifier(SUBJECTS[kind].component, SUBJECTS[kind].history[-1][0])
     before = contents(superuser)
     with tenant.connect("postgres") as writer, writer.transaction():
         # As every INSERT does until its transaction ends.
@@ -415,13 +417,16 @@ def test_an_erasure_is_what_was_typed() -> None:
 
 
 BAD: Mapping[str, tuple[dict[str, str], list[str]]] = {
-    "an unknown kind": ({"subject": "user:" + TYPED["subject"][9:]}, ["'user' is no kind"]),
-    "a kind in capitals": ({"subject": TYPED["subject"].upper()}, ["'TASK_RUN' is no kind"]),
-    "no id": ({"subject": "task_run"}, ["'' is no UUID"]),
-    "half an id": ({"subject": "task_run:0d3f5b1a"}, ["'0d3f5b1a' is no UUID"]),
-    "an id with SQL behind it": ({"subject": TYPED["subject"] + "' OR true"}, ['OR true" is no UUID']),
+    "an unknown kind": ({"subject": "user:" + TYPED["subject"][9:]}, ["'user' is not a kind"]),
+    "a kind in capitals": ({"subject": TYPED["subject"].upper()}, ["'TASK_RUN' is not a kind"]),
+    "no id": ({"subject": "task_run"}, ["'' is not a UUID"]),
+    "half an id": ({"subject": "task_run:0d3f5b1a"}, ["'0d3f5b1a' is not a UUID"]),
+    "an id with SQL behind it": ({"subject": TYPED["subject"] + "' OR true"}, ['OR true" is not a UUID']),
     "a blank reason": ({"reason": " \t"}, ["reason is missing"]),
-    "everything": ({"subject": "user:7", "reason": ""}, ["'user' is no kind", "'7' is no UUID", "reason is missing"]),
+    "everything": (
+        {"subject": "user:7", "reason": ""},
+        ["'user' is not", "'7' is not a UUID", "reason is missing"],
+    ),
 }
 
 

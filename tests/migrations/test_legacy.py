@@ -56,11 +56,11 @@ def test_rows_in_public_are_brought_over_with_their_ids_and_times(database: Data
         runner.apply(connect, "memory_plugin", {})
     aside(database)
     runner.apply(connect, "memory_plugin", {})
-    assert legacy.brought_over(connect) == {"memory_namespaces": 2, "memory_records": 40}
+    assert legacy.bring_over(connect) == {"memory_namespaces": 2, "memory_records": 40}
     assert rows(database, "memory_plugin.memory_records", RECORD) == before
     assert rows(database, "memory_plugin.memory_namespaces", "name, metadata::text")[("team:old", "null")] == 1
     assert rows(database, "pg_namespace", "nspname")[(legacy.ASIDE,)] == 0
-    assert legacy.brought_over(connect) == {}
+    assert legacy.bring_over(connect) == {}
 
 
 def test_a_move_that_was_killed_in_between_is_gone_on_with(database: Database, connect: Connect) -> None:
@@ -69,7 +69,7 @@ def test_a_move_that_was_killed_in_between_is_gone_on_with(database: Database, c
         aside(database)
     runner.apply(connect, "memory_plugin", {})
     aside(database, begun=True)
-    assert legacy.brought_over(connect)["memory_records"] == 40
+    assert legacy.bring_over(connect)["memory_records"] == 40
 
 
 def test_a_row_that_differs_from_one_of_the_same_key_stops_the_move_with_nothing_changed(
@@ -81,7 +81,7 @@ def test_a_row_that_differs_from_one_of_the_same_key_stops_the_move_with_nothing
     other = "INSERT INTO memory_plugin.memory_namespaces (name, kind) VALUES ('team:old', 'org')"
     superuser(database, other)
     with pytest.raises(Refused, match=r"memory_plugin\.memory_namespaces has 1 rows that differ"):
-        legacy.brought_over(connect)
+        legacy.bring_over(connect)
     assert rows(database, f"{legacy.ASIDE}.memory_records", "count(*)")[(40,)] == 1
 
 
@@ -107,11 +107,11 @@ INSERT INTO memory_plugin.agent_memories (workspace_id, content, scope, created_
 def test_agent_memories_are_backfilled_with_exact_parity(database: Database, connect: Connect) -> None:
     runner.apply(connect, "memory_plugin", {})
     superuser(database, LEGACY)
-    assert legacy.backfilled(connect, "memory_plugin", "verify") == {"rows": 300, "written": 0, "missing": 300}
-    assert legacy.backfilled(connect, "memory_plugin", "dry-run") == {"rows": 300, "written": 300, "missing": 0}
-    assert legacy.backfilled(connect, "memory_plugin", "verify")["missing"] == 300
-    assert legacy.backfilled(connect, "memory_plugin", "apply") == {"rows": 300, "written": 300, "missing": 0}
-    assert legacy.backfilled(connect, "memory_plugin", "apply") == {"rows": 300, "written": 0, "missing": 0}
+    assert legacy.backfill(connect, "memory_plugin", "verify") == {"rows": 300, "written": 0, "missing": 300}
+    assert legacy.backfill(connect, "memory_plugin", "dry-run") == {"rows": 300, "written": 300, "missing": 0}
+    assert legacy.backfill(connect, "memory_plugin", "verify")["missing"] == 300
+    assert legacy.backfill(connect, "memory_plugin", "apply") == {"rows": 300, "written": 300, "missing": 0}
+    assert legacy.backfill(connect, "memory_plugin", "apply") == {"rows": 300, "written": 0, "missing": 0}
     kept = "id, content, created_at"
     assert rows(database, "memory_plugin.memory_records", kept) == rows(database, "memory_plugin.agent_memories", kept)
     kinds = rows(database, "memory_plugin.memory_records", "split_part(namespace, ':', 1)")
@@ -130,15 +130,15 @@ def test_agent_memories_are_backfilled_with_exact_parity(database: Database, con
 def test_one_row_that_is_off_is_found(database: Database, connect: Connect, change: str) -> None:
     runner.apply(connect, "memory_plugin", {})
     superuser(database, LEGACY)
-    legacy.backfilled(connect, "memory_plugin", "apply")
+    legacy.backfill(connect, "memory_plugin", "apply")
     superuser(database, change)
-    assert legacy.backfilled(connect, "memory_plugin", "verify")["missing"] == 1
+    assert legacy.backfill(connect, "memory_plugin", "verify")["missing"] == 1
 
 
 def test_a_scope_that_is_none_of_the_three_stops_the_backfill(database: Database, connect: Connect) -> None:
     runner.apply(connect, "memory_plugin", {})
     superuser(database, LEGACY + "UPDATE memory_plugin.agent_memories SET scope = 'ODD' WHERE scope = 'TEAM'")
     with pytest.raises(Refused, match=r"100 rows of memory_plugin\.agent_memories have a scope"):
-        legacy.backfilled(connect, "memory_plugin", "apply")
+        legacy.backfill(connect, "memory_plugin", "apply")
     with pytest.raises(Refused, match=r"there is no table public\.agent_memories"):
-        legacy.backfilled(connect, "public", "verify")
+        legacy.backfill(connect, "public", "verify")

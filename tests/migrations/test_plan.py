@@ -60,7 +60,13 @@ def test_nothing_applied_means_everything_in_order(tree: Tree) -> None:
 def test_everything_applied_means_nothing_to_do(tree: Tree) -> None:
     plan = plan_up("notes", heads_after(tree), root=tree.root)
     assert versions(plan) == []
-    assert [migration.version for migration in plan.verifiable] == ["0000", "0001", "0002", "R0_grants", "R1_trigger"]
+    assert [migration.version for migration in (*plan.applied, *plan.steps)] == [
+        "0000",
+        "0001",
+        "0002",
+        "R0_grants",
+        "R1_trigger",
+    ]
     assert str(plan) == "notes: nothing to do"
 
 
@@ -161,7 +167,7 @@ HISTORIES: list[tuple[str, Callable[[Tree], object], list[str]]] = [
     (
         "deleted and replaced",
         lambda t: t.rename("0001_table", "0001_other"),
-        ["notes 0001_table is applied, and not among the files"],
+        ["notes 0001_table is applied, and its files are missing"],
     ),
     (
         "renumbered",

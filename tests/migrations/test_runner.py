@@ -125,7 +125,7 @@ def test_a_step_that_fails_leaves_nothing_of_itself_and_everything_before_it(
     tree.write("0001_table", up=TABLE["up"] + "\nSELECT 1;\nSELECT nonsense;\n")
     fact, hint = refusal(lambda: runner.apply(connect, "notes", root=tree.root))
     assert fact == 'notes 0001_table: column "nonsense" does not exist (line 10 of its up file, rendered)'
-    assert hint == "Nothing of this step is left behind; the steps before it are done."
+    assert hint == "This step left nothing behind; the steps before it are done."
     assert states(database) == {"0000": "applied"}
     assert events(database, "version, state, note")[-1] == ("0001", "failed", '42703 column "nonsense" does not exist')
     assert "note" not in dump(database).replace("notes", "")
@@ -196,7 +196,7 @@ def test_a_schema_that_was_there_before_is_not_taken_over(database: Database, co
     assert fact == 'notes 0000_schema: schema "notes" already exists'
     assert hint == (
         "It exists, and the ledger does not know it; pgberth takes over nothing that it did not make.\n"
-        "It is just as this migration would make it."
+        "It is exactly as this migration would make it."
     )
     assert states(database) == {}
 
@@ -272,7 +272,7 @@ def test_an_index_name_taken_by_something_else_is_refused(database: Database, co
     runner.apply(connect, "notes", to="0001", root=tree.root)
     database.connect("memory_owner").execute("CREATE TABLE notes.note_length ()")
     fact, _ = refusal(lambda: runner.apply(connect, "notes", root=tree.root))
-    assert fact == "notes.note_length exists, and is no index on notes.note"
+    assert fact == "notes.note_length exists, and is not an index on notes.note"
 
 
 def test_statements_of_a_file_without_transaction_are_sent_one_by_one(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from pgberth import commands
+from pgberth.container.context import TenantContext
 from pgberth.container.launch import ContainerLaunch
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.units import escaped
@@ -42,7 +42,7 @@ SLOW = settings(
     max_examples=often(60, whole=600), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
-# Inventory field -> the container of a tenant where that says it, and what podman is told of it.
+# Inventory field -> the container of a tenant where that says it, and what podman gets of it.
 FIELDS: dict[str, Callable[[str], tuple[ContainerSpec, str]]] = {
     "name": lambda text: (spec(replace(ACME, name=text)), f"--label={layout.TENANT_LABEL}={text}"),
     "hostname": lambda text: (spec(replace(ACME, name=text)), f"--hostname={text}"),
@@ -77,17 +77,8 @@ def test_each_field_is_one_argument_of_podman_s(field: str, text: str) -> None:
 @given(text=TEXT)
 def test_and_one_token_of_the_command_that_starts_the_container(field: str, text: str) -> None:
     made, desired = FIELDS[field](text)
-    sent = as_sent(ContainerLaunch.desired(made).start(_Context()))  # type: ignore[arg-type]
+    sent = as_sent(ContainerLaunch.desired(made).start(TenantContext(ACME)))
     assert desired in sent.words
-
-
-class _Context:
-    """As much of a TenantContext as a launch needs."""
-
-    tenant, name = ACME, ACME.name
-
-    def change(self, text: str, *arguments: str, timeout: int, stdin: str | None = None) -> object:
-        return commands.under_command_lock("acme", text, *arguments, timeout=timeout, stdin=stdin)
 
 
 @SLOW

@@ -105,7 +105,7 @@ def _confined(context: CheckContext) -> Iterator[str]:
 
 def _rights(context: CheckContext) -> Iterator[str]:
     for finding in context.server.access:
-        if finding.kind not in ("extension", "stray"):
+        if finding.kind not in ("extension", "unexpected object"):
             yield str(finding)
 
 

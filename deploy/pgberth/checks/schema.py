@@ -22,7 +22,7 @@ def _extension(context: CheckContext) -> Iterator[str]:
 
 
 def _public(context: CheckContext) -> Iterator[str]:
-    yield from (str(finding) for finding in context.server.access if finding.kind == "stray")
+    yield from (str(finding) for finding in context.server.access if finding.kind == "unexpected object")
 
 
 def _ledger(context: CheckContext) -> Iterator[str]:

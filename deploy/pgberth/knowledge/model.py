@@ -1,4 +1,4 @@
-"""The embedding model a knowledge store is bound to: its signature, and the step that stamps it."""
+"""The embedding model of a knowledge store: its signature, and the code step that binds the store to it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from pgberth.model.problems import Problem, Refused
 COMPONENT = "knowledge"
 STEP = "register_model"
 RESTS_ON = ("0001",)
-# HNSW over the type vector takes no more (pgvector's documentation); halfvec would take 4000.
+# The limit of HNSW over the type vector (pgvector's documentation); halfvec would allow 4000.
 MOST_DIMENSIONS = 2000
 
 
 @dataclass(frozen=True)
 class EmbeddingModel:
     """
-    The signature vectors are comparable under.
+    The signature of a model. Only vectors with the same signature can be compared.
 
     + dimension: 1 to MOST_DIMENSIONS
-    + hash: the embedder's own fingerprint of weights and settings
+    + hash: the embedder's fingerprint of its weights and settings
     """
 
     name: str
@@ -37,28 +37,28 @@ class EmbeddingModel:
     hash: str
 
     def parameters(self) -> dict[str, str | int]:
-        """As the ledger records the step; `registered_model` opens the gate of the index stage."""
+        """What the ledger records for the step; `registered_model` opens the gate of the index stage."""
         return {"registered_model": self.name, "model_dimension": self.dimension, "model_hash": self.hash}
 
     def __str__(self) -> str:
         return f"{self.name}, dimension {self.dimension}, hash {self.hash}"
 
 
-def model_from(given: Mapping[str, str]) -> EmbeddingModel:
+def model_from(data: Mapping[str, str]) -> EmbeddingModel:
     """
     The model that --data names.
 
-    + given: model, dimension and hash as they were typed
+    + data: model, dimension and hash, as typed
 
-    Raises Refused with everything that is wrong.
+    Raises Refused with every mistake.
     """
-    name, fingerprint = given.get("model", "").strip(), given.get("hash", "").strip()
+    name, fingerprint = data.get("model", "").strip(), data.get("hash", "").strip()
     missing = [key for key, value in (("model", name), ("hash", fingerprint)) if not value]
     problems = [Problem(f"--data {key} is missing", _FORM) for key in missing]
-    typed = given.get("dimension", "")
+    typed = data.get("dimension", "")
     if not re.fullmatch(r"[0-9]{1,9}", typed) or not _indexable(int(typed)):
         fact = f"--data dimension={typed!r} must be a whole number from 1 to {MOST_DIMENSIONS}"
-        problems.append(Problem(fact, f"HNSW over vector takes {MOST_DIMENSIONS} at most; {_FORM}"))
+        problems.append(Problem(fact, f"HNSW over vector allows {MOST_DIMENSIONS} at most; {_FORM}"))
     if problems:
         raise Refused(problems)
     return EmbeddingModel(name, int(typed), fingerprint)
@@ -73,21 +73,21 @@ _FORM = "say --data model=NAME --data dimension=N --data hash=FINGERPRINT"
 
 def register(connect: Connect, model: EmbeddingModel) -> bool:
     """
-    Bind the store to the model: stamp the column's dimension, write the registry row, record the step.
+    Bind the store to the model: set the column's dimension, write the registry row, record the step.
 
-    True if anything was done. Raises Refused for a dimension that no index takes, for another signature than the one
-    registered, and for rows of another dimension; both are named.
+    Returns True if it changed anything. Raises Refused for a dimension that cannot be indexed, for a signature that
+    differs from the registered one, and for rows of another dimension; the message names both.
     """
     if not _indexable(model.dimension):
-        fact = f"{model} cannot be indexed: a dimension is from 1 to {MOST_DIMENSIONS}"
-        raise Refused.because(fact, f"HNSW over vector takes {MOST_DIMENSIONS} at most; nothing was changed")
+        fact = f"{model} cannot be indexed: a dimension must be from 1 to {MOST_DIMENSIONS}"
+        raise Refused.because(fact, f"HNSW over vector allows {MOST_DIMENSIONS} at most; nothing was changed")
     return runner.run_code(
         connect, COMPONENT, STEP, model.parameters(), lambda connection: _stamp(connection, model), after=RESTS_ON
     )
 
 
 def repeat(connection: Connection, recorded: Mapping[str, Any]) -> bool:
-    """The step again from what the ledger recorded of it, in another database."""
+    """Repeat the step in another database, with the parameters that the ledger recorded."""
     model = EmbeddingModel(recorded["registered_model"], recorded["model_dimension"], recorded["model_hash"])
     return _stamp(connection, model)
 

@@ -12,7 +12,7 @@ from pgberth.container.context import TenantContext
 from pgberth.database.problems import named, reported
 from pgberth.database.session import connect, reached
 from pgberth.migrations import ledger, runner
-from pgberth.migrations.erase import KINDS, Erasure, erase
+from pgberth.migrations.erase import SUBJECTS, Erasure, erase
 from pgberth.migrations.operations import as_migrator, target
 from pgberth.migrations.plan import plan_down
 from pgberth.migrations.rehearse import DROP_SCRIPT, SCRATCH, SCRATCH_SCRIPT, Rehearsal, rehearse
@@ -103,7 +103,7 @@ def rehearsal_lines(rehearsal: Rehearsal) -> list[str]:
 @guarded_operation()
 def erased(context: TenantContext, erasure: Erasure) -> Any:
     """Every row of one subject is gone from the append-only tables, and a tombstone stands in the ledger."""
-    component = KINDS[erasure.kind].component
+    component = SUBJECTS[erasure.kind].component
     if component not in context.tenant.components:
         fact = f"{context.name}: it has no component {component!r}, so nothing of {erasure.subject}"
         raise Refused.because(fact, "is it the right tenant?")

@@ -1,9 +1,9 @@
 """
-What a schema is made of, as comparable rows, and the difference between two such lists.
+List everything in a schema as comparable rows, and compare two such lists.
 
-`verify` asks whether what the migrations made is still there. Drift asks more: whether anything at all differs from a
-fresh run of the same versions, additions included. Both sides must come from the same server version, which words
-definitions its own way.
+`verify` checks whether what the migrations made still exists. Drift checks more: whether anything differs from a fresh
+build of the same versions, additions included. Both lists must come from the same server version, because each version
+prints definitions in its own words.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Trait:
 @dataclass(frozen=True)
 class Difference:
     """
-    One thing that is otherwise than wanted.
+    One difference between a desired and a live schema.
 
-    + trait: the property that differs; empty where the whole object is on one side only
-    + wanted, live: its values; None where there is none
+    + trait: the property that differs; empty if the whole object is on one side only
+    + desired, live: its values; None if there is none
     """
 
     kind: str
@@ -57,7 +57,7 @@ class Difference:
 
     @property
     def as_change(self) -> str:
-        """The same as a change from `wanted` to `live`: "adds index knowledge.i"."""
+        """The same as a change from `desired` to `live`: "adds index knowledge.i"."""
         if not self.trait:
             return f"{'drops' if self.live is None else 'adds'} {self.kind} {self.object}"
         return f"changes {self.trait} of {self.kind} {self.object} from {_shown(self.desired)} to {_shown(self.live)}"
@@ -68,7 +68,7 @@ def _shown(value: str | None) -> str:
 
 
 def compared_schemas(tenant: Tenant) -> tuple[str, ...]:
-    """The schemas in which drift is looked for: those of the tenant's components, and the ledger's."""
+    """The schemas that are checked for drift: those of the tenant's components, and the ledger's."""
     return (*tenant.ordered_components, SCHEMA)
 
 
@@ -76,21 +76,21 @@ def snapshot_sql(schemas: Iterable[str]) -> str:
     """
     One SELECT with the text columns kind, object, trait, value, for all objects of these schemas.
 
-    It reads the catalogue only. Definitions name what is not on the search_path with its schema, so both sides of a
-    comparison need the same one: run it after `SET search_path = pg_catalog, pg_temp`.
+    It reads the catalogue only. In definitions, names outside the search_path have their schema, so both sides of a
+    comparison need the same search_path: run it after `SET search_path = pg_catalog, pg_temp`.
     """
     return render("migrations/snapshot.sql.j2", {"schemas": tuple(schemas)})
 
 
 def snapshot(connection: Connection, schemas: Iterable[str]) -> tuple[Trait, ...]:
-    """All traits of these schemas, sorted. A schema that is not there has none."""
+    """All traits of these schemas, sorted. A missing schema has none."""
     with connection.transaction(), connection.cursor(row_factory=class_row(Trait)) as cursor:
         cursor.execute("SET LOCAL search_path = pg_catalog, pg_temp")
         return tuple(sorted(cursor.execute(snapshot_sql(schemas).encode(), prepare=False)))
 
 
 def differences(desired: Iterable[Trait], live: Iterable[Trait]) -> tuple[Difference, ...]:
-    """Every difference, sorted. An object that is only on one side is one difference, not one a trait."""
+    """Every difference, sorted. An object that is on one side only is one difference, not one for each trait."""
     found = _compared(_by_object(desired), _by_object(live))
     return tuple(sorted(found, key=lambda difference: (difference.kind, difference.object, difference.trait)))
 

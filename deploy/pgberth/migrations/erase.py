@@ -1,8 +1,8 @@
 """
-The one sanctioned way past append-only: every row of one subject goes, and a tombstone says so.
+The only allowed exception to append-only: delete every row of one subject, and record a tombstone.
 
-As the owner, in one transaction under the component's lock: the named triggers are disabled, the rows deleted, the
-triggers enabled ALWAYS again and looked at. Whatever fails leaves everything as it was.
+It runs as the owner, in one transaction, under the component's lock. It disables the named triggers, deletes the rows,
+enables the triggers ALWAYS again, and checks them. After any failure everything is as it was.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import LiteralString
 from uuid import UUID
 
 from psycopg import errors, sql
@@ -26,14 +27,14 @@ TRIGGERS = ("append_only", "append_only_row")
 
 
 @dataclass(frozen=True)
-class Kind:
+class ErasableSubject:
     """
-    What belongs to a subject.
+    The tables that hold rows of one kind of subject.
 
-    + history: append-only (table, column that names the subject), children first
-    + derived: the same for tables that are no history, and may not be there
-    + parent: the subject's own table, keyed by id; its row goes last
-    + kept_by: a query for other subjects whose history refers to it
+    + history: (table, column that names the subject) of the append-only tables, children first
+    + derived: the same for tables that are not append-only; they may be missing
+    + parent: the subject's own table, keyed by id; its row is deleted last
+    + kept_by: a file below templates/ with the query for other subjects whose history refers to this one
     """
 
     component: str
@@ -43,21 +44,21 @@ class Kind:
     kept_by: str = ""
 
 
-KINDS: Mapping[str, Kind] = {
-    "task_run": Kind(
+SUBJECTS: Mapping[str, ErasableSubject] = {
+    "task_run": ErasableSubject(
         "control_plane",
         "task_run",
         (("memory_procedure_event", "task_run_id"), ("task_checkpoint", "task_run_id")),
         kept_by="migrations/procedures-from-task-run.sql",
     ),
-    "memory_procedure": Kind(
+    "memory_procedure": ErasableSubject(
         "control_plane",
         "memory_procedure",
         (("memory_procedure_event", "procedure_id"), ("memory_procedure_version", "procedure_id")),
         derived=(("memory_procedure_embedding", "procedure_id"),),
         kept_by="migrations/procedures-from-procedure.sql",
     ),
-    "knowledge_node": Kind(
+    "knowledge_node": ErasableSubject(
         "knowledge",
         "knowledge_nodes",
         (("review_events", "memory_id"),),
@@ -69,9 +70,9 @@ KINDS: Mapping[str, Kind] = {
 @dataclass(frozen=True)
 class Erasure:
     """
-    What is to go, and why.
+    What to delete, and why.
 
-    + kind: a key of KINDS
+    + kind: a key of SUBJECTS
     """
 
     kind: str
@@ -83,105 +84,106 @@ class Erasure:
         return f"{self.kind}:{self.id}"
 
 
-def erasure_from(given: Mapping[str, str]) -> Erasure:
-    """The erasure --data asks for, as typed. Raises Refused with everything that is wrong."""
-    kind, _, identity = given.get("subject", "").partition(":")
+def erasure_from(data: Mapping[str, str]) -> Erasure:
+    """The erasure that --data asks for. Raises Refused with every mistake."""
+    kind, _, identity = data.get("subject", "").partition(":")
     problems = []
-    if kind not in KINDS:
-        fact = f"--data subject: {kind!r} is no kind of subject"
-        problems.append(Problem(fact, f"one of {', '.join(KINDS)}; {_FORM}"))
+    if kind not in SUBJECTS:
+        fact = f"--data subject: {kind!r} is not a kind of subject"
+        problems.append(Problem(fact, f"one of {', '.join(SUBJECTS)}; {_FORM}"))
     try:
         parsed = UUID(identity)
     except ValueError:
         parsed = UUID(int=0)
-        problems.append(Problem(f"--data subject: {identity!r} is no UUID", _FORM))
-    if not given.get("reason", "").strip():
-        problems.append(Problem("--data reason is missing", "it stands in the tombstone; " + _FORM))
+        problems.append(Problem(f"--data subject: {identity!r} is not a UUID", _FORM))
+    if not data.get("reason", "").strip():
+        problems.append(Problem("--data reason is missing", "the tombstone records it; " + _FORM))
     if problems:
         raise Refused(problems)
-    return Erasure(kind, parsed, given["reason"].strip())
+    return Erasure(kind, parsed, data["reason"].strip())
 
 
 _FORM = "say --data subject=KIND:UUID --data reason=TEXT --data tenant=NAME"
 
 
-def erase(connect: Connect, desired: Erasure, retry: RetryPolicy = RetryPolicy()) -> dict[str, int]:  # noqa: B008 - frozen
+def erase(connect: Connect, erasure: Erasure, retry: RetryPolicy = RetryPolicy()) -> dict[str, int]:  # noqa: B008 - frozen
     """
-    Erase the subject; rows deleted, by table.
+    Erase the subject. Returns the number of deleted rows, by table.
 
-    Raises Refused where there is nothing of it, where rows that stay refer to what would go, where a trigger is not as
-    it should be, and where others hold the tables for too long.
+    Raises Refused if there is no row of it, if rows that stay refer to it, if a trigger is not as it should be, or if
+    other sessions lock the tables for too long.
     """
-    kind = KINDS[desired.kind]
+    kind = SUBJECTS[erasure.kind]
     with running(connect, kind.component, retry) as connection:
-        return retried(connection, kind.component, lambda: _erase(connection, kind, desired, retry), retry)
+        return retried(connection, kind.component, lambda: _erase(connection, kind, erasure, retry), retry)
 
 
-def _erase(connection: Connection, kind: Kind, desired: Erasure, retry: RetryPolicy) -> dict[str, int]:
+def _erase(connection: Connection, kind: ErasableSubject, erasure: Erasure, retry: RetryPolicy) -> dict[str, int]:
     try:
         with connection.transaction():
             limit_table_locks(connection, retry)
-            _refuse_open(connection, kind)
-            _refuse_kept(connection, kind, desired)
-            gone: Counter[str] = Counter()
-            for table, rows in _delete(connection, kind, desired.id):
-                gone[table] += rows
-            if not any(gone.values()):
-                raise Refused.because(f"{kind.component} has nothing of {desired.subject}", "nothing was changed")
-            _refuse_open(connection, kind)
-            _bury(connection, kind, desired, gone)
+            _require_triggers(connection, kind)
+            _refuse_referenced(connection, kind, erasure)
+            deleted: Counter[str] = Counter()
+            for table, rows in _delete(connection, kind, erasure.id):
+                deleted[table] += rows
+            if not any(deleted.values()):
+                raise Refused.because(f"{kind.component} has nothing of {erasure.subject}", "nothing was changed")
+            _require_triggers(connection, kind)
+            _record_tombstone(connection, kind, erasure, deleted)
     except (errors.ForeignKeyViolation, errors.RestrictViolation) as kept:
-        fact = f"{desired.subject} is referred to by rows that stay: {kept.diag.message_primary}"
+        fact = f"{erasure.subject} is referred to by rows that stay: {kept.diag.message_primary}"
         raise Refused.because(fact, "nothing was changed; erase what refers to it first") from kept
-    return dict(gone)
+    return dict(deleted)
 
 
-def _refuse_kept(connection: Connection, kind: Kind, desired: Erasure) -> None:
+def _refuse_referenced(connection: Connection, kind: ErasableSubject, erasure: Erasure) -> None:
     if not kind.kept_by:
         return
-    others = [other for (other,) in connection.execute(read_sql(kind.kept_by), {"id": desired.id})]
+    others = [other for (other,) in connection.execute(read_sql(kind.kept_by), {"id": erasure.id})]
     if others:
-        fact = f"{desired.subject} is referred to by the history of {', '.join(others)}"
+        fact = f"{erasure.subject} is referred to by the history of {', '.join(others)}"
         raise Refused.because(fact, "nothing was changed; erase what refers to it first")
 
 
-def _delete(connection: Connection, kind: Kind, identity: UUID) -> Iterator[tuple[str, int]]:
+def _delete(connection: Connection, kind: ErasableSubject, identity: UUID) -> Iterator[tuple[str, int]]:
     for table, column in kind.derived:
         if connection.execute("SELECT to_regclass(%s)", [f"{kind.component}.{table}"]).fetchone() != (None,):
-            yield table, _rows(connection, kind, table, column, identity)
+            yield table, _delete_rows(connection, kind, table, column, identity)
     for table, column in kind.history:
         for trigger in TRIGGERS:
             _alter(connection, kind, table, "DISABLE TRIGGER", trigger)
-        yield table, _rows(connection, kind, table, column, identity)
+        yield table, _delete_rows(connection, kind, table, column, identity)
         for trigger in TRIGGERS:
             _alter(connection, kind, table, "ENABLE ALWAYS TRIGGER", trigger)
-    yield kind.parent, _rows(connection, kind, kind.parent, "id", identity)
+    yield kind.parent, _delete_rows(connection, kind, kind.parent, "id", identity)
 
 
-def _rows(connection: Connection, kind: Kind, table: str, column: str, identity: UUID) -> int:
+def _delete_rows(connection: Connection, kind: ErasableSubject, table: str, column: str, identity: UUID) -> int:
     statement = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
         sql.Identifier(kind.component, table), sql.Identifier(column)
     )
     return connection.execute(statement, [identity]).rowcount
 
 
-def _alter(connection: Connection, kind: Kind, table: str, how: str, trigger: str) -> None:
-    words = sql.SQL("ENABLE ALWAYS TRIGGER" if how.startswith("ENABLE") else "DISABLE TRIGGER")
+def _alter(connection: Connection, kind: ErasableSubject, table: str, how: LiteralString, trigger: str) -> None:
     name = sql.Identifier(kind.component, table)
-    connection.execute(sql.SQL("ALTER TABLE {} {} {}").format(name, words, sql.Identifier(trigger)))
+    connection.execute(sql.SQL("ALTER TABLE {} {} {}").format(name, sql.SQL(how), sql.Identifier(trigger)))
 
 
-def _refuse_open(connection: Connection, kind: Kind) -> None:
-    """Both triggers of every table of the subject fire always, or nothing of this happened."""
+def _require_triggers(connection: Connection, kind: ErasableSubject) -> None:
+    """Refuse, and so roll back, unless both triggers of every append-only table of the subject fire always."""
     tables = [f"{kind.component}.{table}" for table, _ in kind.history]
     row = connection.execute(read_sql("migrations/count-always-triggers.sql"), [tables, list(TRIGGERS)]).fetchone()
     if row != (len(TRIGGERS) * len(tables),):
         raise Refused.because(f"{kind.component}: a trigger of {', '.join(tables)} is not as it should be", _REPAIR)
 
 
-_REPAIR = "nothing was changed; run deploy/provision.py, which puts triggers right, then try again"
+_REPAIR = "nothing was changed; run deploy/provision.py, which restores the triggers, then try again"
 
 
-def _bury(connection: Connection, kind: Kind, desired: Erasure, gone: Mapping[str, int]) -> None:
+def _record_tombstone(
+    connection: Connection, kind: ErasableSubject, erasure: Erasure, deleted: Mapping[str, int]
+) -> None:
     insert = "INSERT INTO memory_ledger.tombstone (component, subject, deleted, reason) VALUES (%s, %s, %s, %s)"
-    connection.execute(insert, [kind.component, desired.subject, Jsonb(dict(gone)), desired.reason])
+    connection.execute(insert, [kind.component, erasure.subject, Jsonb(dict(deleted)), erasure.reason])

@@ -1,4 +1,4 @@
-"""The same versions made anew in an empty database: what `drift` compares a live one with."""
+"""Build the same versions again in an empty database, for `drift` to compare a live one with."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def rebuild(
     retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
 ) -> None:
     """
-    Apply to an empty database what another one has applied, with the values that it recorded.
+    Apply to an empty database what another database has applied, with the values that it recorded.
 
-    + connect: sessions with the empty database
-    + heads: of the other one
+    + connect: opens a session with the empty database
+    + heads: of the other database
     + actions: by name, what each code step does with its recorded parameters
 
-    Raises Refused as `apply` does, and where something that is applied there could not be applied here.
+    Raises Refused as `apply` does, and if something that is applied there cannot be applied here.
     """
     done = [head for head in heads if head.component == component and head.state == "applied"]
     versions = sorted((head for head in done if head.kind == "versioned"), key=lambda head: head.version)
@@ -44,18 +44,18 @@ def rebuild(
     for step in steps:
         _repeat(connect, step, (actions or {}).get(step.version), retry)
         apply(connect, component, given, to=last, root=root, retry=retry)
-    _refuse_less(connect, component, done, retry)
+    _refuse_missing(connect, component, done, retry)
 
 
 def _values(versions: list[Head], steps: list[Head]) -> dict[str, Value]:
-    """What the versions were given, but for what a code step provided: that opens its gates here too, in its turn."""
+    """The values of the versions, without those from a code step: that step provides them here too, and opens gates."""
     provided = {name for step in steps for name in step.parameters}
     return {name: value for head in versions for name, value in head.parameters.items() if name not in provided}
 
 
 def _repeat(connect: Connect, step: Head, action: Action | None, retry: RetryPolicy) -> None:
     if action is None:
-        raise Refused.because(f"{step.title} is a code step, and nothing is known that does it")
+        raise Refused.because(f"{step.title} is a code step, and no action for it is known")
     act = action
 
     def work(connection: Connection) -> bool:
@@ -64,11 +64,11 @@ def _repeat(connect: Connect, step: Head, action: Action | None, retry: RetryPol
     run_code(connect, step.component, step.version, step.parameters, work, after=step.needs, retry=retry)
 
 
-def _refuse_less(connect: Connect, component: str, desired: list[Head], retry: RetryPolicy) -> None:
+def _refuse_missing(connect: Connect, component: str, desired: list[Head], retry: RetryPolicy) -> None:
     with running(connect, component, retry) as connection:
         made = {head.version: head for head in ledger.heads(connection, component) if head.state == "applied"}
     problems = [
-        Problem(f"{head.title} is applied there, and these files make it otherwise")
+        Problem(f"{head.title} is applied there, and these files render to another text")
         for head in desired
         if head.version not in made or made[head.version].rendered_sha256 != head.rendered_sha256
     ]

@@ -1,4 +1,4 @@
-"""An index that is there and valid, whatever an earlier run left behind."""
+"""Make sure that an index exists and is valid, whatever an earlier run left behind."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ IndexState = Literal["absent", "invalid", "valid"]
 
 def ensure(connection: Connection, index: IndexStatement, retry: RetryPolicy) -> bool:
     """
-    Build the index unless it is there and valid; True if it was built.
+    Build the index unless it exists and is valid. Returns True if it was built.
 
-    A build that was killed leaves an INVALID index, which every `IF NOT EXISTS` takes for success: it is dropped first.
-    A table with rows is indexed CONCURRENTLY. An empty one is not: that would gain nothing, and wait for every snapshot
-    that anybody holds.
+    A killed build leaves an INVALID index, which `IF NOT EXISTS` would accept: it is dropped first. A table with rows
+    is indexed CONCURRENTLY. An empty table is not: CONCURRENTLY would gain nothing there, and would wait for every
+    snapshot that any session holds.
 
-    The session is in autocommit mode, outside a transaction. Raises Refused, or the server's error.
+    The session must be in autocommit mode, outside a transaction. Raises Refused, or the server's error.
     """
     built = retried(connection, index.schema, lambda: _build(connection, index, retry), retry)
     if state(connection, index) != "valid":
         fact = f"index {index.schema}.{index.name} is not valid after it was built"
-        raise Refused.because(fact, "Run again: it is dropped and built anew.")
+        raise Refused.because(fact, "Run again: the index is dropped and built again.")
     return built
 
 
 def state(connection: Connection, index: IndexStatement) -> IndexState:
-    """Whether an index of that name is on that table. Raises Refused where the name is taken by something else."""
+    """The state of the index of that name on that table. Raises Refused if something else has the name."""
     found = connection.execute(read_sql("migrations/index-state.sql"), [index.schema, index.name]).fetchone()
     if found is None:
         return "absent"
     usable, table = found
     if table != index.table:
-        fact = f"{index.schema}.{index.name} exists, and is no index on {index.schema}.{index.table}"
-        raise Refused.because(fact, "Find out whose it is, and rename or drop it.")
+        fact = f"{index.schema}.{index.name} exists, and is not an index on {index.schema}.{index.table}"
+        raise Refused.because(fact, "Find out who made it, and rename or drop it.")
     return "valid" if usable else "invalid"
 
 
@@ -52,7 +52,7 @@ def _build(connection: Connection, index: IndexStatement, retry: RetryPolicy) ->
         name = sql.Identifier(index.schema, index.name)
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name))
     if has_rows(connection, index):
-        # No lock_timeout: it would also end the wait for older snapshots, and leave an invalid index each time.
+        # No lock_timeout: it would also end the wait for older snapshots, and each time leave an invalid index.
         connection.execute(index.create(concurrently=True), prepare=False)
     else:
         with connection.transaction():
@@ -62,12 +62,12 @@ def _build(connection: Connection, index: IndexStatement, retry: RetryPolicy) ->
 
 
 def limit_table_locks(connection: Connection, retry: RetryPolicy) -> None:
-    """Give up soon on each table lock, until the end of the transaction: whoever comes later queues behind us."""
+    """Give up soon on each table lock, until the transaction ends: sessions that come later queue behind this one."""
     connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{retry.table_lock_ms}ms"])
 
 
 def has_rows(connection: Connection, index: IndexStatement) -> bool:
-    """Whether there is anything to index. The table is there."""
+    """Whether the table has a row to index. It must exist."""
     table = sql.Identifier(index.schema, index.table)
     row = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)).fetchone()
     return bool(row and row[0])

@@ -1,9 +1,9 @@
 """
-The ledger: what was done to a database's schemas, as events that are only ever added.
+The ledger: append-only events, one for everything that was done to a database's schemas.
 
-It lies in the schema `memory_ledger`, one per database. The view `head` says where each version stands: its newest
-event, failures left out, since a failed step leaves what was there before it. The app has no right on any of it; the
-monitor may read it. Bodies and parameters are stored, so nothing secret may be a parameter.
+Each database has one, in the schema `memory_ledger`. The view `head` shows the state of each version: its newest event,
+without failures, because a failed step changes nothing. The app has no right on the ledger; the monitor may read it.
+The ledger stores bodies and parameters, so a parameter must not be secret.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Head:
-    """Where one version stands, as the ledger has it. `body` is None where it comes from `heads_script`."""
+    """The state of one version in the ledger. `body` is None if it comes from `heads_script`."""
 
     component: str
     version: str
@@ -54,7 +54,7 @@ class Head:
 
     @property
     def title(self) -> str:
-        """ "knowledge 0001_init": how messages call it."""
+        """ "knowledge 0001_init", for messages."""
         return f"{self.component} {self.version}" + (f"_{self.name}" if self.kind == "versioned" else "")
 
 
@@ -76,7 +76,7 @@ def exists(connection: Connection) -> bool:
     """
     Whether this database has a ledger.
 
-    Raises Refused where a schema of that name belongs to somebody else: it is not ours to trust or to take over.
+    Raises Refused if a schema of that name has another owner: pgberth neither trusts it nor takes it over.
     """
     found = connection.execute(read_sql("migrations/ledger-owner.sql")).fetchone()
     if found is None:
@@ -84,18 +84,18 @@ def exists(connection: Connection) -> bool:
     owner, complete = found
     if owner != "memory_owner" or not complete:
         fact = f"schema memory_ledger exists, owned by {owner}, " + ("" if complete else "without a ledger in it")
-        raise Refused.because(fact.rstrip(", "), "It is not pgberth's. Find out whose it is, and rename or drop it.")
+        raise Refused.because(fact.rstrip(", "), "pgberth did not make it. Find out who did, and rename or drop it.")
     return True
 
 
 def create(connection: Connection) -> None:
-    """Make the ledger, in one transaction. For the owner role, under the bootstrap lock."""
+    """Create the ledger, in one transaction. For the owner role, under the bootstrap lock."""
     with connection.transaction():
         connection.execute(read_sql("migrations/ledger.sql"), prepare=False)
 
 
 def heads(connection: Connection, component: str) -> tuple[Head, ...]:
-    """Where each version of the component stands, bodies included. Empty where there is no ledger."""
+    """The state of each version of the component, with its body. Empty if there is no ledger."""
     if not exists(connection):
         return ()
     with connection.cursor(row_factory=dict_row) as cursor:
@@ -115,8 +115,8 @@ def record(
     """
     Add one event, in the caller's transaction.
 
-    + with_body: False where another event of the same transaction has it
-    + note: what a failure or a repair was; never a value of a row
+    + with_body: False if another event of the same transaction has the body
+    + note: describes a failure or a repair; it must not contain a value of a row
     """
     body = step.up if isinstance(step, Migration) else step.body or ""
     values = {

@@ -66,7 +66,7 @@ def brought_over(context: TenantContext) -> Any:
     context.invalidate()
 
     def work(connect: Connect) -> None:
-        did.update(legacy.brought_over(connect))
+        did.update(legacy.bring_over(connect))
         rows = ", ".join(f"{count} of {table}" for table, count in did.items())
         host.log(f"{context.name}: brought over: {rows or 'nothing'}")
 
@@ -75,7 +75,7 @@ def brought_over(context: TenantContext) -> Any:
 
 @guarded_operation()
 def backfilled(context: TenantContext, schema: str, mode: str) -> Any:
-    """agent_memories of that schema are in memory_plugin; see legacy.backfilled."""
+    """agent_memories of that schema are in memory_plugin; see legacy.backfill."""
     did = context.receipt.did
     if COMPONENT not in context.tenant.tabled_components:
         fact = f"{context.name}: it has no component {COMPONENT!r}"
@@ -84,7 +84,7 @@ def backfilled(context: TenantContext, schema: str, mode: str) -> Any:
         context.invalidate()
 
     def work(connect: Connect) -> None:
-        did.update(legacy.backfilled(connect, schema, mode))
+        did.update(legacy.backfill(connect, schema, mode))
         counts = ", ".join(f"{name} {number}" for name, number in did.items())
         host.log(f"{context.name}: {mode}: {counts}")
         if did["missing"] and mode != "dry-run":

@@ -16,8 +16,7 @@ from pgberth.inventory.rules import did_you_mean
 from pgberth.migrations import ledger, rendered, repair, runner, source
 from pgberth.migrations.plan import Plan, plan_up
 from pgberth.migrations.session import Connect, RetryPolicy, shared
-from pgberth.migrations.verify import REPAIRABLE, verify_sql
-from pgberth.migrations.verify import Finding as SchemaFinding
+from pgberth.migrations.verify import REPAIRABLE, SchemaFinding, verify_sql
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import MIGRATOR
 from pgberth.model.server import Server

@@ -1,8 +1,8 @@
 """
 What to do, from comparing the files with the ledger. Pure: it needs the rows of `ledger.heads_script`, not a session.
 
-A ledger that the files do not continue is refused, with every reason: an applied file edited, missing, renumbered or
-unknown, a number put in between, a parameter changed. Nothing is ever re-applied to make them agree.
+If the files do not continue the ledger, everything that differs is refused: an applied file that was edited, renumbered
+or is missing, a new number between applied ones, a changed parameter. Nothing is ever applied again to make them agree.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Loader = Callable[[str, Parameters, Path], Component]
 @dataclass(frozen=True)
 class Waiting:
     """
-    A migration that is not applied yet, and is no error.
+    A migration that is not applied yet. That is not an error.
 
     + missing: parameters without a value, or versions beyond the target
     """
@@ -40,11 +40,11 @@ class Waiting:
 @dataclass(frozen=True)
 class Plan:
     """
-    How a component gets to its target.
+    How a component reaches its target.
 
-    + steps: what is to be applied, in this order
-    + applied: what is applied already and needs nothing; what `verify_sql` may look at now
-    + waiting: what stays undone at this target, and what for
+    + steps: the migrations to apply, in this order
+    + applied: the migrations that are applied and need nothing; `verify_sql` may check them now
+    + waiting: the migrations that this target leaves out, and what they wait for
     """
 
     component: str
@@ -52,15 +52,10 @@ class Plan:
     applied: tuple[Migration, ...]
     waiting: tuple[Waiting, ...]
 
-    @property
-    def verifiable(self) -> tuple[Migration, ...]:
-        """Everything that is in place once the steps are done."""
-        return self.applied + self.steps
-
     def __str__(self) -> str:
-        doing = ", ".join(f"{step.version}_{step.name}" if step.gate else step.version for step in self.steps)
+        pending = ", ".join(f"{step.version}_{step.name}" if step.gate else step.version for step in self.steps)
         return "; ".join(
-            [f"{self.component}: " + (f"apply {doing}" if doing else "nothing to do"), *map(str, self.waiting)]
+            [f"{self.component}: " + (f"apply {pending}" if pending else "nothing to do"), *map(str, self.waiting)]
         )
 
 
@@ -73,14 +68,14 @@ def plan_up(
     load: Loader = load,
 ) -> Plan:
     """
-    The way to a version.
+    Plan the way up to a version.
 
     + heads: of this component or of all, from `ledger.heads` or `ledger.heads_of`
-    + parameters: the tenant's; values that applied steps recorded stand in for those not given
+    + parameters: the tenant's; a value that is not given is taken from the applied step that recorded it
     + to: a version ("0001" or 1); None or "head" for the newest
     + load: renders the files; a plan that is not applied may use `rendered.load`
 
-    Raises Refused with everything that forbids it, a target below what is applied included: down is a verb of its own.
+    Raises Refused with every reason, also if the target is below an applied version: only `revert` goes down.
     """
     mine = tuple(head for head in heads if head.component == component)
     source = _source(component, mine, parameters, root, load)
@@ -99,9 +94,9 @@ def plan_down(
     root: Path = SQL_ROOT,
 ) -> tuple[Migration, ...]:
     """
-    What is to be reverted, newest first, so that `to` is the newest applied version; "zero" leaves none.
+    The migrations to revert, newest first, so that `to` is the newest applied version; "zero" leaves none.
 
-    Raises Refused as plan_up does, and where a version is half applied: that one is to be finished first.
+    Raises Refused as plan_up does, and if a version is half applied: it must be finished first.
     """
     mine = tuple(head for head in heads if head.component == component)
     source = _source(component, mine, parameters, root)
@@ -116,7 +111,7 @@ def plan_down(
 def _source(
     component: str, heads: tuple[Head, ...], parameters: Parameters | None, root: Path, load: Loader = load
 ) -> Component:
-    """The files rendered with what is given, and else with what the ledger remembers of earlier steps."""
+    """The files, rendered with the given values, and otherwise with those that the ledger recorded."""
     given = parameters or {}
     recorded: dict[str, Value] = {}
     problems = []
@@ -149,7 +144,7 @@ def _target(source: Component, to: str | int) -> str:
 
 
 def _history(source: Component, heads: tuple[Head, ...]) -> Iterator[Problem]:
-    """Where the ledger and the files tell different stories of the past."""
+    """Where the ledger and the files disagree about what was applied."""
     files = {migration.version: migration for migration in source.versions}
     done = [head for head in heads if head.kind == "versioned" and head.state in ("applied", "started")]
     for head in done:
@@ -179,11 +174,11 @@ def _vanished(source: Component, head: Head) -> Problem:
         return Problem(
             f"{head.title} is applied, and renumbered to {now.version} in the files", "Give it back its number."
         )
-    return Problem(f"{head.title} is applied, and not among the files", "Put its files back as they were.")
+    return Problem(f"{head.title} is applied, and its files are missing", "Restore its files as they were.")
 
 
 def _edited(head: Head, migration: Migration) -> Problem:
-    """With both hashes, and with the difference where the ledger's body is at hand."""
+    """With both hashes, and with the difference if the head has its body."""
     was = [] if head.body is None else head.body.splitlines()
     difference = difflib.unified_diff(was, migration.up.splitlines(), "applied", "file", lineterm="")
     return Problem(
@@ -197,7 +192,7 @@ def _beyond(source: Component, heads: tuple[Head, ...], last: str) -> Iterator[P
     beyond = {migration.version for migration in source.versions if migration.version > last}
     for head in heads:
         if head.version in beyond and head.state in ("applied", "started"):
-            yield Problem(f"{head.title} is applied, the target is {last}", "Going down is asked for by name: migrate.")
+            yield Problem(f"{head.title} is applied, the target is {last}", "To go down, ask for it by name: migrate.")
 
 
 def _half(head: Head) -> Problem:
@@ -211,8 +206,8 @@ def _plan(source: Component, heads: dict[str, Head], last: str) -> Plan:
     waiting = [Waiting(m.title, m.missing) for m in versions if m not in applied and m.missing]
     reached = {migration.version for migration in (*applied, *steps)}
     reachable = tuple(migration.version for migration in source.versions if not migration.missing)
-    # A table just made needs its grants and triggers though the file that gives them is the same, and a repeatable may
-    # take what a later one gives. So whatever comes after a step is run again.
+    # A new table needs its grants and triggers although the file that gives them has not changed, and a repeatable may
+    # revoke what a later one grants. So all repeatables run again after any step.
     for file in source.repeatables:
         repeatable = replace(file, needs=reachable if file.needs is None else file.needs)
         beyond = tuple(version for version in repeatable.needs or () if version not in reached)

@@ -1,8 +1,8 @@
 """
-A migration tried out on a schema-only copy of the live database: its SQL, its locks, and what it changes.
+Try a migration on a schema-only copy of the live database: report its SQL, its locks, and what it changes.
 
-The copy is made by SCRATCH_SCRIPT beside the live database, in the same server, and dropped by DROP_SCRIPT. The live
-database is only read.
+SCRATCH_SCRIPT makes the copy beside the live database, in the same server; DROP_SCRIPT drops it. The live database is
+only read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SCRATCH_SCRIPT = DROP_SCRIPT + read_sql("migrations/create-scratch.sh")
 
 @dataclass(frozen=True, order=True)
 class TableLock:
-    """+ mode: as pg_locks has it, "AccessExclusiveLock"; of a table that was there before the step"""
+    """+ table: one that existed before the step; mode: as in pg_locks, "AccessExclusiveLock"."""
 
     table: str
     mode: str
@@ -54,7 +54,7 @@ class Rehearsal:
     """
     What a migration would do.
 
-    + changes: of the catalogue; say them by `as_change`
+    + changes: in the catalogue; print each with `as_change`
     """
 
     component: str
@@ -74,18 +74,18 @@ def rehearse(
     retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
 ) -> Rehearsal:
     """
-    Apply the component's pending steps to the copy, and tell what came of it.
+    Apply the component's pending steps to the copy, and report what they did.
 
-    + live, scratch: give sessions as memory_migrator with the live database and with its copy
+    + live, scratch: open sessions as memory_migrator with the live database and with its copy
 
-    Raises Refused as `apply` does, and where the copy is not the live schema.
+    Raises Refused as `apply` does, and if the copy differs from the live schema.
     """
     name = application("rehearse")
-    with opened(live, name) as original, opened(scratch, name) as copy:  # and one more for `apply`: three in all
+    with opened(live, name) as original, opened(scratch, name) as copy:  # `apply` opens a third
         become_owner(original)
         become_owner(copy)
         before = snapshot(copy, [component])
-        _refuse_other(component, differences(snapshot(original, [component]), before))
+        _refuse_difference(component, differences(snapshot(original, [component]), before))
         _copy_ledger(original, copy)
         watch = _Watch(original, copy)
         outcome = apply(scratch, component, parameters, to=to, root=root, retry=retry, observe=watch.step)
@@ -93,14 +93,14 @@ def rehearse(
         return Rehearsal(component, steps, differences(before, snapshot(copy, [component])), outcome.waiting)
 
 
-def _refuse_other(component: str, found: tuple[Difference, ...]) -> None:
+def _refuse_difference(component: str, found: tuple[Difference, ...]) -> None:
     if found:
-        hint = "Make the copy anew; the live schema has changed since."
+        hint = "Make a new copy; the live schema has changed since."
         raise Refused(Problem(f"{component}: the copy differs: {difference}", hint) for difference in found)
 
 
 def _copy_ledger(original: Connection, copy: Connection) -> None:
-    """The events too, which a schema-only copy lacks."""
+    """Copy the events, which a schema-only copy lacks."""
     if not ledger.exists(original):
         return
     columns = sql.SQL(", ").join(map(sql.Identifier, ledger.COLUMNS))
@@ -111,7 +111,7 @@ def _copy_ledger(original: Connection, copy: Connection) -> None:
             target.write(row)
 
 
-# From weak to strong; a step is judged by the strongest lock it takes on a table.
+# From weak to strong; the strongest lock of a step on a table counts.
 _MODES = (
     "AccessShareLock",
     "RowShareLock",
@@ -125,7 +125,7 @@ _MODES = (
 
 
 class _Watch:
-    """Looks at the locks of a step while it holds them."""
+    """Records the locks of each step while the step holds them."""
 
     def __init__(self, original: Connection, copy: Connection):
         self.locks: dict[str, tuple[TableLock, ...]] = {}
@@ -134,23 +134,23 @@ class _Watch:
 
     def step(self, connection: Connection, migration: Migration) -> None:
         """For `apply(observe=...)`."""
-        held = self._held(connection) if migration.transactional else self._of_indexes(migration)
+        held = self._observed_locks(connection) if migration.transactional else self._index_locks(migration)
         strongest: dict[str, str] = {}
         for table, mode in held:
             strongest[table] = max(mode, strongest.get(table, mode), key=_MODES.index)
         locks = {TableLock(*lock) for lock in strongest.items()}
-        if migration.kind == "repeatable":  # in one transaction, which still holds the locks of those before
+        if migration.kind == "repeatable":  # the one transaction holds the locks of those before
             self._together, locks = self._together | locks, locks - self._together
         self.locks[migration.version] = tuple(sorted(locks))
 
-    def _held(self, connection: Connection) -> Iterable[tuple[str, str]]:
-        # Another session sees committed tables only, that is, those which others can be waiting for.
+    def _observed_locks(self, connection: Connection) -> Iterable[tuple[str, str]]:
+        # Another session sees committed tables only: those that other sessions can wait for.
         known = dict(self._copy.execute(read_sql("migrations/own-tables.sql")).fetchall())
         rows = connection.execute(read_sql("migrations/own-table-locks.sql"))
         return [(known[oid], mode) for oid, mode in rows if oid in known]
 
-    def _of_indexes(self, migration: Migration) -> Iterable[tuple[str, str]]:
-        """Known from the documentation, not seen: the copy's tables are empty, and the live ones decide."""
+    def _index_locks(self, migration: Migration) -> Iterable[tuple[str, str]]:
+        """Taken from the documentation, not observed: the copy's tables are empty, and the live tables decide."""
         for statement in split(migration.up):
             index = index_statement(statement)
             if index is None:

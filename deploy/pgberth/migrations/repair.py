@@ -1,4 +1,4 @@
-"""Putting back what is derived and holds no data: functions, triggers, grants, missing or invalid indexes."""
+"""Restore what holds no data: functions, triggers, grants, missing or invalid indexes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pgberth.migrations.runner import running
 from pgberth.migrations.session import Connect, RetryPolicy
 from pgberth.migrations.source import SQL_ROOT, Migration, Parameters
 from pgberth.migrations.statements import IndexStatement, index_statement, split
-from pgberth.migrations.step import failures_told, go_up
-from pgberth.migrations.verify import REPAIRABLE, Finding, findings
+from pgberth.migrations.step import failures_recorded, go_up
+from pgberth.migrations.verify import REPAIRABLE, SchemaFinding, findings
 from pgberth.model.problems import Problem, Refused
 
 
 @dataclass(frozen=True)
 class Repair:
     """
-    What was out of order.
+    The result of a repair.
 
-    + fixed: each is a change, to be named
-    + remaining: what an operator has to decide about: tables, columns, types, constraints, and whatever resisted
-    + obstacles: why it resisted
+    + fixed: findings that are gone; each counts as a change
+    + remaining: findings that need an operator's decision: tables, columns, types, constraints, and failed repairs
+    + obstacles: why a repair failed
     """
 
     component: str
-    fixed: tuple[Finding, ...] = ()
-    remaining: tuple[Finding, ...] = ()
+    fixed: tuple[SchemaFinding, ...] = ()
+    remaining: tuple[SchemaFinding, ...] = ()
     obstacles: tuple[Problem, ...] = ()
 
 
@@ -44,11 +44,11 @@ def repair(
     retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
 ) -> Repair:
     """
-    Repair what `verify_sql` finds and REPAIRABLE allows. Nothing is applied that was not applied before.
+    Repair what `verify_sql` finds and REPAIRABLE allows. It applies nothing that was not applied before.
 
-    An index comes from its statement in the version's up file, the rest from the component's repeatables, all of which
-    are run again. Each is tried, whatever became of the one before. Raises Refused where the history differs or the
-    lock is held.
+    An index is built from its statement in the version's up file. For the rest, all repeatables of the component run
+    again. Each is tried, also after another has failed. Raises Refused if the history differs or another session holds
+    the lock.
     """
     with running(connect, component, retry) as connection:
         plan = plan_up(component, ledger.heads(connection, component), parameters, root=root)
@@ -65,7 +65,7 @@ def repair(
 
 
 def _steps(
-    connection: Connection, applied: tuple[Migration, ...], wrong: list[Finding], retry: RetryPolicy
+    connection: Connection, applied: tuple[Migration, ...], wrong: list[SchemaFinding], retry: RetryPolicy
 ) -> Iterator[Callable[[], None]]:
     names = {finding.object.rpartition(".")[2].strip('"') for finding in wrong if finding.kind == "index"}
     for migration, index in _written(applied):
@@ -77,13 +77,13 @@ def _steps(
 
 
 def _rebuild(connection: Connection, migration: Migration, index: IndexStatement, retry: RetryPolicy) -> None:
-    with failures_told(connection, migration, "up"):
+    with failures_recorded(connection, migration, "up"):
         if indexes.ensure(connection, index, retry):
             ledger.record(connection, migration, "applied", note=f"rebuilt index {index.name}")
 
 
 def _written(applied: Iterable[Migration]) -> Iterator[tuple[Migration, IndexStatement]]:
-    """The last statement for each index, with its migration: a later version may have defined it anew."""
+    """The last statement for each index, with its migration: a later version may define an index again."""
     last = {}
     for migration in applied:
         for statement in split(migration.up):

@@ -1,14 +1,14 @@
 """
-What a migration file may say: its directives, and the SQL that the runner can keep its promises about.
+What a migration file may contain: its directives, and the SQL for which the runner can keep its promises.
 
-Directives stand in the header, that is, before the first line that is neither empty nor a `--` comment:
+Directives stand in the header, before the first line that is neither empty nor a `--` comment:
 
-    -- pgberth: no-transaction         one statement at a time, outside a transaction; each must bear being run again
+    -- pgberth: no-transaction         one statement at a time, outside a transaction; each must be safe to run again
     -- pgberth: gate=name[,name]       applied only when these parameters have values
-    -- pgberth: needs=0001[,0002]      a repeatable that is right as soon as these versions are there, not only at head
+    -- pgberth: needs=0001[,0002]      a repeatable that is complete with these versions, not only at head
 
-A file of nothing but CREATE INDEX goes one statement at a time without being told to, since the runner builds an index
-CONCURRENTLY where its table has rows.
+A file that only contains CREATE INDEX runs one statement at a time without a directive, because the runner builds an
+index CONCURRENTLY if its table has rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pgberth.migrations.statements import Statement, index_statement, split
 from pgberth.model.problems import Problem, Refused
 
-_DIRECTIVE = re.compile(r"\s*--\s*pgberth:(?P<said>.*)")
+_DIRECTIVE = re.compile(r"\s*--\s*pgberth:(?P<text>.*)")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VERSION = re.compile(r"\d{4}")
 
@@ -30,7 +30,7 @@ _SESSION = {"SET", "RESET", "DISCARD", "LISTEN"}
 
 @dataclass(frozen=True)
 class Directives:
-    """What the header of an up file says."""
+    """The directives in the header of an up file."""
 
     transactional: bool = True
     gate: tuple[str, ...] = ()
@@ -43,13 +43,13 @@ def directives(template: str, place: str) -> Directives:
     header = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("--")), len(lines))
     read, problems = Directives(), []
     for number, line in enumerate(lines, start=1):
-        said = _DIRECTIVE.fullmatch(line)
-        if said is None:
+        found = _DIRECTIVE.fullmatch(line)
+        if found is None:
             continue
-        understood = _understood(read, said["said"].strip()) if number <= header else None
-        if understood is None:
+        parsed = _parse(read, found["text"].strip()) if number <= header else None
+        if parsed is None:
             problems.append(Problem(f"{place}:{number}: directive not understood: {line.strip()}", _DIRECTIVES))
-        read = understood or read
+        read = parsed or read
     if problems:
         raise Refused(problems)
     return read
@@ -58,10 +58,10 @@ def directives(template: str, place: str) -> Directives:
 _DIRECTIVES = "The header may say no-transaction, gate=name[,name] and needs=NNNN[,NNNN], each on a line of its own."
 
 
-def _understood(read: Directives, said: str) -> Directives | None:
-    key, _, value = said.partition("=")
+def _parse(read: Directives, text: str) -> Directives | None:
+    key, _, value = text.partition("=")
     names = tuple(name.strip() for name in value.split(","))
-    if said == "no-transaction":
+    if text == "no-transaction":
         return Directives(False, read.gate, read.needs)
     if key == "gate" and all(map(_NAME.fullmatch, names)):
         return Directives(read.transactional, names, read.needs)
@@ -70,32 +70,34 @@ def _understood(read: Directives, said: str) -> Directives | None:
     return None
 
 
-def check(twins: Mapping[str, str], places: Mapping[str, str], said: Directives) -> None:
+def check(scripts: Mapping[str, str], places: Mapping[str, str], header: Directives) -> None:
     """
-    Refuse SQL that would break a promise of the runner.
+    Refuse SQL that breaks a promise of the runner.
 
-    + twins: rendered up, down and verify
-    + places: their names in messages
+    + scripts: rendered up, down and verify
+    + places: their names for messages
 
-    Raises Refused for transaction control, session settings that would outlive the file, CONCURRENTLY inside a
-    transaction, an empty up file, and a verify file that is not one single query.
+    Raises Refused for transaction control, session settings that outlive the file, CONCURRENTLY inside a transaction,
+    an empty up file, and a verify file that is not one query.
     """
-    problems = [*_verify(twins["verify"], places["verify"])]
-    repeatable = "down" not in twins
-    if repeatable and not said.transactional:
-        problems.append(Problem(f"{places['up']}: a repeatable without a transaction", "All of them are one together."))
-    if not split(twins["up"]):
+    problems = [*_verify(scripts["verify"], places["verify"])]
+    repeatable = "down" not in scripts
+    if repeatable and not header.transactional:
+        problems.append(
+            Problem(f"{places['up']}: a repeatable without a transaction", "All of them are one transaction.")
+        )
+    if not split(scripts["up"]):
         problems.append(Problem(f"{places['up']} holds no statement"))
-    for twin in ("up", "down"):
-        inside = twin == "down" or repeatable or (said.transactional and not only_indexes(twins[twin]))
-        for statement in split(twins.get(twin, "")):
-            problems += _statement(statement, f"{places[twin]}:{statement.line}", inside=inside)
+    for script in ("up", "down"):
+        inside = script == "down" or repeatable or (header.transactional and not only_indexes(scripts[script]))
+        for statement in split(scripts.get(script, "")):
+            problems += _statement(statement, f"{places[script]}:{statement.line}", inside=inside)
     if problems:
         raise Refused(problems)
 
 
 def only_indexes(up: str) -> bool:
-    """Whether a file does nothing but build indexes."""
+    """Whether a file only builds indexes."""
     statements = split(up)
     return bool(statements) and all(index_statement(statement) for statement in statements)
 
@@ -103,7 +105,10 @@ def only_indexes(up: str) -> bool:
 def _statement(statement: Statement, place: str, *, inside: bool) -> Iterator[Problem]:
     words = statement.words
     if words[0] in _TRANSACTION:
-        yield Problem(f"{place}: {words[0]} in a migration", "The runner begins and ends it, together with the ledger.")
+        yield Problem(
+            f"{place}: {words[0]} in a migration",
+            "The runner does that, together with the ledger row.",
+        )
     if words[0] in _SESSION and words[1:2] not in (("LOCAL",), ("CONSTRAINTS",)):
         yield Problem(f"{place}: {' '.join(words[:2])} outlives the file", "Write SET LOCAL, or qualify the names.")
     if inside and "CONCURRENTLY" in words:
@@ -113,4 +118,4 @@ def _statement(statement: Statement, place: str, *, inside: bool) -> Iterator[Pr
 def _verify(text: str, place: str) -> Iterator[Problem]:
     statements = split(text)
     if len(statements) != 1 or statements[0].words[0] not in ("SELECT", "WITH"):
-        yield Problem(f"{place} is not one single SELECT", "It returns kind, object, problem: a row for each problem.")
+        yield Problem(f"{place} is not one SELECT", "It must return kind, object, problem: a row for each problem.")

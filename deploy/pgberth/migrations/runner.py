@@ -1,8 +1,8 @@
 """
-The runner: takes a component up or down, alone, resumably.
+The runner takes a component up or down. Only one runs at a time, and the next one continues after a kill.
 
-A run is one session that holds the component's lock. It reads the ledger, plans, and does one step after the other; a
-kill at any point leaves a state that the next run continues. See `session` for the lock, `step` for what one step is.
+A run is one session that holds the component's lock. It reads the ledger, plans, and does one step after the other. A
+kill at any point leaves a state that the next run continues. `session` has the lock, `step` a single step.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Outcome:
     """
     What a run did.
 
-    + done: the steps applied or reverted, in order; empty where there was nothing to do
-    + waiting: what stays undone at this target, and what for
+    + done: the steps applied or reverted, in order; empty if there was nothing to do
+    + waiting: the migrations that this target leaves out, and what they wait for
     """
 
     component: str
@@ -54,16 +54,16 @@ def apply(
     """
     Take the component up to a version, the newest by default.
 
-    + connect: gives a new session, logged in as memory_migrator, not through a pooler
+    + connect: opens a new session as memory_migrator, not through a pooler
     + parameters: the tenant's; see plan_up
     + observe: called after each step's body, inside its transaction
 
-    Raises Refused: history that differs, a lock that somebody holds, a step that fails. Steps before it are done.
+    Raises Refused if the history differs, another session holds the lock, or a step fails. Steps before it are done.
     """
     with running(connect, component, retry) as connection:
         plan = plan_up(component, ledger.heads(connection, component), parameters, to, root)
-        for unit in transaction_groups(plan.steps):
-            go_up(connection, unit, retry, observe)
+        for group in transaction_groups(plan.steps):
+            go_up(connection, group, retry, observe)
         return _outcome(plan)
 
 
@@ -79,7 +79,7 @@ def revert(
     """
     Take the component down until `to` is its newest version; "zero" leaves nothing of it.
 
-    Every version is one transaction, newest first. Raises Refused as `apply` does, and where a down file refuses: that
+    Every version is one transaction, newest first. Raises Refused as `apply` does, and if a down file refuses: that
     version and the older ones are then as they were.
     """
     with running(connect, component, retry) as connection:
@@ -87,9 +87,9 @@ def revert(
         steps = plan_down(component, heads, to, parameters, root)
         rest = [head for head in heads if head.kind != "versioned" and head.state == "applied"]
         for migration in steps:
-            gone = tuple(head for head in rest if migration.version in head.needs)
-            go_down(connection, migration, gone, retry)
-            rest = [head for head in rest if head not in gone]
+            dependents = tuple(head for head in rest if migration.version in head.needs)
+            go_down(connection, migration, dependents, retry)
+            rest = [head for head in rest if head not in dependents]
         return Outcome(component, steps)
 
 
@@ -104,14 +104,14 @@ def run_code(
     retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
 ) -> bool:
     """
-    Do a step that is code, such as register_model, and record it in the ledger; True if anything was done.
+    Do a step that is code, such as register_model, and record it in the ledger. Returns True if it changed anything.
 
-    + parameters: recorded; from then on they are values that the component's files may ask for, and open gates
-    + action: looks at the database first, does what is missing, and says whether that was anything; it runs in one
-      transaction with the ledger row, as memory_owner
-    + after: versions it rests on; when one of them is reverted, the step counts as reverted too
+    + parameters: recorded; from then on the component's files may use them as values, and they open gates
+    + action: checks the database, does what is missing, and returns whether it changed anything; it runs as
+      memory_owner, in one transaction with the ledger row
+    + after: versions that it depends on; when one of them is reverted, the step counts as reverted too
 
-    Raises Refused where a version of `after` is not applied, or where the step was done with other parameters.
+    Raises Refused if a version of `after` is not applied, or if the step was done with other parameters.
     """
     step = _code_step(component, name, parameters, after)
     with running(connect, component, retry) as connection:
@@ -146,7 +146,7 @@ def _refuse_code(step: Migration, applied: dict[str, Head]) -> None:
     if before is not None and dict(before.parameters) != dict(step.parameters):
         raise Refused.because(
             f"{step.title} was done with {_shown(before.parameters)}, not with {_shown(step.parameters)}",
-            "Both are recorded as they are. Another signature needs a re-embed into a new profile.",
+            "A recorded step stays as it is. Another signature needs a re-embed into a new profile.",
         )
 
 
@@ -176,7 +176,7 @@ def running(connect: Connect, component: str, retry: RetryPolicy) -> Iterator[Co
     with opened(connect, application("migrate")) as connection:
         become_owner(connection)
         if not ledger.exists(connection):
-            # CREATE ... IF NOT EXISTS is no answer: two that run it at once still collide.
+            # CREATE ... IF NOT EXISTS would not help: two sessions that run it at once still collide.
             with locked(connection, BOOTSTRAP, retry):
                 if not ledger.exists(connection):
                     ledger.create(connection)
@@ -186,7 +186,7 @@ def running(connect: Connect, component: str, retry: RetryPolicy) -> Iterator[Co
 
 
 def application(verb: str) -> str:
-    """Who does what, for those who wait: the server keeps 63 bytes of it."""
+    """Who does what, for the sessions that wait. The server keeps 63 bytes of it."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # an account without a name

@@ -1,4 +1,4 @@
-"""The runner's session: its settings, its lock, its patience, and what it says when patience ends."""
+"""The runner's session: its settings, its lock, how often it retries, and whom it names when it gives up."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pgberth.model.problems import Refused
 from pgberth.rendering.sql import read_sql
 
 Connect = Callable[[], Connection]
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 
-LOCK_CLASS = 0x7067_6272  # "pgbr": the first half of our advisory locks' keys; the second is a name's checksum
+LOCK_CLASS = 0x7067_6272  # "pgbr": the first half of each advisory lock's key; the second is the checksum of its name
 BOOTSTRAP = "memory_ledger"
 
 RETRYABLE = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
@@ -33,9 +33,9 @@ class RetryPolicy:
     How long the runner waits for others.
 
     + lock_seconds: for another runner on the same component
-    + table_lock_ms: for one table lock; short, since everybody who comes after the waiter queues behind it
-    + attempts: how often a step is tried when it was in somebody's way
-    + pause_seconds: mean pause before the second try; it doubles with each
+    + table_lock_ms: for one table lock; short, because later sessions queue behind the one that waits
+    + attempts: how often a step is tried when it conflicts with another session
+    + pause_seconds: mean pause before the second attempt; it doubles with each
     """
 
     lock_seconds: float = 60.0
@@ -45,7 +45,7 @@ class RetryPolicy:
 
 
 class _Shared:
-    """A Connect that gives the same session each time, and a new one only where that has died."""
+    """A Connect that returns the same session each time, and opens a new one only if that has died."""
 
     def __init__(self, connect: Connect):
         self._connect = connect
@@ -53,7 +53,7 @@ class _Shared:
 
     def __call__(self) -> Connection:
         if self._connection is None or self._connection.info.transaction_status != TransactionStatus.IDLE:
-            self.close()  # dead, or left in the middle of something by an interrupt
+            self.close()  # dead, or interrupted in the middle of a transaction
             self._connection = self._connect()
         return self._connection
 
@@ -67,7 +67,7 @@ def shared(connect: Connect) -> Iterator[Connect]:
     """
     The same session for several runs in a row, closed at the end.
 
-    A tenant's components one after the other take half the time so: a new session has to read the catalogue anew.
+    This halves the time for a tenant's components: a new session must read the catalogue again.
     """
     one = _Shared(connect)
     try:
@@ -81,10 +81,10 @@ def opened(connect: Connect, application: str) -> Iterator[Connection]:
     """
     A session set up for DDL, closed at the end unless it is shared.
 
-    + connect: gives a new session that may become memory_owner
-    + application: shown to whoever has to wait for it
+    + connect: opens a new session that may become memory_owner
+    + application: shown to those who wait for the session
 
-    Not for a pooler in transaction mode: the lock belongs to the session.
+    It does not work through a pooler in transaction mode: the lock belongs to the session.
     """
     connection = connect()
     try:
@@ -101,21 +101,21 @@ def _configure(connection: Connection, application: str) -> None:
 
 
 def become_owner(connection: Connection) -> None:
-    """Act as memory_owner, so that it owns what is made. Raises Refused where this login may not."""
+    """Act as memory_owner, so that it owns what is created. Raises Refused if this login may not."""
     try:
         connection.execute("SET ROLE memory_owner")
     except (errors.InsufficientPrivilege, errors.InvalidParameterValue) as wrong:
         fact = f"{connection.info.user} cannot act as memory_owner: {wrong.diag.message_primary}"
-        raise Refused.because(fact, "Provision makes the roles; run it first.") from wrong
+        raise Refused.because(fact, "Run provision first: it makes the roles.") from wrong
 
 
 @contextmanager
 def locked(connection: Connection, name: str, retry: RetryPolicy) -> Iterator[None]:
     """
-    Hold this database's lock of that name. Raises Refused, naming the holder, when patience ends.
+    Hold this database's lock of that name. Raises Refused, naming the holder, after `retry.lock_seconds`.
 
-    Polled: a session that *waits* for an advisory lock holds a snapshot, for which CREATE INDEX CONCURRENTLY waits in
-    turn, and the server ends one of the two as a deadlock.
+    It polls: a session that waits for an advisory lock holds a snapshot, CREATE INDEX CONCURRENTLY waits for that
+    snapshot, and the server ends one of the two as a deadlock.
     """
     key = _key(name)
     _poll(connection, key, name, retry)
@@ -125,7 +125,7 @@ def locked(connection: Connection, name: str, retry: RetryPolicy) -> Iterator[No
         try:
             connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", key)
         except psycopg.Error:
-            connection.close()  # the end of the session frees it too, and what went wrong before is what is told
+            connection.close()  # this frees it too, and the error that came before is the one to report
 
 
 def _key(name: str) -> tuple[int, int]:
@@ -149,23 +149,23 @@ def _taken(connection: Connection, key: tuple[int, int]) -> bool:
 
 
 def _busy(connection: Connection, key: tuple[int, int], name: str, retry: RetryPolicy) -> Refused:
-    connection.execute("RESET ROLE")  # the login may see when its other sessions began; the owner role may not
+    connection.execute("RESET ROLE")  # this login may see when its other sessions began; the owner role may not
     query = read_sql("migrations/advisory-lock-holders.sql")
     holders = connection.execute(query, [key[0], key[1] % 2**32]).fetchall()
     who = "; ".join(f"pid {pid} ({application}), since {since}" for pid, application, since in holders)
     return Refused.because(
-        f"{name} is being migrated by {who or 'somebody who has just finished'}; waited {retry.lock_seconds:g} s",
-        "Wait for it to end and run again. Should it be stuck: SELECT pg_terminate_backend(pid).",
+        f"{name} is being migrated by {who or 'a run that has just finished'}; waited {retry.lock_seconds:g} s",
+        "Wait until it ends, and run again. If it is stuck: SELECT pg_terminate_backend(pid).",
     )
 
 
-def retried(connection: Connection, component: str, work: Callable[[], Result], retry: RetryPolicy) -> Result:
+def retried(connection: Connection, component: str, work: Callable[[], Returned], retry: RetryPolicy) -> Returned:
     """
-    Do `work` again when it lost a lock to others, with growing pauses.
+    Do `work` again when it lost a lock to other sessions, with growing pauses.
 
     + work: leaves nothing behind when it raises
 
-    Raises Refused, naming who holds locks on the component's tables, after the last attempt.
+    Raises Refused after the last attempt, naming the sessions that hold locks on the component's tables.
     """
     pause = retry.pause_seconds
     for _ in range(retry.attempts - 1):
@@ -184,8 +184,8 @@ def _blocked(connection: Connection, component: str, wrong: psycopg.Error, retry
     holders = connection.execute(read_sql("migrations/table-lock-holders.sql"), [component]).fetchall()
     who = "; ".join(f"pid {pid} {user} ({app}) holds {mode} on {table}" for pid, user, app, table, mode in holders)
     return Refused.because(
-        f"{component}: {wrong.diag.message_primary}, {retry.attempts} times; {who or 'nobody holds a lock now'}",
-        "Nothing was changed. End that transaction, or run again when it is quieter.",
+        f"{component}: {wrong.diag.message_primary}, {retry.attempts} times; {who or 'no session holds a lock now'}",
+        "Nothing was changed. End that transaction, or run again when the tables are used less.",
     )
 
 

@@ -1,4 +1,4 @@
-"""A component's migrations as files: found, checked, rendered, hashed. All problems of a component come at once."""
+"""Read a component's migration files: check, render and hash them. All problems of a component are reported at once."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Kind = Literal["versioned", "repeatable", "code"]
 Value = str | int
 Parameters = Mapping[str, Value]
 
-# Every tenant is a cluster of its own, so the roles have one name everywhere. The dimension of memory_plugin is its
-# embedding model's; a component that leaves the choice to its tenant has none here.
+# Every tenant is a separate cluster, so the roles have the same names everywhere. The dimension of memory_plugin is
+# that of its embedding model; a component that leaves the choice to its tenant has no default here.
 ROLES: dict[str, Value] = {"owner": OWNER, "migrator": MIGRATOR, "app": APP, "monitor": MONITOR}
-# Values that a step of code records, and no inventory gives.
+# Values that a code step records; an inventory cannot give them.
 FROM_CODE = frozenset({"registered_model"})
 DEFAULTS: dict[str, dict[str, Value]] = {"memory_plugin": {"dimension": 1536}}
 
 _FILE = re.compile(
     r"(?:(?P<number>\d{4})_(?P<name>[a-z][a-z0-9_]*)|(?P<repeatable>R\d_[a-z][a-z0-9_]*))"
-    r"\.(?P<twin>up|down|verify)\.sql\.j2"
+    r"\.(?P<script>up|down|verify)\.sql\.j2"
 )
 
 
@@ -44,15 +44,15 @@ class Migration:
     One version or repeatable file of a component, rendered for one tenant.
 
     + version: "0001", or "R1_triggers" for a repeatable; unique in its component
-    + up, down, verify: normalised SQL, verify without its semicolon; a repeatable has no down; all are empty while
-      `missing` is not
-    + template_sha256, rendered_sha256: of the up file before and after rendering; they part the question whether the
-      bundle changed from the question whether this tenant's SQL did
-    + parameters: the values that its files asked for, by name; never a secret
-    + transactional: whether it is one transaction; else it goes statement by statement, and can be taken up again
-    + gate: parameters that must be given for it to be applied
-    + missing: those of the gate that are not; it waits for them
-    + needs: versions that a repeatable rests on; None means every version that is not behind a closed gate
+    + up, down, verify: normalised SQL, verify without its semicolon; a repeatable has no down; all three are empty
+      while a parameter is missing
+    + template_sha256, rendered_sha256: of the up file before and after rendering; the first changes with the bundle,
+      the second with this tenant's SQL
+    + parameters: the values that its files use, by name; never a secret
+    + transactional: whether it is one transaction; otherwise it runs statement by statement, and can be continued
+    + gate: parameters that must have a value before it is applied
+    + missing: parameters of the gate without a value; it waits for them
+    + needs: versions that a repeatable depends on; None means every version that is not behind a closed gate
     """
 
     component: str
@@ -72,7 +72,7 @@ class Migration:
 
     @property
     def title(self) -> str:
-        """ "knowledge 0001_init": how messages call it."""
+        """ "knowledge 0001_init", for messages."""
         return f"{self.component} {self.version}" + (f"_{self.name}" if self.kind == "versioned" else "")
 
 
@@ -91,7 +91,7 @@ class Component:
 
 @dataclass(frozen=True)
 class _Step:
-    """The twins of one version, as paths."""
+    """The files of one version or repeatable."""
 
     version: str
     name: str
@@ -100,7 +100,7 @@ class _Step:
 
 
 def normalised(text: str) -> str:
-    """What is hashed and run: LF, no blanks at line ends, one newline at the end. Comments stay in."""
+    """The text that is hashed and run: LF, no blanks at line ends, one newline at the end, comments included."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
@@ -112,17 +112,17 @@ def sha256(text: str) -> str:
 
 def load(component: str, parameters: Parameters | None = None, root: Path = SQL_ROOT) -> Component:
     """
-    The component's migrations rendered with `parameters` (which win over ROLES and DEFAULTS).
+    The component's migrations, rendered with `parameters`, which override ROLES and DEFAULTS.
 
-    Raises Refused with everything that is wrong: unknown or missing files, two with one number, a gap in the numbers,
-    directives, templates, and SQL that the runner could not run as it promises.
+    Raises Refused with every problem: unknown or missing files, two files with one number, a gap in the numbers, wrong
+    directives or templates, and SQL for which the runner cannot keep its promises.
     """
     given = {**ROLES, **DEFAULTS.get(component, {}), **(parameters or {})}
     return _loaded(component, tuple(sorted(given.items())), root, _fingerprint(root / component))
 
 
 def parameters(component: str, root: Path = SQL_ROOT) -> frozenset[str]:
-    """Names of the values that a tenant may give the component: what its files ask for, and what opens their gates."""
+    """Names of the values that a tenant may give the component: those its files use, and those that open gates."""
     asked = {name for step in load(component, root=root) for name in step.gate}
     for path in (root / component).glob("*.sql.j2"):
         asked |= sql.variables(path)
@@ -130,13 +130,13 @@ def parameters(component: str, root: Path = SQL_ROOT) -> frozenset[str]:
 
 
 def components(root: Path = SQL_ROOT) -> tuple[str, ...]:
-    """Names of all components there are files for."""
+    """Names of all components that have files."""
     return tuple(sorted(place.name for place in root.iterdir() if place.is_dir()))
 
 
 @lru_cache(maxsize=256)
 def _loaded(component: str, parameters: tuple[tuple[str, Value], ...], root: Path, _: frozenset[object]) -> Component:
-    # Cached by what was given and by the files' fingerprint: most tenants of a fleet share their parameters.
+    # Cached by the parameters and the files' fingerprint: most tenants of a fleet have the same parameters.
     problems: list[Problem] = []
     migrations: list[Migration] = []
     for step in _steps(root / component, problems):
@@ -155,7 +155,7 @@ def _loaded(component: str, parameters: tuple[tuple[str, Value], ...], root: Pat
 
 def _fingerprint(directory: Path) -> frozenset[object]:
     if not directory.is_dir():
-        raise Refused.because(f"component {directory.name} has no directory {directory}", "Is the name spelled right?")
+        raise Refused.because(f"component {directory.name} has no directory {directory}", "Check its spelling.")
     stats = []
     for place in (directory, directory.parent):  # verify files extend templates of the parent directory
         with os.scandir(place) as entries:
@@ -164,20 +164,20 @@ def _fingerprint(directory: Path) -> frozenset[object]:
 
 
 def _steps(directory: Path, problems: list[Problem]) -> list[_Step]:
-    """Complete steps in order; whatever is wrong with the directory is added to `problems`."""
+    """The complete steps in order; what is wrong with the directory is added to `problems`."""
     found: dict[tuple[str, str], dict[str, Path]] = {}
     for path in sorted(directory.iterdir()):
         match = _FILE.fullmatch(path.name)
         if match:
             identity = (match["number"], match["name"]) if match["number"] else (match["repeatable"], "")
-            found.setdefault(identity, {})[match["twin"]] = path
+            found.setdefault(identity, {})[match["script"]] = path
         elif not path.name.startswith("."):
-            problems.append(Problem(f"{_shown(path)} is no migration", _NAMES))
+            problems.append(Problem(f"{_shown(path)} is not a migration", _NAMES))
     problems += _numbering(directory, [version for version, _ in found])
     steps = [_step(version, name, files) for (version, name), files in sorted(found.items())]
     for step in steps:
-        problems += _twins(directory, step)
-    return [step for step in steps if set(step.files) == _wanted_twins(step)]
+        problems += _wrong_scripts(directory, step)
+    return [step for step in steps if set(step.files) == _required_scripts(step)]
 
 
 _NAMES = "Names are NNNN_name.{up,down,verify}.sql.j2 and Rn_name.{up,verify}.sql.j2, in lower case."
@@ -189,16 +189,16 @@ def _step(version: str, name: str, files: Mapping[str, Path]) -> _Step:
     return _Step(version, version.partition("_")[2], "repeatable", files)
 
 
-def _wanted_twins(step: _Step) -> set[str]:
+def _required_scripts(step: _Step) -> set[str]:
     return {"up", "down", "verify"} if step.kind == "versioned" else {"up", "verify"}
 
 
-def _twins(directory: Path, step: _Step) -> Iterator[Problem]:
+def _wrong_scripts(directory: Path, step: _Step) -> Iterator[Problem]:
     stem = f"{directory.name}/{step.version}" + (f"_{step.name}" if step.kind == "versioned" else "")
-    for twin in sorted(_wanted_twins(step) - set(step.files)):
-        yield Problem(f"{stem} has no {twin} file", f"Write {stem}.{twin}.sql.j2.")
+    for script in sorted(_required_scripts(step) - set(step.files)):
+        yield Problem(f"{stem} has no {script} file", f"Write {stem}.{script}.sql.j2.")
     if step.kind == "repeatable" and "down" in step.files:
-        yield Problem(f"{stem} has a down file", "A repeatable goes with the tables it belongs to; delete the file.")
+        yield Problem(f"{stem} has a down file", "A repeatable goes with its tables; delete the file.")
 
 
 def _numbering(directory: Path, versions: Iterable[str]) -> Iterator[Problem]:
@@ -208,7 +208,8 @@ def _numbering(directory: Path, versions: Iterable[str]) -> Iterator[Problem]:
             yield Problem(f"{directory.name}: two migrations have the number {number:04}", "Renumber the newer one.")
         elif following != number + 1:
             yield Problem(
-                f"{directory.name}: after {number:04} comes {following:04}", "Numbers follow each other without a gap."
+                f"{directory.name}: after {number:04} comes {following:04}",
+                "Leave no gap between numbers.",
             )
     if not numbers:
         yield Problem(f"{directory.name}: there is no migration in {directory}", _NAMES)
@@ -219,21 +220,21 @@ def _rendered(component: str, step: _Step, given: Parameters) -> Migration:
     directives = rules.directives(template, _shown(step.files["up"]))
     asked = set(directives.gate).union(*(sql.variables(path) for path in step.files.values()))
     missing = tuple(name for name in directives.gate if name not in given)
-    twins = {twin: "" if missing else normalised(sql.render(path, given)) for twin, path in step.files.items()}
+    scripts = {script: "" if missing else normalised(sql.render(path, given)) for script, path in step.files.items()}
     if not missing:
-        rules.check(twins, {twin: _shown(path) for twin, path in step.files.items()}, directives)
+        rules.check(scripts, {script: _shown(path) for script, path in step.files.items()}, directives)
     return Migration(
         component=component,
         version=step.version,
         name=step.name,
         kind=step.kind,
-        up=twins["up"],
-        down=twins.get("down", ""),
-        verify="" if missing else split(twins["verify"])[0].text,
+        up=scripts["up"],
+        down=scripts.get("down", ""),
+        verify="" if missing else split(scripts["verify"])[0].text,
         template_sha256=sha256(template),
-        rendered_sha256="" if missing else sha256(twins["up"]),
+        rendered_sha256="" if missing else sha256(scripts["up"]),
         parameters={name: given[name] for name in sorted(asked) if name in given},
-        transactional=directives.transactional and not (step.kind == "versioned" and rules.only_indexes(twins["up"])),
+        transactional=directives.transactional and not (step.kind == "versioned" and rules.only_indexes(scripts["up"])),
         gate=directives.gate,
         missing=missing,
         needs=directives.needs,

@@ -1,4 +1,4 @@
-"""Where one SQL statement ends and the next begins, as the server sees it, and what an index statement says."""
+"""Split SQL into statements as the server does, and parse CREATE INDEX."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Statement:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The first three words in upper case: what kind of statement this is."""
+        """The first three words in upper case: they show the kind of statement."""
         return tuple(self.code.upper().split(maxsplit=3)[:3])
 
 
 @dataclass(frozen=True)
 class IndexStatement:
-    """A CREATE INDEX taken apart. Names are plain, without quotes, folded as the server folds them."""
+    """A parsed CREATE INDEX. Names are without quotes, folded as the server folds them."""
 
     schema: str
     table: str
@@ -65,19 +65,19 @@ class IndexStatement:
     rest: LiteralString
 
     def create(self, *, concurrently: bool) -> sql.Composed:
-        """The statement that builds it, with or without CONCURRENTLY, whatever the file said."""
+        """The statement that builds it, with or without CONCURRENTLY, whatever the file has."""
         return sql.SQL("CREATE {unique}INDEX {concurrently}{name} ON {table}{rest}").format(
             unique=sql.SQL("UNIQUE " if self.unique else ""),
             concurrently=sql.SQL("CONCURRENTLY " if concurrently else ""),
             name=sql.Identifier(self.name),
             table=sql.Identifier(self.schema, self.table),
-            rest=sql.SQL(self.rest),  # our own file's text, not a value
+            rest=sql.SQL(self.rest),  # text of a migration file, not a value
         )
 
 
 @lru_cache(maxsize=1024)
 def split(body: str) -> tuple[Statement, ...]:
-    """The statements of a file. Semicolons in strings, comments, dollar quotes and BEGIN ATOMIC bodies end nothing."""
+    """The statements of a file. A semicolon in a string, comment, dollar quote or BEGIN ATOMIC body ends none."""
     statements: list[Statement] = []
     start, code = 0, ""
     depth = 0
@@ -93,9 +93,9 @@ def split(body: str) -> tuple[Statement, ...]:
 
 def index_statement(statement: Statement) -> IndexStatement | None:
     """
-    What the statement indexes, or None if it is no CREATE INDEX.
+    The parsed statement, or None if it is not a CREATE INDEX.
 
-    IF NOT EXISTS, ONLY and tables without a schema are not ours to write, and give None too.
+    IF NOT EXISTS, ONLY and a table without a schema are not used in migrations; they give None too.
     """
     found = _INDEX.fullmatch(statement.code)
     if found is None:
@@ -115,7 +115,7 @@ def _tokens(body: str) -> Iterator[tuple[str, str, int]]:
     at = 0
     while at < len(body):
         found = _TOKEN.match(body, at)
-        if found is None:  # cannot be: the last alternative takes any character
+        if found is None:  # cannot happen: the last alternative matches any character
             raise AssertionError(at)
         kind, end = str(found.lastgroup), found.end()
         if kind == "dollar":

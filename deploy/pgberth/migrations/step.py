@@ -1,4 +1,4 @@
-"""Migrations, up or down, together with their ledger rows: both are there afterwards, or neither is."""
+"""Apply or revert migrations together with their ledger rows: afterwards both are there, or neither is."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pgberth.model.problems import Problem, Refused
 
 Observe = Callable[[Connection, Migration], None]
 
-# duplicate schema, table (or index), object, function, column: it is there, and not by us
+# duplicate schema, table (or index), object, function, column: it exists, and the ledger does not know it
 _EXISTS = {"42P06", "42P07", "42710", "42723", "42701"}
 
 
 def transaction_groups(steps: Iterable[Migration]) -> Iterator[tuple[Migration, ...]]:
     """
-    What is applied as a whole: each version, and all repeatables together.
+    The groups that are applied as a whole: each version by itself, and all repeatables together.
 
-    Together, since one of them may take a right that the next one gives: nobody is to see the moment between.
+    Together, because one repeatable may revoke a right that the next one grants: no session may see the state between.
     """
     steps = tuple(steps)
     yield from ((step,) for step in steps if step.kind == "versioned")
@@ -39,14 +39,14 @@ def transaction_groups(steps: Iterable[Migration]) -> Iterator[tuple[Migration, 
 
 def go_up(connection: Connection, group: tuple[Migration, ...], retry: RetryPolicy, observe: Observe | None) -> None:
     """
-    Apply one unit and verify it.
+    Apply one group and verify it.
 
-    + observe: called after each body, inside its transaction where it has one
+    + observe: called after each body, inside its transaction if it has one
 
-    A transactional one is there as a whole or not at all. Another is `started` in the ledger until it is done; the next
-    run takes it up again. Raises Refused, and records the failure.
+    A transactional group is applied completely or not at all. Any other is `started` in the ledger until it is
+    complete; the next run continues it. Raises Refused, and records the failure.
     """
-    with failures_told(connection, group[0], "up"):
+    with failures_recorded(connection, group[0], "up"):
         if group[0].transactional:
             _in_transaction(connection, group, retry, observe)
         else:
@@ -55,11 +55,11 @@ def go_up(connection: Connection, group: tuple[Migration, ...], retry: RetryPoli
         killpoint(f"migrate.{migration.component}.{migration.version}.applied")
 
 
-def go_down(connection: Connection, migration: Migration, gone: tuple[Head, ...], retry: RetryPolicy) -> None:
+def go_down(connection: Connection, migration: Migration, dependents: tuple[Head, ...], retry: RetryPolicy) -> None:
     """
     Revert one migration, in one transaction.
 
-    + gone: repeatables and code steps that go with it, recorded as reverted too
+    + dependents: repeatables and code steps that depend on it; they are recorded as reverted too
 
     Raises Refused, and records the failure; then nothing has changed.
     """
@@ -67,13 +67,13 @@ def go_down(connection: Connection, migration: Migration, gone: tuple[Head, ...]
     def work() -> None:
         with connection.transaction():
             ledger.record(connection, migration, "reverted")
-            for head in gone:
+            for head in dependents:
                 ledger.record(connection, head, "reverted")
             indexes.limit_table_locks(connection, retry)
             _execute(connection, migration, migration.down)
             killpoint(f"migrate.{migration.component}.{migration.version}.undone")
 
-    with failures_told(connection, migration, "down"):
+    with failures_recorded(connection, migration, "down"):
         retried(connection, migration.component, work, retry)
     killpoint(f"migrate.{migration.component}.{migration.version}.reverted")
 
@@ -96,7 +96,7 @@ def _run(connection: Connection, migration: Migration, observe: Observe | None) 
     began = time.monotonic()
     _record_started(connection, migration)
     _execute(connection, migration, migration.up)
-    _told_ran(connection, migration, observe)
+    _report_ran(connection, migration, observe)
     return _since(began)
 
 
@@ -110,18 +110,18 @@ def _by_statement(connection: Connection, migration: Migration, retry: RetryPoli
         else:
             run = partial(_execute, connection, migration, statement.text, statement.line)
             retried(connection, migration.component, run, retry)
-    _told_ran(connection, migration, observe)
+    _report_ran(connection, migration, observe)
     _verify(connection, (migration,))
     ledger.record(connection, migration, "applied", duration_ms=_since(began))
 
 
 def _record_started(connection: Connection, migration: Migration) -> None:
-    # The ledger's row comes first, so that two runners collide there before either has done anything.
+    # The ledger row comes first, so that two runners collide there before either has changed anything.
     ledger.record(connection, migration, "started", with_body=not migration.transactional)
     killpoint(f"migrate.{migration.component}.{migration.version}.started")
 
 
-def _told_ran(connection: Connection, migration: Migration, observe: Observe | None) -> None:
+def _report_ran(connection: Connection, migration: Migration, observe: Observe | None) -> None:
     killpoint(f"migrate.{migration.component}.{migration.version}.ran")
     if observe is not None:
         observe(connection, migration)
@@ -130,7 +130,7 @@ def _told_ran(connection: Connection, migration: Migration, observe: Observe | N
 def _verify(connection: Connection, group: tuple[Migration, ...]) -> None:
     wrong = findings(connection, group)
     if wrong:
-        hint = "The file did not do what its verify file expects; one of the two is wrong."
+        hint = "The up file did not do what its verify file expects; one of the two is wrong."
         raise Refused(Problem(str(finding), hint) for finding in wrong)
 
 
@@ -139,7 +139,7 @@ def _since(began: float) -> int:
 
 
 class _Failed(Exception):
-    """The server's error in a file of ours, with the line that it points to."""
+    """The server's error in a migration file, with the line that it points to."""
 
     def __init__(self, migration: Migration, wrong: psycopg.Error, line: int | None):
         super().__init__(str(wrong))
@@ -158,42 +158,42 @@ def _execute(connection: Connection, migration: Migration, text: str, first_line
 
 
 @contextlib.contextmanager
-def failures_told(connection: Connection, migration: Migration, twin: str) -> Iterator[None]:
-    """The server's errors inside, as Refused, and every refusal in the ledger."""
+def failures_recorded(connection: Connection, migration: Migration, script: str) -> Iterator[None]:
+    """Turn the server's errors into Refused, and record every refusal in the ledger."""
     try:
         yield
     except Refused as refused:
         _record_failure(connection, migration, "; ".join(problem.fact for problem in refused.problems))
         raise
     except _Failed as failed:
-        raise _refusal(connection, failed.migration, failed.wrong, twin, failed.line) from failed.wrong
+        raise _refusal(connection, failed.migration, failed.wrong, script, failed.line) from failed.wrong
     except psycopg.Error as wrong:
-        raise _refusal(connection, migration, wrong, twin, None) from wrong
+        raise _refusal(connection, migration, wrong, script, None) from wrong
 
 
 def _refusal(
-    connection: Connection, migration: Migration, wrong: psycopg.Error, twin: str, line: int | None
+    connection: Connection, migration: Migration, wrong: psycopg.Error, script: str, line: int | None
 ) -> Refused:
-    # The primary message only: the detail of a refused row holds the row.
-    said = " ".join((wrong.diag.message_primary or str(wrong)).split())
-    _record_failure(connection, migration, f"{wrong.sqlstate} {said}")
-    place = f" (line {line} of its {twin} file, rendered)" if line else ""
+    # The primary message only: the detail of a refused row contains the row.
+    message = " ".join((wrong.diag.message_primary or str(wrong)).split())
+    _record_failure(connection, migration, f"{wrong.sqlstate} {message}")
+    place = f" (line {line} of its {script} file, rendered)" if line else ""
     hint = wrong.diag.message_hint or _hint(connection, migration, wrong)
-    return Refused.because(f"{migration.title}: {said}{place}", hint)
+    return Refused.because(f"{migration.title}: {message}{place}", hint)
 
 
 def _record_failure(connection: Connection, migration: Migration, note: str) -> None:
     if connection.broken or connection.closed:
         return
-    with contextlib.suppress(psycopg.Error):  # the failure itself is what has to be told
+    with contextlib.suppress(psycopg.Error):  # the caller must learn of the failure itself
         ledger.record(connection, migration, "failed", note=note)
 
 
 def _hint(connection: Connection, migration: Migration, wrong: psycopg.Error) -> str:
     if connection.broken or connection.closed:
-        return "The session is gone. Run again: it goes on where this run stopped."
+        return "The session is lost. Run again: the next run continues where this one stopped."
     if wrong.sqlstate not in _EXISTS:
-        return "Nothing of this step is left behind; the steps before it are done."
+        return "This step left nothing behind; the steps before it are done."
     different = findings(connection, [migration])
-    told = "\n".join(str(finding) for finding in different) or "It is just as this migration would make it."
-    return f"It exists, and the ledger does not know it; pgberth takes over nothing that it did not make.\n{told}"
+    details = "\n".join(str(finding) for finding in different) or "It is exactly as this migration would make it."
+    return f"It exists, and the ledger does not know it; pgberth takes over nothing that it did not make.\n{details}"

@@ -1,4 +1,4 @@
-"""Whether what was applied is still there: the verify files as one query, over the catalogue only."""
+"""Whether what was applied still exists: the verify files as one query, over the catalogue only."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ REPAIRABLE = frozenset({"index", "function", "trigger", "grant"})
 
 
 @dataclass(frozen=True)
-class Finding:
+class SchemaFinding:
     """
-    One thing that is not as its migration left it.
+    One object that is not as its migration left it.
 
     + kind: schema, table, column, constraint, type, index, function, trigger, grant, extension, comment
     + object: qualified name
@@ -32,16 +32,15 @@ class Finding:
     problem: str
 
     def __str__(self) -> str:
-        said = f"{self.component} {self.version}: {self.kind} {self.object} {self.problem}"
-        return visible(said, one_line=True)
+        return visible(f"{self.component} {self.version}: {self.kind} {self.object} {self.problem}", one_line=True)
 
 
 def verify_sql(migrations: Iterable[Migration]) -> str:
     """
-    One SELECT with the text columns component, version, kind, object, problem: no row where all is in order.
+    One SELECT with the text columns component, version, kind, object, problem; it returns no row if all is in order.
 
-    It reads the catalogue only, and may stand as a subquery: `FROM (<this>) AS found`. For memory_owner or a superuser:
-    looking a name up (`to_regclass`) wants a right on its schema.
+    It reads the catalogue only, and can be a subquery: `FROM (<this>) AS found`. It is for memory_owner or a superuser:
+    looking up a name (`to_regclass`) needs a right on its schema.
     """
     parts = [
         f"SELECT {_literal(migration.component)}::text AS component, {_literal(migration.version)}::text AS version,"  # noqa: S608 - our own files
@@ -52,9 +51,9 @@ def verify_sql(migrations: Iterable[Migration]) -> str:
     return "\nUNION ALL\n".join(parts) or f"{nothing} ''::text AS problem WHERE false"
 
 
-def findings(connection: Connection, migrations: Iterable[Migration]) -> tuple[Finding, ...]:
-    """What is not in order of these migrations."""
-    with connection.cursor(row_factory=class_row(Finding)) as cursor:
+def findings(connection: Connection, migrations: Iterable[Migration]) -> tuple[SchemaFinding, ...]:
+    """What is not as these migrations left it."""
+    with connection.cursor(row_factory=class_row(SchemaFinding)) as cursor:
         return tuple(cursor.execute(verify_sql(migrations).encode(), prepare=False))
 
 
