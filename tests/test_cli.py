@@ -300,7 +300,7 @@ def test_cleaning_names_whoever_else_would_lose_data_too(
 ) -> None:
     data += ["umbrella", "wayne"]
     monkeypatch.setattr("builtins.input", lambda _: "yes")
-    assert "of acme, globex, and of umbrella, wayne, which the inventory does not name: all" in run("clean")
+    assert "of acme, globex, and of umbrella, wayne, which the inventory does not name: everything" in run("clean")
     assert len(removals) == 1
 
 
@@ -371,7 +371,7 @@ def test_an_account_created_by_us_says_so(monkeypatch: pytest.MonkeyPatch, gecos
 
 @pytest.fixture
 def account(tmp_path: Path) -> FakePrograms:
-    """A home with a tenant's files and files that are nobody's business, beside a podman that only pretends."""
+    """A home with a tenant's files and unrelated files, beside a podman that only pretends."""
     made = FakePrograms(tmp_path / "account")
     (made.home / layout.directory("acme") / "secrets").mkdir(parents=True)
     (made.home / ".local/share/other").mkdir()

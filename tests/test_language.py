@@ -27,6 +27,20 @@ PLACES: tuple[str, ...] = (
     "runbooks/machine-is-not-f*.md",
     "inventories/**/*.py",
     "inventories/**/*.yaml",
+    *(
+        f"deploy/pgberth/{room}/*.py"
+        for room in ("connectors", "inventory", "machine", "rendering", "report", "secrets")
+    ),
+    *(
+        f"deploy/pgberth/{name}.py"
+        for name in ("cli", "commands", "run", "verbs/clean", "model/[!lru]*", "model/resources")
+    ),
+    *("templates/lib.sh", "templates/common/*", "templates/machine/*", "templates/entrypoint/*.j2"),
+    *(
+        f"tests/{room}/*.py"
+        for room in ("connectors", "inventory", "machine", "model", "rendering", "report", "secrets")
+    ),
+    *("tests/test_cli.py", "tests/test_commands.py"),
 )
 
 # The runner compares the hash of an applied up file, comments included: an edit would stop every tenant that has it.

@@ -120,7 +120,7 @@ def test_what_python_refuses_is_refused_at_boot_too(row: Bad, workload: Workload
 
 
 def refused(workload: Workload, given: str) -> str:
-    """What is said of it; the workload was not started, and no URL was told."""
+    """The script's stderr; the workload was not started, and no URL was printed."""
     ran = workload.run(entrypoint(["memory_plugin"]), "printenv", "PATH", DATABASE_URL=given)
     assert (ran.returncode, ran.stdout) == (78, "")
     assert ran.stderr.startswith("pgberth: DATABASE_URL: ")
