@@ -15,9 +15,8 @@ from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Machine, Tenant
 
 _FOREIGN = ("_", "ssh_")  # prefixes of group data that is pyinfra's own, or private to its file
-_MISSPELT = (
-    0.85  # two names this similar are the same name misspelt; several inventories share one folder of group data
-)
+# Two names this similar count as one name misspelt; several inventories share a folder of group data.
+_MISSPELT = 0.85
 DEFAULTS = "tenant_defaults"  # the variable in group data that sets fields of a ring's tenants
 
 
