@@ -1,14 +1,14 @@
-"""The app gets in, lands where it should, and nobody else gets in at all."""
+"""The app logs in and gets its schemas; no other login succeeds."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 
-import psycopg
 from psycopg import errors
 
-from pgberth.checks.context import Check, CheckContext, one, rolled_back
+from pgberth.checks.context import Check, CheckContext, expect_refused, one, rolled_back_statement
 from pgberth.model.roles import SUPERUSER
 from pgberth.model.secret import Secret
 from pgberth.model.url import EXTENSION_SCHEMA, search_path
@@ -17,9 +17,9 @@ from pgberth.model.url import EXTENSION_SCHEMA, search_path
 _WRONG_PASSWORD = "password authentication failed"  # noqa: S105
 _NO_PASSWORD = ("no password supplied", _WRONG_PASSWORD)
 _REJECTED = "pg_hba.conf rejects connection"
-# To the machine, to other servers, to objects of one's own, to the owner's rights.
+# Ways to the machine, to other servers, to objects of the app's own, to the owner's rights.
 _OUT_OF_REACH = (
-    "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null'",  # one that reads what it is given
+    "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null'",  # a program that reads its input
     "COPY (SELECT 1) TO '/dev/null'",
     "SELECT pg_read_file('PG_VERSION')",
     "CREATE EXTENSION dblink",
@@ -34,7 +34,7 @@ _OUT_OF_REACH = (
     "SET ROLE memory_owner",
     "SET session_replication_role = replica",
 )
-# What the image does not carry cannot be had either.
+# What the image does not contain is out of reach, too.
 _NOT_THERE = (errors.FeatureNotSupported, errors.UndefinedFile)
 
 
@@ -53,7 +53,7 @@ def _search_path(context: CheckContext) -> Iterator[str]:
         yield f"the app's default search_path is {found!r}, wanted {default!r}"
     for component in context.tenant.ordered_components:
         cursor = context.app(component).cursor()
-        # current_schemas leaves out what does not exist, which SHOW would still print.
+        # current_schemas omits schemas that do not exist; SHOW would print them.
         found = one(cursor, "SELECT current_schemas(false)")
         if tuple(found) != search_path(component):
             yield f"the {component} URL lands in {found}, wanted {list(search_path(component))}"
@@ -78,29 +78,25 @@ def _superuser(context: CheckContext) -> Iterator[str]:
 def _refused(
     context: CheckContext, user: str, password: Secret | None, *reasons: str, database: str = "memory"
 ) -> Iterator[str]:
-    what = "no password" if password is None else "a password"
-    try:
-        # No secret is sent here, and a server that asks for none is just what is looked for.
-        context.connect(user, password, database=database, require_auth=None).close()
-    except psycopg.OperationalError as error:
-        if not any(reason in str(error) for reason in reasons):
-            yield f"{user} with {what} in {database} was refused for another reason: {error}"
-    else:
-        yield f"{user} was let into {database} over TCP with {what}"
+    credential = "no password" if password is None else "a password"
+    return expect_refused(
+        # No secret is sent here. A server that asks for no password is just what this looks for.
+        lambda: context.connect(user, password, database=database, require_auth=None).close(),
+        lambda error: any(reason in str(error) for reason in reasons),
+        f"{user} with {credential} in {database}",
+        f"{user} was let into {database} over TCP with {credential}",
+    )
 
 
 def _confined(context: CheckContext) -> Iterator[str]:
     connection = context.app()
     for statement in _OUT_OF_REACH:
-        try:
-            with rolled_back(connection) as cursor:
-                cursor.execute(statement.encode())
-        except (errors.InsufficientPrivilege, *_NOT_THERE):
-            continue
-        except psycopg.Error as error:
-            yield f"{statement!r} was refused for another reason: {error.sqlstate} {error.diag.message_primary}"
-        else:
-            yield f"{statement!r} went through as the app"
+        yield from expect_refused(
+            partial(rolled_back_statement, connection, statement),
+            lambda error: isinstance(error, (errors.InsufficientPrivilege, *_NOT_THERE)),
+            repr(statement),
+            f"{statement!r} went through as the app",
+        )
 
 
 def _rights(context: CheckContext) -> Iterator[str]:
@@ -120,11 +116,11 @@ def _hba(context: CheckContext) -> Iterator[str]:
 
 CHECKS = (
     Check("ready", "the app logs in over TCP and gets an answer", _ready),
-    Check("search-path", "each URL and the app's default lead to the wanted schemas", _search_path),
+    Check("search-path", "each URL and the app's default give the wanted schemas", _search_path),
     Check("no-password", "no password: refused", _no_password),
     Check("wrong-password", "a wrong password: refused", _wrong_password),
     Check("superuser-tcp", "the superuser is refused over TCP", _superuser),
-    Check("app-confined", "no way leads the app out of its schemas", _confined),
+    Check("app-confined", "the app cannot leave its schemas", _confined),
     Check("rights", "roles, memberships, role settings and grants are the wanted ones and no others", _rights),
     Check("hba", "pg_hba.conf is ours, understood, and ends in reject", _hba),
 )

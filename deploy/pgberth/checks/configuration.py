@@ -1,4 +1,4 @@
-"""The server runs as it was configured, keeps what it confirmed, and hands out the stored password and no other."""
+"""The server runs with its configuration, keeps what it confirmed, and publishes the stored password only."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def _configuration(context: CheckContext) -> Iterator[str]:
     for name, text in context.files.items():
         if name != context.hba and not is_current(context.state, name, text):
             yield f"{name} is not the wanted one"
-    # Not there while a change waits for a new container: then the running one keeps to what it was made with.
+    # Missing while a change waits for a new container: the running one keeps what it was created with.
     if OURS in context.files:
         yield from map(str, setting_drift(desired_settings(context.files[OURS]), context.server.settings))
 
 
 def _durable(context: CheckContext) -> Iterator[str]:
     for name in _DURABLE:
-        # As the app has it: a role or a database may be given another value than the server's.
+        # As the app sees it: a role or a database may have another value than the server.
         found = one(context.app().cursor(), "SELECT current_setting(%s)", [name])
         if found != "on":
             yield f"{name} is {found}"
@@ -49,5 +49,9 @@ def _connection_files(context: CheckContext) -> Iterator[str]:
 CHECKS = (
     Check("configuration", "its files are the wanted ones, and the server runs with them", _configuration),
     Check("durable", "what is committed is on its volume, checked, and outlives a crash", _durable),
-    Check("connection-files", "what clients are given is the stored password, for its owner only", _connection_files),
+    Check(
+        "connection-files",
+        "what clients read is the stored password, for its owner only",
+        _connection_files,
+    ),
 )

@@ -1,4 +1,4 @@
-"""The container is the one the spec file names, and as closed as it was made."""
+"""The container is the one that the spec file names, and as closed as it was created."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _hardened(context: CheckContext) -> Iterator[str]:
 
 
 def _supervised(context: CheckContext) -> Iterator[str]:
-    # podman notes the unit it was run by. Where there is none, a unit to come is pending, not missing.
+    # podman records the unit that ran it. Without one, a future unit is pending, not missing.
     unit = context.container.labels.get("PODMAN_SYSTEMD_UNIT")
     if unit and not context.container.supervised:
         yield f"its server does not run inside {unit}, which would not restart it after a crash"
@@ -72,7 +72,7 @@ CHECKS = (
     Check("container-spec", "the container was made from the spec file on its machine", _spec),
     Check("container-image", "it runs the image id the spec file names", _image),
     Check("container-hardened", "no capability, no new privileges, seccomp, read-only root", _hardened),
-    Check("container-supervised", "where a systemd looks after it, it comes back by itself", _supervised),
+    Check("container-supervised", "under a systemd it comes back by itself", _supervised),
     Check("container-mounts", "its volume and its configuration, and nothing else, are mounted", _mounts),
     Check("volume-identity", "the data is this tenant's, and of the cluster that was initialised for it", _marker),
 )

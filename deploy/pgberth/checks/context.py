@@ -1,4 +1,4 @@
-"""What a check is, and what it looks at."""
+"""What a check is, and what it examines."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class CheckContext:
     + address: where its port answers on this side
     + password: the app's
     + files: the configuration the server should have, name -> text
-    + baseline: the catalogue as a fresh run makes it; None where it was not asked for
-    + no_baseline: why it could not be had
-    + root: of a server that listens beyond loopback, what its clients trust; "" for what their system does
+    + baseline: the catalogue of a fresh run; None where it was not asked for
+    + no_baseline: why there is none
+    + root: the authority, in PEM, that clients beyond loopback trust; "" for what their system trusts
     """
 
     tenant: Tenant
@@ -56,7 +56,7 @@ class CheckContext:
 
     @property
     def listening(self) -> Mapping[str, object]:
-        """Where the server that runs listens beyond loopback; nothing where it does not."""
+        """Where the running server listens beyond loopback; nothing where it does not."""
         return self.state.spec.listening
 
     @property
@@ -65,10 +65,10 @@ class CheckContext:
         return layout.HBA_TLS if self.listening else layout.HBA
 
     def app(self, component: str | None = None) -> Connection:
-        """The app's session for a component's URL; one each, kept open for the next check."""
+        """The app's session for a component's URL; one for each, kept open for the next check."""
         key = component or ""
         if key not in self._sessions or self._sessions[key].closed:
-            # In the connection, since it wins over whatever the app has set for its own role.
+            # In the connection: that overrides what the app may have set for its own role.
             options = "-cstatement_timeout=10s -clock_timeout=3s -cidle_in_transaction_session_timeout=30s"
             options += f" -csearch_path={','.join(search_path(component))}" if component else ""
             session = self.connect(self.login, self.password, options=options)
@@ -76,12 +76,12 @@ class CheckContext:
         return self._sessions[key]
 
     def connect(self, user: str, password: Secret | None, **parameters: Any) -> Connection:
-        """A session with the tenant's server, given up soon. Raises psycopg.OperationalError."""
+        """A session with the tenant's server, within seconds. Raises psycopg.OperationalError."""
         return connect(self.address, user, password, connect_timeout=_CONNECT_SECONDS, **parameters)
 
     @property
     def open_sessions(self) -> list[Connection]:
-        """Those that `app` made."""
+        """The sessions that `app` opened."""
         return list(self._sessions.values())
 
     def close(self) -> None:
@@ -96,9 +96,9 @@ class Check:
     + id: what an operator greps for
     + promise: what holds when it is green
     + find: problems, each a short fact; none where the promise holds
-    + component: the component it is about; asked only of tenants that have it
-    + needs_baseline: asked only by verbs that make a baseline
-    + beyond_loopback: asked only of servers that listen there
+    + component: only for tenants that have this component
+    + needs_baseline: only in verbs that make a baseline
+    + beyond_loopback: only for servers that listen there
     """
 
     id: str
@@ -114,6 +114,31 @@ def rolled_back(connection: Connection) -> Iterator[psycopg.Cursor[Any]]:
     """A transaction whose writes never stay."""
     with connection.transaction(force_rollback=True), connection.cursor() as cursor:
         yield cursor
+
+
+def expect_refused(
+    act: Callable[[], object], wanted: Callable[[psycopg.Error], bool], what: str, accepted: str
+) -> Iterator[str]:
+    """
+    A problem unless the server refuses the act for the wanted reason; a refusal for another reason proves nothing.
+
+    + what: names the act, as in "... was refused for another reason"
+    + accepted: the problem where the server does not refuse
+    """
+    try:
+        act()
+    except psycopg.Error as error:
+        if not wanted(error):
+            reason = f"{error.sqlstate} {error.diag.message_primary}" if error.sqlstate else str(error)
+            yield f"{what} was refused for another reason: {reason}"
+    else:
+        yield accepted
+
+
+def rolled_back_statement(connection: Connection, statement: str) -> None:
+    """Execute a statement in a transaction that is rolled back. Raises psycopg.Error."""
+    with rolled_back(connection) as cursor:
+        cursor.execute(statement.encode())
 
 
 def one(cursor: psycopg.Cursor[Any], query: Any, parameters: Any = None) -> Any:

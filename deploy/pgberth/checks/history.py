@@ -1,13 +1,21 @@
-"""Append-only tables take rows from the app and give none back; every write here is rolled back."""
+"""Append-only tables accept rows from the app and never lose one; every write here is rolled back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-import psycopg
 from psycopg import errors
 
-from pgberth.checks.context import Check, CheckContext, Connection, one, rolled_back
+from pgberth.checks.context import (
+    Check,
+    CheckContext,
+    Connection,
+    expect_refused,
+    one,
+    rolled_back,
+    rolled_back_statement,
+)
 
 _RUN = """INSERT INTO task_run (task_key, cousin, objective)
           VALUES ('pgberth-' || gen_random_uuid(), 'smoke', 'prove that history holds') RETURNING id"""
@@ -45,15 +53,12 @@ def _closed(connection: Connection, table: str, assignment: str) -> Iterator[str
         ("DELETE", f"DELETE FROM {table}"),  # noqa: S608
         ("TRUNCATE", f"TRUNCATE {table}"),
     ):
-        try:
-            with rolled_back(connection) as cursor:
-                cursor.execute(statement.encode())
-        except errors.InsufficientPrivilege:
-            continue
-        except psycopg.Error as error:
-            yield f"{verb} of {table} was refused for another reason: {error.sqlstate} {error.diag.message_primary}"
-        else:
-            yield f"{verb} of {table} went through as the app"
+        yield from expect_refused(
+            partial(rolled_back_statement, connection, statement),
+            lambda error: isinstance(error, errors.InsufficientPrivilege),
+            f"{verb} of {table}",
+            f"{verb} of {table} went through as the app",
+        )
 
 
 CHECKS = (

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from secrets import token_hex
 from typing import Any
 
-import psycopg
 from psycopg import errors
 
-from pgberth.checks.context import Check, CheckContext, Connection, one, rolled_back
+from pgberth.checks.context import Check, CheckContext, Connection, expect_refused, one, rolled_back
 from pgberth.migrations.source import DEFAULTS
 
 COMPONENT = "memory_plugin"
-_NAMESPACE = f"workspace:pgberth-{token_hex(6)}"  # nobody else's, or one row of theirs would make it red
+_NAMESPACE = f"workspace:pgberth-{token_hex(6)}"  # of this run alone: a row of the tenant's would make the check red
 _TEXT = "The harbour master keeps a berth for every ship."
 
 _PUT = """INSERT INTO memory_namespaces (name, kind) VALUES (%s, 'workspace')
@@ -27,7 +27,7 @@ _NEAREST = "EXPLAIN SELECT id FROM memory_records WHERE embedding IS NOT NULL OR
 
 
 def _size(context: CheckContext) -> int:
-    """Dimensions of the tenant's embeddings, as its line or the component's own default has them."""
+    """Dimensions of the tenant's embeddings, by its inventory line or the component's default."""
     given = {**DEFAULTS[COMPONENT], **context.tenant.parameters.get(COMPONENT, {})}
     return int(given["dimension"])
 
@@ -41,7 +41,7 @@ def _round_trip(context: CheckContext) -> Iterator[str]:
     with rolled_back(context.app(COMPONENT)) as cursor:
         cursor.execute(_PUT, [_NAMESPACE])
         desired = one(cursor, _POST, [_NAMESPACE, _TEXT, _vector(0, size)])
-        # Without an embedding where there is but one direction to point in.
+        # Without an embedding where there is only one direction.
         one(cursor, _POST, [_NAMESPACE, "Something else altogether.", _vector(1, size) if size > 1 else None])
         if one(cursor, _BY_TEXT, [_NAMESPACE, "ships berths"]) != desired:
             yield "a memory just written is not found by its text"
@@ -51,7 +51,7 @@ def _round_trip(context: CheckContext) -> Iterator[str]:
 
 def _index_used(context: CheckContext) -> Iterator[str]:
     with rolled_back(context.app(COMPONENT)) as cursor:
-        # On a small table a scan is rightly cheaper: what is asked is whether the index can serve the query at all.
+        # On a small table a scan is rightly cheaper. The question is whether the index can serve the query at all.
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
         plan = cursor.execute(_NEAREST, [_vector(0, _size(context))]).fetchall()
         if not any("idx_memory_records_embedding" in line for (line,) in plan):
@@ -78,34 +78,36 @@ def _metadata(context: CheckContext) -> Iterator[str]:
 
 
 def _unknown_namespace(context: CheckContext) -> Iterator[str]:
-    connection = context.app(COMPONENT)
-    yield from _refused_write(
-        connection, [f"{_NAMESPACE}-never-seen", _TEXT, None], errors.ForeignKeyViolation, "a namespace never seen"
+    connection, unknown = context.app(COMPONENT), f"{_NAMESPACE}-never-seen"
+    yield from expect_refused(
+        partial(_write, connection, [unknown, _TEXT, None]),
+        lambda error: isinstance(error, errors.ForeignKeyViolation),
+        "a namespace never seen",
+        "a namespace never seen was accepted",
     )
     with rolled_back(connection) as cursor:
-        cursor.execute(_PUT, [f"{_NAMESPACE}-never-seen"])
-        if one(cursor, _POST, [f"{_NAMESPACE}-never-seen", _TEXT, None]) is None:
+        cursor.execute(_PUT, [unknown])
+        if one(cursor, _POST, [unknown, _TEXT, None]) is None:
             yield "a namespace made in the same transaction takes no memory"
 
 
 def _dimension(context: CheckContext) -> Iterator[str]:
     connection, other = context.app(COMPONENT), 3 if _size(context) != 3 else 4
-    parameters = [_NAMESPACE, _TEXT, _vector(0, other)]
-    yield from _refused_write(connection, parameters, errors.DataException, f"an embedding of {other} dimensions")
+    what = f"an embedding of {other} dimensions"
+    return expect_refused(
+        partial(_write, connection, [_NAMESPACE, _TEXT, _vector(0, other)], namespace=_NAMESPACE),
+        lambda error: isinstance(error, errors.DataException),
+        what,
+        f"{what} was accepted",
+    )
 
 
-def _refused_write(connection: Connection, parameters: Any, desired: type[psycopg.Error], what: str) -> Iterator[str]:
-    try:
-        with rolled_back(connection) as cursor:
-            if not what.startswith("a namespace"):
-                cursor.execute(_PUT, [_NAMESPACE])
-            cursor.execute(_POST, parameters)
-    except desired:
-        return
-    except psycopg.Error as error:
-        yield f"{what} was refused for another reason: {error.sqlstate} {error.diag.message_primary}"
-    else:
-        yield f"{what} was accepted"
+def _write(connection: Connection, parameters: list[str | None], namespace: str = "") -> None:
+    """One memory, rolled back. + namespace: made first. Raises psycopg.Error."""
+    with rolled_back(connection) as cursor:
+        if namespace:
+            cursor.execute(_PUT, [namespace])
+        cursor.execute(_POST, parameters)
 
 
 CHECKS = (

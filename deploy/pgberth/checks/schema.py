@@ -1,4 +1,4 @@
-"""The schemas are what the migrations made, and the ledger says so."""
+"""The schemas are what the migrations made, and the ledger agrees."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def _public(context: CheckContext) -> Iterator[str]:
 def _ledger(context: CheckContext) -> Iterator[str]:
     for component in context.tenant.ordered_components:
         try:
-            ready = plan(context.tenant, component, context.server)
+            planned = plan(context.tenant, component, context.server)
         except Refused as refused:
             yield from (problem.fact for problem in refused.problems)
             continue
-        for step in ready.steps:
+        for step in planned.steps:
             yield f"{step.title} is not applied"
 
 
 def _objects(context: CheckContext) -> Iterator[str]:
     for component in context.tenant.ordered_components:
         try:
-            ready = plan(context.tenant, component, context.server)
+            planned = plan(context.tenant, component, context.server)
         except Refused:
-            continue  # the ledger's own check says it
-        yield from (str(finding) for finding in findings(context.server, ready))
+            continue  # the ledger's own check reports it
+        yield from (str(finding) for finding in findings(context.server, planned))
 
 
 def _drift(context: CheckContext) -> Iterator[str]:

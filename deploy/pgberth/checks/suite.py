@@ -1,4 +1,4 @@
-"""All checks of one tenant, run; no check's trouble keeps the others from being asked."""
+"""Runs all checks of one tenant; a check that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def checks_for(
     """
     The checks that apply to a tenant with these components.
 
-    + baseline: whether one is at hand, or why not
+    + baseline: whether there is one, or a reason why there is none
     + beyond_loopback: whether its server listens there
     """
     mine = (check for check in ALL if check.component is None or check.component in components)
@@ -43,7 +43,7 @@ def checks_for(
 
 
 def run(context: CheckContext) -> tuple[Result, ...]:
-    """Every check that applies, in order; however slow the server, within SUITE_SECONDS and a few more."""
+    """Every check that applies, in order, within SUITE_SECONDS and a few more, however slow the server is."""
     baseline = context.baseline is not None or bool(context.no_baseline)
     deadline = time.monotonic() + SUITE_SECONDS
     try:
@@ -63,7 +63,7 @@ def _result(check: Check, context: CheckContext, seconds: float) -> Result:
         try:
             problems.extend(check.find(context))
         except psycopg.Error as error:
-            # What was found before stays in the list. Not the DETAIL: of a failed CHECK it is the row.
-            said = f"could not be asked: {error.diag.message_primary or error}".strip()
-            problems.append(f"gave up after {seconds:.0f} s without an answer" if over() else said)
+            # Problems found before stay in the list. Without the DETAIL: of a failed CHECK it is the row.
+            fault = f"could not be asked: {error.diag.message_primary or error}".strip()
+            problems.append(f"gave up after {seconds:.0f} s without an answer" if over() else fault)
     return Result(check.id, tuple(problems), time.monotonic() - began)

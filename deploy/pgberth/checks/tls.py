@@ -1,49 +1,46 @@
-"""A server that listens beyond loopback: nobody gets in without TLS, and clients can tell that it is this one."""
+"""A server that listens beyond loopback accepts only sessions with TLS, and clients can verify that it is this one."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
 
-import psycopg
-
-from pgberth.checks.context import Check, CheckContext
+from pgberth.checks.context import Check, CheckContext, expect_refused
 from pgberth.database.tls import shown
 from pgberth.model.listen import Listen
 
-# Our own are renewed a month before their end by any deploy: two weeks are what nobody ran one in.
+# Any deploy renews our own a month before their end. Two weeks before it, no deploy has run for two weeks.
 _DAYS = 14
-# pg_hba.conf's own answer, or the server's where no line is for sessions of that kind.
+# The answer of pg_hba.conf, or the server's where no line is for such sessions.
 _NO_TLS = ("no encryption", "SSL off")
 
 
 def _only(context: CheckContext) -> Iterator[str]:
-    try:
-        context.connect(context.login, context.password, sslmode="disable").close()
-    except psycopg.OperationalError as error:
-        if not any(words in str(error) for words in _NO_TLS):
-            yield f"{context.login} without TLS was refused for another reason: {error}"
-    else:
-        yield f"{context.login} was let in without TLS"
+    return expect_refused(
+        lambda: context.connect(context.login, context.password, sslmode="disable").close(),
+        lambda error: any(words in str(error) for words in _NO_TLS),
+        f"{context.login} without TLS",
+        f"{context.login} was let in without TLS",
+    )
 
 
 def _certificate(context: CheckContext) -> Iterator[str]:
-    """Judged as a client does that has been given what is published, by what the server shows to its next one."""
-    # Only where it is asked for: cryptography is a good part of a second run's time.
+    """Verifies what the server shows to its next client, as a client does that trusts what is published."""
+    # Imported only where it is needed: cryptography takes a large part of a second run's time.
     from pgberth.database import certificate
 
     address, name = str(context.listening["address"]), str(context.listening["host"])
     if context.listening.get("ca") and not context.root.strip():
-        yield "what clients are to trust is missing"
+        yield "the authority that clients trust is missing"
         return
     try:
         client = ssl.create_default_context(cadata=context.root or None)
         found = shown(context.address, client, name)
     except ssl.SSLCertVerificationError as error:
-        yield f"a client that checks it hangs up: {error.verify_message}"
+        yield f"a client that verifies it hangs up: {error.verify_message}"
         return
     except (OSError, ValueError) as error:
-        yield f"it shows no certificate that can be checked: {error}"
+        yield f"it shows no certificate that can be verified: {error}"
         return
     if why := certificate.fault(found, Listen(address, name), certificate.utc(), days=_DAYS):
         yield f"the certificate it shows {why}"
@@ -51,6 +48,8 @@ def _certificate(context: CheckContext) -> Iterator[str]:
 
 
 CHECKS = (
-    Check("tls-only", "nobody is let in without TLS", _only, beyond_loopback=True),
-    Check("tls-certificate", "clients take the certificate it shows, and it lasts", _certificate, beyond_loopback=True),
+    Check("tls-only", "no session without TLS is accepted", _only, beyond_loopback=True),
+    Check(
+        "tls-certificate", "clients accept its certificate, and it lasts", _certificate, beyond_loopback=True
+    ),
 )
