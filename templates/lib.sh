@@ -9,8 +9,8 @@ write_file() {
   cat > "$1.new" && sync "$1.new" && mv -f "$1.new" "$1"
 }
 
-# podman_is_configured: whether podman may run for this account. Its first command creates its database, with the driver
-# and the directories that it finds at that moment, for good. A killed deploy can leave an account without configuration.
+# podman_is_configured: whether podman may run for this account. Its first command creates its database, permanently,
+# with the driver and the directories that it finds at that moment. A killed deploy can leave an account without configuration.
 podman_is_configured() { [ -e "$HOME/.config/containers/storage.conf" ] || [ -d "$HOME/.local/share/containers" ]; }
 
 # take_image_lock: wait until no other command builds, loads or pulls an image, and keep the others out until this shell

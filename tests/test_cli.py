@@ -245,7 +245,7 @@ def test_a_url_that_cannot_take_the_path_is_refused(run: Main, monkeypatch: pyte
     monkeypatch.setattr("sys.stdin", io.StringIO("postgresql://u:hunter2@h/d?search_path=public"))
     said = refusal(run, "inject", "--component", "knowledge")
     assert said.startswith("the URL: its search_path is 'public', and knowledge needs 'knowledge,public'\nHINT: ")
-    assert "COMPONENT: 'x' is no component" in refusal(run, "inject", "--component", "x")
+    assert "COMPONENT: 'x' is not a component" in refusal(run, "inject", "--component", "x")
 
 
 def test_a_plugin_that_cannot_be_is_refused(run: Main, inventory: Path) -> None:
@@ -282,7 +282,7 @@ def removals(data: list[str], monkeypatch: pytest.MonkeyPatch) -> list[list[str]
     monkeypatch.setattr(subprocess, "run", pretend)
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/podman")
     monkeypatch.setattr(shutil, "rmtree", lambda path, **_: ran.append(["rmtree", path]))
-    monkeypatch.setattr(clean, "_made_by_us", lambda _: False)
+    monkeypatch.setattr(clean, "_created_by_us", lambda _: False)
     return ran
 
 
@@ -291,7 +291,7 @@ def test_cleaning_asks_first_and_names_whose_data_goes(
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda _: "yes")
     said = run("clean")
-    assert "deletes the data of acme, globex: all that svc has, for good" in said
+    assert "deletes the data of acme, globex: everything that svc has, permanently" in said
     assert [command[0] for command in removals] == ["/bin/sh"]
 
 
@@ -300,7 +300,7 @@ def test_cleaning_names_whoever_else_would_lose_data_too(
 ) -> None:
     data += ["umbrella", "wayne"]
     monkeypatch.setattr("builtins.input", lambda _: "yes")
-    assert "of acme, globex, and of umbrella, wayne, which the inventory does not name: all" in run("clean")
+    assert "of acme, globex, and of umbrella, wayne, which the inventory does not name: everything" in run("clean")
     assert len(removals) == 1
 
 
@@ -348,30 +348,30 @@ def test_where_nobody_can_be_asked_nothing_is_removed(
 
 def test_cleaning_touches_this_machine_only(inventory: Path, run: Main, home: Path, removals: list[list[str]]) -> None:
     inventory.write_text(INVENTORY.replace('machine("@local", account="svc")', 'machine("db2.example.net")'))
-    assert "none of its machines is this one\nHINT: nothing was removed" in refusal(run, "clean", "--yes")
+    assert "this machine is not in it\nHINT: nothing was removed" in refusal(run, "clean", "--yes")
     assert removals == []
 
 
-def test_an_account_is_removed_only_where_it_was_made_by_us(
+def test_an_account_is_removed_only_where_it_was_created_by_us(
     run: Main, home: Path, removals: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     run("clean", "--yes")
     assert [command[0] for command in removals] == ["/bin/sh"]
-    monkeypatch.setattr(clean, "_made_by_us", lambda _: True)
+    monkeypatch.setattr(clean, "_created_by_us", lambda _: True)
     assert "removed: account svc" in run("clean", "--yes")
     assert [command[0] for command in removals[1:]] == ["/bin/sh", "pkill", "loginctl", "userdel", "rmtree"]
 
 
 @pytest.mark.parametrize(("gecos", "ours"), [("pgberth tenants", True), ("pgberth tenants,,,", True), ("", False)])
-def test_an_account_made_by_us_says_so(monkeypatch: pytest.MonkeyPatch, gecos: str, ours: bool) -> None:
+def test_an_account_created_by_us_says_so(monkeypatch: pytest.MonkeyPatch, gecos: str, ours: bool) -> None:
     monkeypatch.setattr(pwd, "getpwnam", lambda _: SimpleNamespace(pw_gecos=gecos))
-    assert clean._made_by_us("svc") is ours
+    assert clean._created_by_us("svc") is ours
 
 
 @pytest.fixture
 def account(tmp_path: Path) -> FakePrograms:
-    """A home with a tenant's files and files that are nobody's business, beside a podman that only pretends."""
+    """A home with a tenant's files and unrelated files, beside a podman that only pretends."""
     made = FakePrograms(tmp_path / "account")
     (made.home / layout.directory("acme") / "secrets").mkdir(parents=True)
     (made.home / ".local/share/other").mkdir()

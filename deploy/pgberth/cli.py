@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from pgberth.connectors.local import Identity
-from pgberth.inventory.declare import DECLARED, PROBLEMS
-from pgberth.inventory.load import Fleet, InventoryLine, load
+from pgberth.inventory.load import Fleet, declared_lines, file_problems, load
 from pgberth.model import layout
 from pgberth.model.names import LOCAL
-from pgberth.model.problems import Problem, Refused
+from pgberth.model.problems import Refused
 from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
 from pgberth.model.spec_file import SpecFile
@@ -51,37 +50,27 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def read_fleet(path: str) -> Fleet:
-    """The fleet a local inventory file declares. Raises Refused."""
+    """The fleet that a local inventory file declares. Raises Refused."""
     if not Path(path).is_file():
         raise Refused.because(f"inventory {path} is not a file", "give its path: INVENTORY=inventories/local.py")
     try:
         declared = runpy.run_path(path)
-    except Exception as fault:  # noqa: BLE001  (what an operator wrote may raise anything)
+    except Exception as fault:  # noqa: BLE001  (an operator's code may raise anything)
         raise explain(fault, path) or fault from None
-    if problems := list(_problems(declared)):
+    if problems := [problem for _, data in _hosts(declared) for problem in file_problems(data)]:
         raise Refused(problems)
-    return load(_lines(declared))
+    return load(line for group, data in _hosts(declared) for line in declared_lines(data, (group,)))
 
 
-def _problems(declared: dict[str, Any]) -> Iterator[Problem]:
-    for hosts in declared.values():
-        for host in hosts if isinstance(hosts, list) else ():
-            for fact, hint in host[1].get(PROBLEMS, ()):
-                yield Problem(fact, hint)
-
-
-def _lines(declared: dict[str, Any]) -> Iterator[InventoryLine]:
+def _hosts(declared: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(group, data of a host), of every group that the file declares."""
     for group, hosts in declared.items():
-        if group.startswith("_") or not isinstance(hosts, list):
-            continue
-        for _, data in hosts:
-            for key, value in data.items():
-                if key.startswith(DECLARED):
-                    kind, name, fields, places = value
-                    yield InventoryLine(kind, name, key.removeprefix(DECLARED), fields, (group,), places=places)
+        if not group.startswith("_") and isinstance(hosts, list):
+            yield from ((group, data) for _, data in hosts)
 
 
 def _tenant(fleet: Fleet, options: argparse.Namespace) -> Tenant:
+    """The tenant that the options name. Raises Refused where this machine does not have it."""
     names = ", ".join(fleet.tenants)
     if not options.tenant:
         raise Refused.because("no tenant given", f"TENANT=one of {names}")
@@ -89,7 +78,7 @@ def _tenant(fleet: Fleet, options: argparse.Namespace) -> Tenant:
         raise Refused.because(f"{options.tenant}: no such tenant in {options.inventory}", f"it has {names}")
     tenant = fleet.tenants[options.tenant]
     if tenant.machine.name != LOCAL:
-        fact = f"{tenant.name}: it is on machine {tenant.machine.name}, and this command is for tenants of this one"
+        fact = f"{tenant.name}: it is on machine {tenant.machine.name}, and this command works on this machine only"
         raise Refused.because(fact, f"run it on {tenant.machine.name}")
     if options.component and options.component not in tenant.components:
         fact = f"{tenant.name}: it has no component {options.component!r}"
@@ -104,10 +93,11 @@ def _identity(tenant: Tenant) -> Identity:
         raise Refused.because(f"{tenant.name}: {missing}", "run make deploy first") from None
 
 
-def _file(tenant: Tenant, identity: Identity, path: str) -> str:
+def _read_file(tenant: Tenant, identity: Identity, path: str) -> str:
+    """The text of a file below the account's home. Raises Refused."""
     # As the account, never as root: the account could have put a link there.
     try:
-        read = subprocess.run(
+        done = subprocess.run(
             ["/bin/cat", "--", str(Path(identity.home) / path)],
             capture_output=True,
             text=True,
@@ -118,25 +108,25 @@ def _file(tenant: Tenant, identity: Identity, path: str) -> str:
             **identity.popen_arguments(),
         )
     except subprocess.TimeoutExpired:
-        fact = f"{tenant.name}: ~{identity.name}/{path} gives no end"
+        fact = f"{tenant.name}: ~{identity.name}/{path} has no end"
         raise Refused.because(fact, "is it a plain file?") from None
-    if read.returncode:
-        fact = f"{tenant.name}: ~{identity.name}/{path} cannot be read: {read.stderr.strip()}"
+    if done.returncode:
+        fact = f"{tenant.name}: ~{identity.name}/{path} cannot be read: {done.stderr.strip()}"
         raise Refused.because(fact, "run make deploy first; as root, or as the account itself")
-    return str(read.stdout)
+    return str(done.stdout)
 
 
 def _spec(tenant: Tenant, identity: Identity) -> SpecFile:
-    return SpecFile.parse(_file(tenant, identity, layout.spec_file(tenant.name)))
+    return SpecFile.parse(_read_file(tenant, identity, layout.spec_file(tenant.name)))
 
 
 def _app_password(tenant: Tenant, identity: Identity, spec: SpecFile) -> Secret:
     name = spec.secret_names["app"]
-    return Secret(_file(tenant, identity, layout.secret_file(tenant.name, name)).strip())
+    return Secret(_read_file(tenant, identity, layout.secret_file(tenant.name, name)).strip())
 
 
 def url(fleet: Fleet, options: argparse.Namespace) -> None:
-    """Print a connection URL: with a passfile, or with the password where that was asked for."""
+    """Print a connection URL: with a passfile, or with the password if `--show-password` is given."""
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
     spec = _spec(tenant, identity)
@@ -149,9 +139,9 @@ def url(fleet: Fleet, options: argparse.Namespace) -> None:
 
 def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
     """
-    The image's own psql as the app, inside the container: always a client of the server's version.
+    Run the image's own psql as the app, inside the container: it always has the server's version.
 
-    The password goes in as a file that exists in memory only, handed over as a descriptor.
+    The password is in a file that exists only in memory; psql inherits its descriptor.
     """
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
@@ -164,7 +154,7 @@ def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
     os.fchmod(passfile, 0o600)  # libpq ignores a passfile that others may read
     os.write(passfile, line.encode())
     os.dup2(passfile, 3)
-    os.set_inheritable(3, True)  # dup2 onto itself would leave it closed on exec
+    os.set_inheritable(3, True)  # dup2 of 3 to 3 would leave it closed on exec
     inside = {"PGPASSFILE": "/proc/self/fd/3", "PGAPPNAME": "make psql"}
     if path:
         inside["PGOPTIONS"] = f"-csearch_path={','.join(path)}"
@@ -183,21 +173,21 @@ def workload_entrypoint(fleet: Fleet, options: argparse.Namespace) -> None:
     except ValueError as wrong:
         raise Refused.because(f"PLUGIN: {wrong}", "quote it as for a shell") from None
     if plugin and "memory_plugin" not in tenant.components:
-        raise Refused.because(f"{tenant.name}: it has no component memory_plugin", "leave PLUGIN= away")
+        raise Refused.because(f"{tenant.name}: it has no component memory_plugin", "leave PLUGIN= out")
     print(entrypoint(tenant.ordered_components, plugin), end="")
 
 
 def inject(_: Fleet, options: argparse.Namespace) -> None:
-    """Print the URL that comes on standard input with a component's search_path in it."""
+    """Print the URL from standard input with a component's search_path in it."""
     if options.component not in COMPONENTS:
-        fact = f"COMPONENT: {options.component!r} is no component"
+        fact = f"COMPONENT: {options.component!r} is not a component"
         raise Refused.because(fact, f"it is one of {', '.join(COMPONENTS)}")
     url = sys.stdin.read().removesuffix("\n")
     print(with_search_path(url, options.component, dialect=options.dialect, name="the URL"))
 
 
 def logs(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
-    """The container's log, whole."""
+    """Print the whole log of the container."""
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
     _become(identity)
@@ -206,6 +196,7 @@ def logs(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
 
 
 def _become(identity: Identity) -> None:
+    """Make this process the account's, in its home."""
     if identity.uid != os.geteuid():
         os.initgroups(identity.name, identity.gid)
         os.setgid(identity.gid)

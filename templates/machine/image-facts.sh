@@ -14,14 +14,14 @@ for place in "$shared" "${bindir%/bin}/share/postgresql" "${bindir%/bin}/share" 
   [ ! -r "$control" ] || { echo "pgvector=$(sed -n "s/^default_version *= *.\([0-9.]*\).*/\1/p" "$control")"; break; }
 done
 echo "uid=$(id -u postgres)"; echo "gid=$(id -g postgres)"; echo "bindir=$bindir"; echo "postgres=$version"'
-said=
+output=
 for runtime in '' crun runc; do
   [ -z "$runtime" ] || command -v "$runtime" >/dev/null 2>&1 || continue
-  if said=$(timeout -k 5 120 podman ${runtime:+--runtime "$runtime"} run --rm --pull=never --network=none --cap-drop=all \
+  if output=$(timeout -k 5 120 podman ${runtime:+--runtime "$runtime"} run --rm --pull=never --network=none --cap-drop=all \
       --security-opt=no-new-privileges --read-only --user 0:0 --entrypoint /bin/sh "$image" -c "$inside" 2>&1); then
-    printf '%s\n' "$said"
+    printf '%s\n' "$output"
     exit 0
   fi
 done
-printf '%s\n' "$said" >&2
+printf '%s\n' "$output" >&2
 exit 1

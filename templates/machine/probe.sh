@@ -2,7 +2,7 @@
 # Arguments: image id, uid, gid. Prints key=value lines; exits 1, with every runtime's error, where none can.
 set -u
 image=$1 uid=$2 gid=$3
-said=
+errors=
 for runtime in '' crun runc; do
   [ -z "$runtime" ] || command -v "$runtime" >/dev/null 2>&1 || continue
   if output=$(timeout -k 5 120 podman ${runtime:+--runtime "$runtime"} run --rm --pull=never \
@@ -16,8 +16,8 @@ volumes={{.Store.VolumePath}}
 controllers={{.Host.CgroupControllers}}'
     exit 0
   fi
-  said="$said
+  errors="$errors
 ${runtime:-default runtime}: $output"
 done
-printf '%s\n' "$said" >&2
+printf '%s\n' "$errors" >&2
 exit 1

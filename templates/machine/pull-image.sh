@@ -11,9 +11,9 @@ case $reference in
   *) pull=yes ;;
 esac
 if [ -n "$pull" ]; then
-  said=$(podman pull --quiet "$reference" 2>&1 9>&-) || {
-    said=$(printf '%s' "$said" | grep -v '^Trying to pull' | tail -n 1)
-    refuse "image $reference cannot be pulled: $said" "$machine must reach the registry, which must have exactly this image: runbooks/image-by-registry.md"
+  error=$(podman pull --quiet "$reference" 2>&1 9>&-) || {
+    error=$(printf '%s' "$error" | grep -v '^Trying to pull' | tail -n 1)
+    refuse "image $reference cannot be pulled: $error" "$machine must reach the registry, which must have exactly this image: runbooks/image-by-registry.md"
   }
 fi
 there=$(podman info --format '{{.Host.Arch}}' 9>&-)

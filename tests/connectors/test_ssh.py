@@ -1,4 +1,4 @@
-"""Hosts over SSH: their names, how commands get there, what is said of a machine that is not to be had."""
+"""Hosts over SSH: their names, how commands get there, what is reported of a machine that is unreachable."""
 
 from __future__ import annotations
 

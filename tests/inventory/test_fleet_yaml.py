@@ -31,7 +31,7 @@ rings:
 """
 
 
-def told(groups: Groups) -> dict[str, tuple[str, Any, Any]]:
+def declared(groups: Groups) -> dict[str, tuple[str, Any, Any]]:
     """Name -> where it stands, its fields, their places."""
     found = {}
     for hosts in groups.values():
@@ -62,14 +62,14 @@ def test_machines_are_a_group_and_so_is_each_ring() -> None:
 
 
 def test_each_line_and_each_field_knows_where_it_stands() -> None:
-    where, fields, places = told(groups_from(GOOD, "prod.yaml"))["acme"]
+    where, fields, places = declared(groups_from(GOOD, "prod.yaml"))["acme"]
     assert where == "prod.yaml:7"
     assert fields == {"on": "db1", "port": 5501, "components": ["memory_plugin"]}
     assert places == {"on": "prod.yaml:8", "port": "prod.yaml:9", "components": "prod.yaml:10"}
 
 
 def test_a_machine_gets_the_default_account_and_its_own_fields() -> None:
-    found = told(groups_from(GOOD, "prod.yaml"))
+    found = declared(groups_from(GOOD, "prod.yaml"))
     assert found["db1"][1] == {"account": "pgberth", "ssh_hostname": "192.0.2.11"}
     assert found["@local"][1] == {"account": "pgberth"}
 
@@ -118,7 +118,7 @@ READ: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("line", "value"), READ, ids=[line for line, _ in READ])
 def test_a_value_is_what_yaml_1_2_reads_and_nothing_is_guessed(line: str, value: Any) -> None:
     text = with_tenant(line)
-    found = told(groups_from(text, "prod.yaml"))["acme"][1][line.partition(":")[0]]
+    found = declared(groups_from(text, "prod.yaml"))["acme"][1][line.partition(":")[0]]
     assert (type(found), found) == (type(value), value)
     assert problems(text) == []
 

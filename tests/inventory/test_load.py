@@ -1,4 +1,4 @@
-"""An inventory's lines become a fleet, or every problem of every line is told at once."""
+"""An inventory's lines become a fleet, or every problem of every line is reported at once."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a tar of something else": (lambda path: tar(path, {"root.txt": b"x"}), "is not the archive of an image"),
     "two images": (lambda path: docker_archive(path, images=2), "holds more than one image"),
     "no configuration": (lambda path: tar(path, {"manifest.json": [{"Config": "x.json"}]}), "has an unknown format"),
-    "a manifest that is no list": (lambda path: tar(path, {"manifest.json": {}}), "has an unknown format"),
-    "a manifest that is no JSON": (lambda path: tar(path, {"manifest.json": b"{"}), "has an unknown format"),
+    "a manifest that is not a list": (lambda path: tar(path, {"manifest.json": {}}), "has an unknown format"),
+    "a manifest that is not JSON": (lambda path: tar(path, {"manifest.json": b"{"}), "has an unknown format"),
     "an index of nothing": (lambda path: tar(path, {"index.json": {"manifests": []}}), "has an unknown format"),
 }
 

@@ -132,18 +132,18 @@ LABELS = {
 }
 
 
-def told(tag: str, labels: object) -> str:
+def listed(tag: str, labels: object) -> str:
     return json.dumps({"tag": tag, "id": IMAGE.id, "labels": labels})
 
 
 def test_the_accounts_images_and_its_file_are_read_from_one_answer() -> None:
-    found = AccountState().process([told(TAG, LABELS), READY.to_json().replace("\n", " ")])
+    found = AccountState().process([listed(TAG, LABELS), READY.to_json().replace("\n", " ")])
     assert found == AccountFacts({TAG: IMAGE}, READY)
 
 
 @pytest.mark.parametrize("labels", [None, {}, {"maintainer": "somebody"}])
 def test_an_image_under_our_tag_that_is_not_ours_is_not_known_yet(labels: object) -> None:
-    assert AccountState().process([told(TAG, labels)]) == AccountFacts({}, None, {TAG: IMAGE.id})
+    assert AccountState().process([listed(TAG, labels)]) == AccountFacts({}, None, {TAG: IMAGE.id})
 
 
 REMOTE = f"{REGISTRY_TAG}postgres-18-0a"
@@ -151,14 +151,14 @@ DIGESTS = {"digest": "sha256:0a", "digests": [f"localhost/x@sha256:{digest}" for
 
 
 def test_an_image_of_a_registry_is_known_by_every_digest_that_led_to_it() -> None:
-    line = json.dumps({**json.loads(told(REMOTE, LABELS)), **DIGESTS})
+    line = json.dumps({**json.loads(listed(REMOTE, LABELS)), **DIGESTS})
     found = AccountState().process([line])
     assert found.digests == {REMOTE: ("sha256:0a", "sha256:0b")}
     assert (found.images[REMOTE].digest, found.digest_of(REMOTE)) == ("sha256:0a", "sha256:0a")
 
 
 def test_an_image_that_was_built_has_no_digest_to_count_on() -> None:
-    found = AccountState().process([json.dumps({**json.loads(told(TAG, LABELS)), **DIGESTS})])
+    found = AccountState().process([json.dumps({**json.loads(listed(TAG, LABELS)), **DIGESTS})])
     assert (found.digests, found.images[TAG].digest) == ({}, "")
 
 

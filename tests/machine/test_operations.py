@@ -45,11 +45,11 @@ def machine(*facts: MachineFacts | None, account: AccountFacts | None = None, **
     coming: Iterator[MachineFacts | None] = iter(facts)
     last: list[MachineFacts | None] = []
 
-    def look(**_: Any) -> MachineFacts | None:
+    def observe(**_: Any) -> MachineFacts | None:
         last[:] = [next(coming, last[0] if last else None)]
         return last[0]
 
-    return FakeHost(facts={MachineState: look, AccountState: account or AccountFacts({}, None)}, **more)
+    return FakeHost(facts={MachineState: observe, AccountState: account or AccountFacts({}, None)}, **more)
 
 
 PREPARATION = [f"{step.preliminary} {step.command}".strip() for step in steps(FRESH)]

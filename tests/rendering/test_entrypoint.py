@@ -120,7 +120,7 @@ def test_what_python_refuses_is_refused_at_boot_too(row: Bad, workload: Workload
 
 
 def refused(workload: Workload, given: str) -> str:
-    """What is said of it; the workload was not started, and no URL was told."""
+    """The script's stderr; the workload was not started, and no URL was printed."""
     ran = workload.run(entrypoint(["memory_plugin"]), "printenv", "PATH", DATABASE_URL=given)
     assert (ran.returncode, ran.stdout) == (78, "")
     assert ran.stderr.startswith("pgberth: DATABASE_URL: ")
@@ -319,8 +319,8 @@ def test_a_disabled_plugin_is_not_started(plugged: Plugged) -> None:
     [
         ({"MEMORY_PLUGIN_REQUIRED": "yes please"}, "MEMORY_PLUGIN_REQUIRED: 'yes please' must be 1 or 0"),
         ({"MEMORY_PLUGIN_DISABLE": "2"}, "MEMORY_PLUGIN_DISABLE: '2' must be 1 or 0"),
-        ({"MEMORY_PLUGIN_URL": "http://localhost:http/"}, "MEMORY_PLUGIN_URL: its port is no number"),
-        ({"MEMORY_PLUGIN_URL": "http://127.0.0.1:"}, "MEMORY_PLUGIN_URL: its port is no number"),
+        ({"MEMORY_PLUGIN_URL": "http://localhost:http/"}, "MEMORY_PLUGIN_URL: its port is not a number"),
+        ({"MEMORY_PLUGIN_URL": "http://127.0.0.1:"}, "MEMORY_PLUGIN_URL: its port is not a number"),
     ],
 )
 def test_a_switch_that_is_not_understood_is_refused(given: dict[str, str], says: str, plugged: Plugged) -> None:

@@ -49,7 +49,5 @@ def _certificate(context: CheckContext) -> Iterator[str]:
 
 CHECKS = (
     Check("tls-only", "no session without TLS is accepted", _only, beyond_loopback=True),
-    Check(
-        "tls-certificate", "clients accept its certificate, and it lasts", _certificate, beyond_loopback=True
-    ),
+    Check("tls-certificate", "clients accept its certificate, and it lasts", _certificate, beyond_loopback=True),
 )

@@ -256,12 +256,12 @@ def _unreachable(login: Login, fault: BaseException) -> Problem:
     return Problem(f"{login.machine}: unreachable: {fact}", f"nothing was touched there; {hint}")
 
 
-def sudo_refused(login: Login, said: str) -> Problem:
+def sudo_refused(login: Login, answer: str) -> Problem:
     """Why commands cannot become root."""
-    if "password" in said:
+    if "password" in answer:
         fact = f"sudo of {login} asks for a password, and a run cannot answer"
     else:
-        fact = f"sudo of {login} does not make it root: {said or 'without a reason'}"
+        fact = f"sudo of {login} does not make it root: {answer or 'without a reason'}"
     hint = (
         f"as root there: echo '{login.user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/pgberth; or let root log in; "
         f"try by hand: {login.by_hand('sudo -n true')}; {_AGAIN}"

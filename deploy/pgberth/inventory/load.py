@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pgberth.inventory.declare import DECLARED, PROBLEMS
 from pgberth.inventory.rules import (
     GROUP_FIELDS,
     MACHINE_OPTIONAL,
@@ -72,6 +73,26 @@ class Fleet:
     def tenants_on(self, machine: str) -> list[Tenant]:
         """The tenants of this machine, in the inventory's order."""
         return [tenant for tenant in self.tenants.values() if tenant.machine.name == machine]
+
+
+def declared_lines(
+    data: Mapping[str, Any], rings: tuple[str, ...], defaults: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+) -> Iterator[InventoryLine]:
+    """
+    The inventory's lines for one host.
+
+    + data: of the host, as declare.py made it
+    """
+    for key, value in data.items():
+        if key.startswith(DECLARED):
+            kind, name, fields, places = value
+            yield InventoryLine(kind, name, key.removeprefix(DECLARED), fields, rings, defaults, places)
+
+
+def file_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """The problems of the inventory's file that are kept on this host's data."""
+    for fact, hint in data.get(PROBLEMS, ()):
+        yield Problem(fact, hint)
 
 
 def load(lines: Iterable[InventoryLine]) -> Fleet:

@@ -9,16 +9,14 @@ from typing import Any
 from pyinfra import host, inventory, state
 from pyinfra.api.exceptions import DeployError
 
-from pgberth.inventory.declare import DECLARED, PROBLEMS
-from pgberth.inventory.load import Fleet, InventoryLine, load
+from pgberth.inventory.load import Fleet, InventoryLine, declared_lines, file_problems, load
 from pgberth.inventory.rules import TENANT_RULES, did_you_mean
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Machine, Tenant
 
 _FOREIGN = ("_", "ssh_")  # prefixes of group data that is pyinfra's own, or private to its file
-_MISSPELT = (
-    0.85  # two names this similar are the same name misspelt; several inventories share one folder of group data
-)
+# Two names this similar count as one name misspelt; several inventories share a folder of group data.
+_MISSPELT = 0.85
 DEFAULTS = "tenant_defaults"  # the variable in group data that sets fields of a ring's tenants
 
 
@@ -43,22 +41,14 @@ def lines() -> list[InventoryLine]:
 
 
 def _file_problems() -> Iterator[Problem]:
-    """The problems of the file that the lines are from."""
     for name in inventory.hosts:
-        for fact, hint in inventory.get_host_data(name).get(PROBLEMS, ()):
-            yield Problem(fact, hint)
+        yield from file_problems(inventory.get_host_data(name))
 
 
 def _lines_of(name: str) -> Iterator[InventoryLine]:
-    here = inventory.get_host(name)
-    data = inventory.get_host_data(name)
-    rings = tuple(group for group in here.groups if group in _declared_groups(here.groups))
-    for key, value in data.items():
-        if key.startswith(DECLARED):
-            kind, written, fields, places = value
-            yield InventoryLine(
-                kind, written, key.removeprefix(DECLARED), fields, rings, tuple(_defaults(here.groups)), places
-            )
+    groups = inventory.get_host(name).groups
+    rings = tuple(group for group in groups if group in _declared_groups(groups))
+    return declared_lines(inventory.get_host_data(name), rings, tuple(_defaults(groups)))
 
 
 def _declared_groups(groups: Iterable[str]) -> list[str]:

@@ -9,10 +9,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from pgberth.model.image import Image
+from pgberth.run import current_run
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,20 @@ class ImageInventory:
 _PREFIX = "parcels-"  # earlier versions used it too, so that the next run removes what they left
 
 
-@cache
-def staging_directory() -> Path:
-    """
-    Where images lie on this machine on their way between two others. The run removes the directory when it ends.
+@dataclass(frozen=True)
+class StagingDirectory:
+    """Where images lie on this machine on their way between two others. The run removes it when it ends."""
 
-    A killed run leaves its directory behind; the next run removes it.
-    """
+    path: Path
+
+
+def staging_directory() -> Path:
+    """The run's staging directory, created at its first use."""
+    return current_run().part(StagingDirectory, _create_staging_directory).path
+
+
+def _create_staging_directory() -> StagingDirectory:
+    """A killed run leaves its directory behind; this removes it."""
     place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pgberth"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in place.glob(f"{_PREFIX}*"):
@@ -97,7 +104,7 @@ def staging_directory() -> Path:
             shutil.rmtree(left, ignore_errors=True)
     made = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return made
+    return StagingDirectory(made)
 
 
 def staged_archive(image_id: str) -> Path:

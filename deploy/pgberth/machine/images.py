@@ -203,6 +203,6 @@ def _inspect(context: MachineContext, facts: MachineFacts, tag: str, image_id: s
     done, output = host.run_shell_command(command)
     image = BuiltImage.from_answer(image_id, output.stdout_lines) if done else None
     if image is None:
-        said = output.stderr or output.stdout
-        raise Refused.because(f"{context.machine.name}: image {tag} has no PostgreSQL with pgvector: {said}", _ARCHIVE)
+        error = output.stderr or output.stdout
+        raise Refused.because(f"{context.machine.name}: image {tag} has no PostgreSQL with pgvector: {error}", _ARCHIVE)
     return replace(image, digest=context.account().digest_of(tag))

@@ -99,11 +99,11 @@ def _variables(directory: Path, source: str) -> frozenset[str]:
     if "{{" not in source and "{%" not in source:
         return frozenset()  # most down files; parsing all of them would take as long as rendering them
     tree = environment(directory, SQL).parse(source)
-    asked = jinja2.meta.find_undeclared_variables(tree)
+    names = jinja2.meta.find_undeclared_variables(tree)
     assigned = {name.name for node in tree.find_all(jinja2.nodes.Assign) for name in node.find_all(jinja2.nodes.Name)}
     for extended in filter(None, jinja2.meta.find_referenced_templates(tree)):
-        asked |= _variables(directory, (directory / extended).read_text("utf-8")) - assigned
-    return frozenset(asked)
+        names |= _variables(directory, (directory / extended).read_text("utf-8")) - assigned
+    return frozenset(names)
 
 
 def _place(wrong: BaseException, path: Path) -> str:

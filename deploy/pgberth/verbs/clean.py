@@ -1,4 +1,4 @@
-"""Everything of an account goes, the data of its tenants included."""
+"""Removes everything of an account, the data of its tenants included."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ REMOVE_EVERYTHING = ("machine/remove-everything.sh", layout.TENANT_LABEL, layout
 
 def clean(fleet: Fleet, options: argparse.Namespace) -> None:
     """
-    Remove all of the inventory's account here: containers, volumes, secrets, images, and the account where it is ours.
+    Remove everything of the inventory's account here: containers, volumes, secrets, images; and the account itself if
+    we created it.
 
-    Raises Refused, before anything is touched, where nobody is asked (--yes) and tenants that the inventory does not
-    name would lose their data.
+    Raises Refused, before anything is touched, where `--yes` suppresses the question and tenants that the inventory
+    does not name would lose their data.
     """
     accounts = {machine.account for machine in fleet.machines.values() if machine.name == LOCAL}
     if not accounts:
-        raise Refused.because(f"{options.inventory}: none of its machines is this one", "nothing was removed")
-    strangers = {identity: _strangers(fleet, identity) for identity in _there(accounts)}
-    if options.yes and any(strangers.values()):
-        raise Refused(list(_unnamed(strangers, options.inventory)))
-    for identity, names in strangers.items():
-        if not options.yes and not _agreed(fleet, identity, names):
+        raise Refused.because(f"{options.inventory}: this machine is not in it", "nothing was removed")
+    unmanaged = {identity: _unmanaged(fleet, identity) for identity in _identities(accounts)}
+    if options.yes and any(unmanaged.values()):
+        raise Refused(list(_problems(unmanaged, options.inventory)))
+    for identity, names in unmanaged.items():
+        if not options.yes and not _confirmed(fleet, identity, names):
             raise SystemExit("nothing was removed")
         _remove(identity)
 
 
-def _there(accounts: set[str]) -> Iterator[Identity]:
+def _identities(accounts: set[str]) -> Iterator[Identity]:
     for account in sorted(accounts):
         try:
             yield Identity.of(account)
@@ -48,33 +49,37 @@ def _there(accounts: set[str]) -> Iterator[Identity]:
             print(f"{missing}: nothing to clean")
 
 
-def _strangers(fleet: Fleet, identity: Identity) -> list[str]:
-    """Tenants whose data the account keeps, and which the inventory does not name. Raises Refused."""
+def _unmanaged(fleet: Fleet, identity: Identity) -> list[str]:
+    """The tenants that have data in this account and are not in the inventory. Raises Refused."""
     hint = "nothing was removed; does podman work for it?"
     found = _output(identity, LIST_DATA, "its volumes cannot be listed", hint)
     return sorted(set(found.split()) - {one.name for one in fleet.tenants.values() if one.machine.name == LOCAL})
 
 
-def _unnamed(strangers: Mapping[Identity, list[str]], inventory: str) -> Iterator[Problem]:
-    hint = "nothing was removed; without YES=1 it asks: runbooks/clean-up.md"
-    for identity, names in strangers.items():
+def _problems(unmanaged: Mapping[Identity, list[str]], inventory: str) -> Iterator[Problem]:
+    hint = "nothing was removed; without YES=1 it asks first: runbooks/clean-up.md"
+    for identity, names in unmanaged.items():
         for name in names:
             yield Problem(f"{identity.name}: tenant {name} has data here, and {inventory} does not name it", hint)
 
 
-def _agreed(fleet: Fleet, identity: Identity, strangers: list[str]) -> bool:
-    more = f", and of {', '.join(strangers)}, which the inventory does not name" if strangers else ""
-    print(f"This deletes the data of {', '.join(fleet.tenants)}{more}: all that {identity.name} has, for good.")
+def _confirmed(fleet: Fleet, identity: Identity, unmanaged: list[str]) -> bool:
+    more = f", and of {', '.join(unmanaged)}, which the inventory does not name" if unmanaged else ""
+    print(
+        f"This deletes the data of {', '.join(fleet.tenants)}{more}: everything that {identity.name} has, permanently."
+    )
     try:
-        return input("Type yes to go on: ").strip() == "yes"
+        return input("Type yes to continue: ").strip() == "yes"
     except EOFError:
-        return False  # nobody is there to be asked
+        return False  # there is no terminal to answer
 
 
 def _remove(identity: Identity) -> None:
-    _output(identity, REMOVE_EVERYTHING, "not all could be removed, so its secrets are kept", "run make clean again")
+    _output(
+        identity, REMOVE_EVERYTHING, "not everything could be removed, so its secrets are kept", "run make clean again"
+    )
     print(f"removed: containers, volumes, images and secrets of {identity.name}")
-    if os.geteuid() == 0 and _made_by_us(identity.name):
+    if os.geteuid() == 0 and _created_by_us(identity.name):
         subprocess.run(["pkill", "-KILL", "-U", str(identity.uid)], check=False)
         subprocess.run(["loginctl", "disable-linger", identity.name], check=False, capture_output=True)
         subprocess.run(["userdel", "--remove", identity.name], check=True, capture_output=True)
@@ -107,5 +112,5 @@ def _output(identity: Identity, script: tuple[str, ...], fault: str, hint: str) 
     return str(done.stdout)
 
 
-def _made_by_us(account: str) -> bool:
+def _created_by_us(account: str) -> bool:
     return pwd.getpwnam(account).pw_gecos.split(",")[0] == GECOS
