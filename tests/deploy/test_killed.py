@@ -101,6 +101,17 @@ RUNS_ON, DIES_TOO = "its command runs on", "its command dies too"
 )
 def test_a_deploy_killed_while_it_is(site: Site, tenant: Tenant, moment: Moment, orphan: str) -> None:
     inventory = site.inventory(tenant)
+    for _ in range(5):
+        if killed(site, tenant, inventory, moment, orphan):
+            break
+        site.remove(tenant)  # on a busy machine a short moment may pass unseen
+    else:
+        pytest.fail("the deploy ended before that moment, five times")
+    is_whole(site, tenant, inventory)
+
+
+def killed(site: Site, tenant: Tenant, inventory: Inventory, moment: Moment, orphan: str) -> bool:
+    """Whether a deploy was killed at that moment, before it ended."""
     with inventory.start() as deploy:
         others = {process.pid for process in processes(site.account.uid)}
 
@@ -108,12 +119,13 @@ def test_a_deploy_killed_while_it_is(site: Site, tenant: Tenant, moment: Moment,
             new = (process for process in processes(site.account.uid) if process.pid not in others)
             return deploy.poll() is not None or any(moment(process, tenant) for process in new)
 
-        eventually(reached, seconds=60, pause=0.005)
-        assert deploy.poll() is None, "the deploy ended before that moment"
+        eventually(reached, seconds=180, pause=0.005)
+        if deploy.poll() is not None:
+            return False
         deploy.kill()
         if orphan == DIES_TOO:
             site.kill_commands()
-    is_whole(site, tenant, inventory)
+    return True
 
 
 @pytest.mark.sampled(1)
@@ -138,9 +150,9 @@ def test_a_deploy_killed_at_any_other_moment(site: Site, tenant: Tenant, standin
 def test_an_interrupted_deploy_says_so_and_is_no_success(site: Site, tenant: Tenant) -> None:
     inventory = site.inventory(tenant)
     with inventory.start() as deploy:
-        assert eventually(lambda: any(in_initdb(process, tenant) for process in processes(site.account.uid)), 60)
+        assert eventually(lambda: any(in_initdb(process, tenant) for process in processes(site.account.uid)), 180)
         deploy.send_signal(signal.SIGINT)
-        assert deploy.wait(60) == 130
+        assert deploy.wait(180) == 130
     is_whole(site, tenant, inventory)
 
 
@@ -171,7 +183,7 @@ def test_what_was_committed_survives_the_death_of_the_server(site: Site, standin
     thread.start()
     assert eventually(lambda: len(acknowledged) > 200)
     site.account.podman("kill", "--signal", "KILL", tenant.name)
-    thread.join(30)
+    thread.join(60)
     undecided.close()
     run = inventory.provision().went_well()
     assert f"container runs: {tenant.name}" in run.changes
