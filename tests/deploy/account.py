@@ -73,7 +73,7 @@ class Account:
             options |= {"user": self.uid, "group": self.entry.pw_gid, "extra_groups": []}
         return subprocess.Popen(command, env=mine, text=True, umask=0o077, **{"cwd": self.home, **options})
 
-    def run(self, *command: str, stdin: str = "", timeout: float = 60, check: bool = True, **options: Any) -> Ended:
+    def run(self, *command: str, stdin: str = "", timeout: float = 180, check: bool = True, **options: Any) -> Ended:
         """Run a command as this account. Raises AssertionError with its own words where it fails and `check` is set."""
         pipe = subprocess.PIPE
         with self.start(*command, stdin=pipe, stdout=pipe, stderr=pipe, **options) as process:

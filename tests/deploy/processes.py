@@ -58,7 +58,7 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def eventually(look: Callable[[], Found], seconds: float = 20, pause: float = 0.02) -> Found:
+def eventually(look: Callable[[], Found], seconds: float = 60, pause: float = 0.02) -> Found:
     """The first answer that is not empty; the last one when time is up."""
     deadline = time.monotonic() + seconds
     while not (found := look()) and time.monotonic() < deadline:

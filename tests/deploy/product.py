@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).resolve().parents[2]
-SECONDS = 180  # more than any run takes that builds no image
+SECONDS = 400  # more than any run takes that builds no image
 BUILDING = 1200
 
 

@@ -112,7 +112,7 @@ def stray(found: Sequence[Process], running: Set[str]) -> list[str]:
     return stray
 
 
-def still_found(look: Callable[[], list[str]], seconds: float = 10) -> list[str]:
+def still_found(look: Callable[[], list[str]], seconds: float = 60) -> list[str]:
     """What is still found when time is up; as soon as nothing is, that."""
     found: list[str] = []
 

@@ -20,7 +20,7 @@ def own(root: None, site: Site, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with throwaway("clean") as account:
         own = Site(account, tmp_path_factory.mktemp("clean"))
         with own.inventory(own.tenant("first")).start() as deploy:
-            assert eventually(lambda: account.exists and builds_an_image(account), 60)
+            assert eventually(lambda: account.exists and builds_an_image(account), 180)
             deploy.kill()
             own.kill_commands()
         give_image(site.account, account)

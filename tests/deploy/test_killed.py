@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import psycopg
 import pytest
@@ -51,13 +52,22 @@ def tenant(site: Site) -> Iterator[Tenant]:
     site.remove(tenant)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A tenant whose deploy nobody killed. + seconds: what that deploy took"""
+
+    tenant: Tenant
+    inventory: Inventory
+    seconds: float
+
+
 @pytest.fixture(scope="module")
-def whole_run(site: Site) -> float:
-    """Seconds that a deploy of a new tenant takes here, when nobody kills it."""
-    tenant = site.tenant("measured")
-    seconds = site.inventory(tenant).provision().went_well().seconds
+def standing(site: Site) -> Iterator[Standing]:
+    """For tests that harm a running tenant and leave it whole."""
+    tenant = site.tenant("standing")
+    inventory = site.inventory(tenant)
+    yield Standing(tenant, inventory, inventory.provision().went_well().seconds)
     site.remove(tenant)
-    return seconds
 
 
 def is_whole(site: Site, tenant: Tenant, inventory: Inventory) -> None:
@@ -91,6 +101,17 @@ RUNS_ON, DIES_TOO = "its command runs on", "its command dies too"
 )
 def test_a_deploy_killed_while_it_is(site: Site, tenant: Tenant, moment: Moment, orphan: str) -> None:
     inventory = site.inventory(tenant)
+    for _ in range(5):
+        if killed(site, tenant, inventory, moment, orphan):
+            break
+        site.remove(tenant)  # on a busy machine a short moment may pass unseen
+    else:
+        pytest.fail("the deploy ended before that moment, five times")
+    is_whole(site, tenant, inventory)
+
+
+def killed(site: Site, tenant: Tenant, inventory: Inventory, moment: Moment, orphan: str) -> bool:
+    """Whether a deploy was killed at that moment, before it ended."""
     with inventory.start() as deploy:
         others = {process.pid for process in processes(site.account.uid)}
 
@@ -98,12 +119,13 @@ def test_a_deploy_killed_while_it_is(site: Site, tenant: Tenant, moment: Moment,
             new = (process for process in processes(site.account.uid) if process.pid not in others)
             return deploy.poll() is not None or any(moment(process, tenant) for process in new)
 
-        eventually(reached, seconds=60, pause=0.005)
-        assert deploy.poll() is None, "the deploy ended before that moment"
+        eventually(reached, seconds=180, pause=0.005)
+        if deploy.poll() is not None:
+            return False
         deploy.kill()
         if orphan == DIES_TOO:
             site.kill_commands()
-    is_whole(site, tenant, inventory)
+    return True
 
 
 @pytest.mark.sampled(1)
@@ -115,10 +137,10 @@ def test_a_deploy_killed_in_a_migration(site: Site, tenant: Tenant, step: str) -
 
 
 @pytest.mark.parametrize("part", SAMPLES, ids=[f"{part:.0%} of the way" for part in SAMPLES])
-def test_a_deploy_killed_at_any_other_moment(site: Site, tenant: Tenant, whole_run: float, part: float) -> None:
+def test_a_deploy_killed_at_any_other_moment(site: Site, tenant: Tenant, standing: Standing, part: float) -> None:
     inventory = site.inventory(tenant)
     with inventory.start() as deploy:
-        time.sleep(part * whole_run)
+        time.sleep(part * standing.seconds)
         deploy.kill()
         if part < 0.5:
             site.kill_commands()
@@ -128,15 +150,14 @@ def test_a_deploy_killed_at_any_other_moment(site: Site, tenant: Tenant, whole_r
 def test_an_interrupted_deploy_says_so_and_is_no_success(site: Site, tenant: Tenant) -> None:
     inventory = site.inventory(tenant)
     with inventory.start() as deploy:
-        assert eventually(lambda: any(in_initdb(process, tenant) for process in processes(site.account.uid)), 60)
+        assert eventually(lambda: any(in_initdb(process, tenant) for process in processes(site.account.uid)), 180)
         deploy.send_signal(signal.SIGINT)
-        assert deploy.wait(60) == 130
+        assert deploy.wait(180) == 130
     is_whole(site, tenant, inventory)
 
 
-def test_what_was_committed_survives_the_death_of_the_server(site: Site, tenant: Tenant) -> None:
-    inventory = site.inventory(tenant)
-    inventory.provision().went_well()
+def test_what_was_committed_survives_the_death_of_the_server(site: Site, standing: Standing) -> None:
+    tenant, inventory = standing.tenant, standing.inventory
     namespace = "INSERT INTO memory_plugin.memory_namespaces (name, kind) VALUES ('team:crash', 'team')"
     write = (
         "INSERT INTO memory_plugin.memory_records (namespace, content, kind, source)"
@@ -162,7 +183,7 @@ def test_what_was_committed_survives_the_death_of_the_server(site: Site, tenant:
     thread.start()
     assert eventually(lambda: len(acknowledged) > 200)
     site.account.podman("kill", "--signal", "KILL", tenant.name)
-    thread.join(30)
+    thread.join(60)
     undecided.close()
     run = inventory.provision().went_well()
     assert f"container runs: {tenant.name}" in run.changes
@@ -172,13 +193,14 @@ def test_what_was_committed_survives_the_death_of_the_server(site: Site, tenant:
     # The last one may have been committed without the writer hearing of it.
     assert len(found) <= len(acknowledged) + 1
     assert "never committed" not in found
+    with tenant.connect() as app:
+        app.execute("DELETE FROM memory_plugin.memory_namespaces WHERE name = 'team:crash'")  # and its records
     inventory.provision().changed_nothing()
     assert site.leftovers(tenant) == []
 
 
-def test_a_server_that_was_stopped_is_started(site: Site, tenant: Tenant) -> None:
-    inventory = site.inventory(tenant)
-    inventory.provision().went_well()
+def test_a_server_that_was_stopped_is_started(site: Site, standing: Standing) -> None:
+    tenant, inventory = standing.tenant, standing.inventory
     identity = tenant.superuser("SELECT system_identifier FROM pg_control_system()")
     site.account.podman("stop", tenant.name)
     run = inventory.verify().failed()
@@ -187,9 +209,8 @@ def test_a_server_that_was_stopped_is_started(site: Site, tenant: Tenant) -> Non
     assert tenant.superuser("SELECT system_identifier FROM pg_control_system()") == identity
 
 
-def test_a_killed_monitor_is_noticed_and_the_server_is_started_anew(site: Site, tenant: Tenant) -> None:
-    inventory = site.inventory(tenant)
-    inventory.provision().went_well()
+def test_a_killed_monitor_is_noticed_and_the_server_is_started_anew(site: Site, standing: Standing) -> None:
+    tenant, inventory = standing.tenant, standing.inventory
     for process in processes(site.account.uid):
         if process.monitors == tenant.name:
             kill(process.pid)

@@ -350,14 +350,23 @@ def usual(fleet: Fleet) -> str:
 @pytest.mark.parametrize("orphan", ["runs on", "dies too"])
 def test_a_recycle_killed_while_no_server_runs_and_its_command(fleet: Fleet, orphan: str) -> None:
     desired, cluster = fleet.inventory(canary="twin"), identity(fleet.one)
+    # On a busy machine the short moment may pass unseen; a recycle makes a new container each time.
+    assert any(killed_while_it_stops(fleet, desired, orphan) for _ in range(5)), "it never stopped the container"
+    ends_well(fleet, desired, cluster, "twin")
+
+
+def killed_while_it_stops(fleet: Fleet, desired: Inventory, orphan: str) -> bool:
+    """Whether a recycle was killed while it took the container away, before it ended."""
     with desired.start("recycle", "--limit", "canary") as recycle:
 
         def stopping() -> bool:
             words = [process.argv.split() for process in processes(fleet.site.account.uid)]
             return any(argv[:2] == ["podman", "rm"] and fleet.one.name in argv for argv in words)
 
-        assert eventually(stopping, seconds=60, pause=0.005), "it never stopped the container"
+        eventually(lambda: recycle.poll() is not None or stopping(), seconds=180, pause=0.005)
+        if recycle.poll() is not None:
+            return False
         recycle.kill()
         if orphan == "dies too":
             fleet.site.kill_commands()
-    ends_well(fleet, desired, cluster, "twin")
+    return True

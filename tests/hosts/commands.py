@@ -27,7 +27,7 @@ class Failed(RuntimeError):
     """A command that failed, or did not end in time; in its own words."""
 
 
-def call(*command: str, stdin: str = "", timeout: float = 60, check: bool = True, unbroken: bool = False) -> Ended:
+def call(*command: str, stdin: str = "", timeout: float = 180, check: bool = True, unbroken: bool = False) -> Ended:
     """
     Run a command in a session of its own, so that a Ctrl-C reaches only us.
 

@@ -12,7 +12,7 @@ from tests.hosts.keys import Keys
 from tests.hosts.namespace import Podman
 
 # More than a boot takes on a machine that is busy with other things.
-_READY_SECONDS = 60
+_READY_SECONDS = 180
 _SHUTDOWN_SECONDS = 120  # systemd itself gives what will not stop 90
 _REMOVAL_SECONDS = 300
 _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
@@ -108,7 +108,7 @@ class Host:
         }
 
     def run(
-        self, command: str, user: str = "root", *, stdin: str = "", timeout: float = 60, check: bool = True
+        self, command: str, user: str = "root", *, stdin: str = "", timeout: float = 180, check: bool = True
     ) -> Ended:
         """Past the network, without a login: for preparing, and for looking with other eyes than the product's."""
         inside = self.podman.command("exec", "--interactive", self.container)

@@ -38,7 +38,7 @@ class Podman:
 
     pid: int
 
-    def __call__(self, *arguments: str, timeout: float = 60, check: bool = True) -> Ended:
+    def __call__(self, *arguments: str, timeout: float = 180, check: bool = True) -> Ended:
         """One act on containers, never broken off by a Ctrl-C: half of one leaves a network behind."""
         return call(*self.command(*arguments), timeout=timeout, check=check, unbroken=True)
 

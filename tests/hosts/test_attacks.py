@@ -50,6 +50,7 @@ def test_the_app_s_own_password_is_let_in_so_that_what_follows_proves_something(
         assert login(context.host, context.port, "memory_app_a", password(place, context.name, "app")).out == "in\n"
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("kind", ["app", "migrator", "monitor", "superuser"])
 @pytest.mark.parametrize("user", ["memory_app_a", "memory_migrator", "memory_monitor"])
 def test_another_tenant_s_password_opens_nothing(place: Place, user: str, kind: str) -> None:
@@ -65,6 +66,7 @@ def test_nobody_comes_in_without_a_password(place: Place, user: str) -> None:
     assert "no password supplied" in refused.err or "password authentication failed" in refused.err, refused.said
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("database", ["memory", "postgres", "template1"])
 @pytest.mark.parametrize("user", ["postgres", "memory_owner", "memory_app", "root"])
 def test_roles_that_nobody_logs_in_as_are_rejected_with_the_superuser_s_own_password_too(
