@@ -35,7 +35,8 @@ PLACES: tuple[str, ...] = (
 
 # The runner compares the hash of an applied up file, comments included: an edit of a version would stop every tenant
 # that has it, and an edit of a repeatable would make every tenant run it again.
-_APPLIED = re.compile(r"templates/sql/\w+/(\d{4}|R\d)_\w+\.up\.sql\.j2")
+# guard.sh is part of every container's fingerprint: an edit would make a recycle of every tenant pending.
+_APPLIED = re.compile(r"templates/(sql/\w+/(\d{4}|R\d)_\w+\.up\.sql\.j2|entrypoint/guard\.sh)")
 
 
 @dataclass(frozen=True)
