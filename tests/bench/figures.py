@@ -7,10 +7,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-# pyinfra's own start-up on the machine that the promised seconds are of. On a slower or busier one everything is
-# slower alike, so what is judged is measured / (start-up measured beside / this): seconds of that machine.
-START_UP = 0.45
-
 
 @dataclass(frozen=True)
 class Figure:

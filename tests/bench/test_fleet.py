@@ -12,7 +12,7 @@ import pytest
 
 from pgberth.inventory import Image
 from tests.bench.conftest import KEEPS_BYTECODE, MANY, start_up
-from tests.bench.figures import START_UP, Figure, middle, s, seconds, take
+from tests.bench.figures import Figure, middle, s, seconds, take
 from tests.bench.floor import Account, Ended, Floor, floor_for
 from tests.deploy.product import BUILDING, Inventory, Run
 from tests.hosts import server_image
@@ -20,8 +20,8 @@ from tests.hosts.fleet import ACCOUNT, TenantContext, inventory
 from tests.hosts.host import Boot, Host
 
 ROUNDS = 3
-FROM_NOTHING = 1.3
-SECOND_RUN, AFTER_BOOT = 6.0, 15.0
+FROM_NOTHING = 1.4  # times the script
+SECOND_RUN, AFTER_BOOT = 9.0, 33.0  # times pyinfra's start-up
 
 
 @dataclass(frozen=True)
@@ -88,20 +88,19 @@ def account_of(host: Host) -> Account:
     return run
 
 
-def judge(name: str, taken: list[float], started: list[float], promised: float) -> None:
-    """In seconds of a machine where pyinfra starts in START_UP."""
+def judge(name: str, taken: list[float], started: list[float], limit: float) -> None:
     factor = middle(one / start for one, start in zip(taken, started, strict=True))
     floor = f"{s(middle(started))} start-up"
-    take(Figure(f"{name}, <= {promised:.2f} s", s(middle(taken)), floor, factor, promised / START_UP))
+    take(Figure(name, s(middle(taken)), floor, factor, limit))
 
 
-def test_twenty_tenants_over_two_hosts_take_1_3_times_what_the_slower_host_takes_by_script(
+def test_twenty_tenants_over_two_hosts_take_1_4_times_what_the_slower_host_takes_by_script(
     from_nothing: Figure,
 ) -> None:
     take(from_nothing)
 
 
-def test_a_second_run_over_them_takes_6_s_with_the_smoke_suite(fleet: Inventory, bare: Fleet) -> None:
+def test_a_second_run_over_them_with_the_smoke_suite_takes_9_times_the_start_up(fleet: Inventory, bare: Fleet) -> None:
     started, taken = [], []
     for _ in range(ROUNDS):
         started.append(start_up(bare.place))
@@ -109,7 +108,7 @@ def test_a_second_run_over_them_takes_6_s_with_the_smoke_suite(fleet: Inventory,
     judge(f"second run, {MANY} tenants over 2 hosts", taken, started, SECOND_RUN)
 
 
-def test_after_the_end_of_a_boot_all_tenants_of_a_host_are_green_within_15_s(fleet: Inventory, bare: Fleet) -> None:
+def test_after_the_end_of_a_boot_all_tenants_of_a_host_are_soon_green(fleet: Inventory, bare: Fleet) -> None:
     started = start_up(bare.place)
     bare.hosts[0].reboot()
     mine = [one for one in bare.berths if one.host is bare.hosts[0]]
