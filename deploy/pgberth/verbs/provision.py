@@ -46,7 +46,12 @@ def provision() -> None:
 
 
 def bring_up(context: TenantContext, *, suite: bool) -> None:
-    """Bring one tenant to the inventory's state and prove that it works. Operations are named by states."""
+    """
+    Bring one tenant to the inventory's state and prove that it works. Operations are named by states.
+
+    `tenant_created` makes and starts a tenant that does not exist yet, in one command, from the same steps as the
+    operations after it, up to `container_running`. Those find nothing to do then; they keep a tenant that exists.
+    """
     acquire_run_lock(name="tenant is locked for this run", context=context)
     port_free(name="port is free", context=context)
     tenant_created(name="a new tenant is created", context=context)
