@@ -67,12 +67,20 @@ def test_a_stage_that_is_none_is_refused(inventory: Inventory) -> None:
     assert inventory.verb("stage", "--data", "stage=D").failed().line("--data stage='D' is not one of A, B, C")
 
 
-@pytest.mark.parametrize("verb", ["stage", "retire"])
+@pytest.mark.parametrize(
+    ("verb", "typed"),
+    [
+        ("stage", ("stage=C",)),
+        ("retire", ("tenant={name}",)),
+        ("backfill", ("tenant={name}", "mode=apply")),
+        ("erase", ("tenant={name}", "subject=task_run:00000000-0000-4000-8000-000000000001", "reason=asked")),
+    ],
+)
 def test_a_limit_that_leaves_the_verb_nothing_to_do_is_no_success(
-    verb: str, inventory: Inventory, canary: Tenant
+    verb: str, typed: tuple[str, ...], inventory: Inventory, canary: Tenant
 ) -> None:
-    told = "stage=C" if verb == "stage" else f"tenant={canary.name}"
-    run = inventory.verb(verb, "--limit", "@local", "--data", told).failed()
+    options = [word for pair in typed for word in ("--data", pair.format(name=canary.name))]
+    run = inventory.verb(verb, "--limit", "@local", *options).failed()
     assert run.line(f"{verb} is for {canary.name}, and --limit excludes all of them"), run.said
     assert canary.container()["State"]["Running"] is True
 
