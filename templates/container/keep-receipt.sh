@@ -2,4 +2,7 @@
 # deploy did. Arguments: the directory, the receipt's name, <time>-<verb>.json.
 set -eu; umask 077
 mkdir -p "$1"; cat > "$1/.new"; sync "$1/.new"; mv "$1/.new" "$1/$2"
-ls -1 "$1" | grep -e "-${2#*-}\$" | sort -r | tail -n +51 | while read -r old; do rm -f -- "$1/$old"; done
+cd "$1"
+# Their names begin with their times: the oldest come first.
+set -- ./*-"${2#*-}"
+while [ "$#" -gt 50 ]; do rm -f -- "$1"; shift; done

@@ -4,6 +4,7 @@ set -u
 name=$1 seconds=$2
 service=pgberth-$name.service unit=
 if [ -e ".config/containers/systemd/pgberth-$name.container" ] || [ -e ".config/systemd/user/$service" ]; then
+  # shellcheck disable=SC2034  # for remove-unit.sh
   unit=yes
   # By its unit, which would start it again otherwise; a unit being stopped starts nothing, whatever becomes of it.
   timeout "$seconds" systemctl --user stop "$service" 2>/dev/null || podman kill --signal KILL "$name" >/dev/null 2>&1

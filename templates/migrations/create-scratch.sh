@@ -7,6 +7,7 @@ pg_dump --schema-only --no-owner --file="$dump" "${1:-memory}"
 # own functions, which concerns the live database only.
 sed -i -e '/^\(CREATE\|COMMENT ON\) EXTENSION /d; /^REVOKE ALL ON FUNCTION pg_catalog\./d' \
   -e '1i SET ROLE memory_owner;' "$dump"
+# shellcheck disable=SC2154  # the script before this one sets it
 psql -X -q -v ON_ERROR_STOP=1 -v scratch="$scratch" -d postgres <<'SQL'
 CREATE DATABASE :"scratch" TEMPLATE template0 OWNER memory_owner;
 REVOKE ALL ON DATABASE :"scratch" FROM PUBLIC;
