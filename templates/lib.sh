@@ -9,6 +9,15 @@ write_file() {
   cat > "$1.new" && sync "$1.new" && mv -f "$1.new" "$1"
 }
 
+# process_of_socket INODE: print `pid N (NAME)` of a process that has the socket open; nothing where it is not ours to see.
+process_of_socket() {
+  for fd in /proc/[0-9]*/fd/*; do
+    [ "$(readlink "$fd" 2>/dev/null)" = "socket:[$1]" ] || continue
+    pid=${fd#/proc/}; pid=${pid%%/*}
+    printf 'pid %s (%s)\n' "$pid" "$(cat "/proc/$pid/comm")"; return
+  done
+}
+
 # podman_is_configured: whether podman may run for this account. Its first command creates its database, permanently,
 # with the driver and the directories that it finds at that moment. A killed deploy can leave an account without configuration.
 podman_is_configured() { [ -e "$HOME/.config/containers/storage.conf" ] || [ -d "$HOME/.local/share/containers" ]; }

@@ -17,12 +17,11 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from pgberth import clean, commands
 from pgberth import cli as local
-from pgberth import commands
 from pgberth.connectors.local import Identity
 from pgberth.model import layout
 from pgberth.rendering.entrypoint import entrypoint
-from pgberth.verbs import clean
 from tests.fake_host import CANARY, password_in
 from tests.fake_podman import FakePrograms
 from tests.sample import ACME, spec_file

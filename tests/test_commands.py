@@ -24,7 +24,7 @@ from pyinfra.api.operation import get_operation_name_from_func
 from pgberth import commands
 from pgberth.commands import File
 from pgberth.container.context import TenantObservation
-from pgberth.machine.facts import AccountState, InstalledTenants, MachineState, as_account
+from pgberth.machine.facts import AccountObservation, InstalledTenants, MachineObservation, as_account
 from pgberth.machine.preparation import MachineFacts
 from pgberth.model import layout
 from pgberth.model.problems import Problem, Refused, visible
@@ -83,8 +83,8 @@ BUILDERS: dict[str, Callable[[str], StringCommand]] = {
     "as_account, account": lambda text: as_account(facts(account=text), "true", timeout=1),
     "as another account, account": lambda text: commands.as_account(text, StringCommand("true")),
     "as another account, command": lambda text: commands.as_account("x", StringCommand(text)),
-    "machine facts, account": lambda text: MachineState().command(account=text),
-    "account facts, tag": lambda text: AccountState().command(facts=FACTS, tags=("x", text)),
+    "machine facts, account": lambda text: MachineObservation().command(account=text),
+    "account facts, tag": lambda text: AccountObservation().command(facts=FACTS, tags=("x", text)),
 }
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from pgberth.clean import clean
 from pgberth.connectors.local import Identity
 from pgberth.inventory.load import Fleet, declared_lines, file_problems, load
 from pgberth.model import layout
@@ -24,11 +25,10 @@ from pgberth.model.problems import Refused
 from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
 from pgberth.model.spec_file import SpecFile
-from pgberth.model.tenant import COMPONENTS, Tenant
+from pgberth.model.tenant import COMPONENTS, MEMORY_PLUGIN, Tenant
 from pgberth.model.url import Dialect, passfile_line, search_path, tenant_url, trusted, with_search_path
 from pgberth.rendering.entrypoint import entrypoint
 from pgberth.report.inventory_errors import explain
-from pgberth.verbs.clean import clean
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -172,7 +172,7 @@ def workload_entrypoint(fleet: Fleet, options: argparse.Namespace) -> None:
         plugin = shlex.split(options.plugin)
     except ValueError as wrong:
         raise Refused.because(f"PLUGIN: {wrong}", "quote it as for a shell") from None
-    if plugin and "memory_plugin" not in tenant.components:
+    if plugin and MEMORY_PLUGIN not in tenant.components:
         raise Refused.because(f"{tenant.name}: it has no component memory_plugin", "leave PLUGIN= out")
     print(entrypoint(tenant.ordered_components, plugin), end="")
 

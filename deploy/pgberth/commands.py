@@ -152,7 +152,7 @@ def under_command_lock(
 
 @dataclass(frozen=True)
 class File:
-    """+ path: relative to the account's home; mode: e.g. "0600"; others can never read it while it is written"""
+    """+ path: relative to the account's home; mode: e.g. "0600"; while it is written, only its owner can read it"""
 
     path: str
     text: str

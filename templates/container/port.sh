@@ -1,3 +1,4 @@
+# uses lib.sh
 # Print who listens on a port of loopback, and which ports are taken. Changes nothing, and exits 0.
 # Arguments: the port, the directory of all tenants, an address beside loopback or "", and "there" where only that
 # address counts: on loopback the tenant has that port itself.
@@ -22,12 +23,8 @@ printf '%s\n' "$listeners" | while read -r at uid inode where; do
     [ "$uid" = "$(id -u)" ] && [ "$(spec_port "$spec")" = "$port" ] || continue
     tenant=${spec%/spec.json}; printf 'by tenant %s of this account\n' "${tenant##*/}"; exit
   done
-  for fd in /proc/[0-9]*/fd/*; do
-    [ "$(readlink "$fd" 2>/dev/null)" = "socket:[$inode]" ] || continue
-    pid=${fd#/proc/}; pid=${pid%%/*}
-    printf 'by pid %s (%s)\n' "$pid" "$(cat "/proc/$pid/comm")"; exit
-  done
-  printf 'by a process of uid %s (%s)\n' "$uid" "$(name_of "$uid")"; exit
+  owner=$(process_of_socket "$inode")
+  printf 'by %s\n' "${owner:-a process of uid $uid ($(name_of "$uid"))}"; exit
 done
 for at in $(printf '%s\n' "$listeners" | cut -d' ' -f1 | sort -u); do printf 'taken %d\n' "0x$at"; done
 for spec in "$tenants"/*/spec.json; do [ ! -f "$spec" ] || printf 'taken %s\n' "$(spec_port "$spec")"; done

@@ -22,11 +22,7 @@ fi
 # A port taken by a stranger makes podman leave a container that never started: look first.
 listener=$(awk -v p=":$port" '$4 == "0A" && substr($2, length($2) - 4) == p { print $8, $10; exit }' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
 if [ -n "$listener" ]; then
-  owner=$(for fd in /proc/[0-9]*/fd/*; do
-    [ "$(readlink "$fd" 2>/dev/null)" = "socket:[${listener#* }]" ] || continue
-    pid=${fd#/proc/}; pid=${pid%%/*}
-    printf 'pid %s (%s)' "$pid" "$(cat "/proc/$pid/comm")"; break
-  done)
+  owner=$(process_of_socket "${listener#* }")
   say "$name: port 127.0.0.1:$(printf %d "0x$port") is taken by ${owner:-a process of uid ${listener% *}}"
   say "HINT: stop it, or give the tenant another port in the inventory: runbooks/port-already-taken.md"
   exit 1

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pgberth import commands
 from pgberth.container.context import TenantContext
-from pgberth.container.operations import desired_spec
+from pgberth.container.desired import desired_spec
 from pgberth.container.spec import ContainerSpec, hardening
 from pgberth.container.state import TenantState
 from pgberth.database.access import access_sql

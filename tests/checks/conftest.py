@@ -18,7 +18,7 @@ from pgberth.checks.context import CheckContext
 from pgberth.container.state import TenantState
 from pgberth.database.access import access_sql
 from pgberth.migrations import runner
-from pgberth.migrations.begin import tenant_probe
+from pgberth.migrations.tenant_run import tenant_probe
 from pgberth.model import scram
 from pgberth.model.roles import MIGRATOR, SECRETS
 from pgberth.model.tenant import COMPONENTS, HEAD, Tenant

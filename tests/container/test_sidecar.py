@@ -14,7 +14,7 @@ from pgberth.commands import guarded_operation
 from pgberth.container import plugin
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.plugin import PluginObservation, PluginState
-from pgberth.container.sidecar import PluginImage, SidecarSpec, systemd_unit
+from pgberth.container.sidecar import PluginImage, SidecarSpec, sidecar_unit
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import Supervisor
 from pgberth.model import layout
@@ -70,7 +70,7 @@ def recorded(verb: Callable[..., Any], host: FakeHost, tenant: Tenant) -> tuple[
 
 def test_no_password_is_among_podmans_arguments_or_in_the_unit() -> None:
     for desired in (spec(), spec(supervisor=Supervisor.UNIT)):
-        unit = systemd_unit(desired)
+        unit = sidecar_unit(desired)
         told = json.dumps(desired.arguments()) + (unit.text if unit else "")
         assert desired.password.reveal() not in told
         assert "DATABASE_URL=" not in told
@@ -120,10 +120,9 @@ def test_whatever_needs_a_new_container_changes_the_fingerprint(changes: dict[st
 
 
 def test_the_unit_brings_it_back_whenever_it_ends() -> None:
-    assert systemd_unit(spec()) is None
+    assert not sidecar_unit(spec()).file
     for supervisor in (Supervisor.UNIT, Supervisor.QUADLET):
-        unit = systemd_unit(spec(supervisor=supervisor))
-        assert unit is not None
+        unit = sidecar_unit(spec(supervisor=supervisor))
         assert unit.file == ".config/systemd/user/pgberth-acme_memory-plugin.service"
         assert {"Restart=always", "StartLimitIntervalSec=0"} <= set(unit.text.splitlines())
         assert "--restart=" not in unit.text
@@ -198,7 +197,7 @@ def test_where_systemd_is_the_units_text_follows_the_secret() -> None:
     machine_profile = replace(READY, units=True)
     (*_, start), _ = do(NONE, seen=state(machine_profile=machine_profile))
     desired = spec(supervisor=Supervisor.UNIT)
-    unit = systemd_unit(desired)
+    unit = sidecar_unit(desired)
     assert unit is not None
     assert start.stdin == desired.url.reveal() + "\n" + unit.text
     assert start.arguments[8] == unit.file

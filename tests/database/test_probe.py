@@ -13,7 +13,7 @@ import pytest
 from pgberth.container.state import TenantState
 from pgberth.database.access import access_sql, access_verify_sql
 from pgberth.database.probe import probe_sql
-from pgberth.migrations.begin import tenant_probe
+from pgberth.migrations.tenant_run import tenant_probe
 from pgberth.model import scram
 from pgberth.model.resources import TEMPLATES
 from pgberth.model.roles import SECRETS

@@ -200,7 +200,7 @@ def test_a_poisoned_image_is_rolled_back_within_the_gate(fleet: Fleet, poison: s
         assert eventually(lambda: not writers.lost())
     says = "the server ended with exit code 3" if poison == "dies" else "the server did not answer within 30 s"
     assert run.line(fleet.one.name, says), run.err
-    assert run.line(fleet.one.name, "went back to the former spec", "which is green"), run.err
+    assert run.line(fleet.one.name, "went back to the previous spec", "which is green"), run.err
     assert run.line("went back: gap", "0 lost of"), run.err
     assert (runs(fleet.one), identity(fleet.one), writers.lost()) == (previous, cluster, set())
     clean(fleet, fleet.one)

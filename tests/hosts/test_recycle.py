@@ -68,7 +68,7 @@ def test_an_image_whose_server_dies_goes_back_to_the_former_one(place: Place, tm
         run = desired.verb("recycle").failed()
     finally:
         one.host.run(f"mv machine.kept {layout.MACHINE_FILE}", ACCOUNT)
-    assert run.line("one", "went back to the former spec", "which is green"), run.err
+    assert run.line("one", "went back to the previous spec", "which is green"), run.err
     assert run.line("went back: gap", "0 lost of"), run.err
     one.podman("image", "rm", DIES)
     assert place.systemctl("is-active", "pgberth-one.service") == "active"

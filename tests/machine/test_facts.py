@@ -22,11 +22,11 @@ from pgberth.container import units
 from pgberth.machine import facts
 from pgberth.machine.facts import (
     AccountFacts,
-    AccountState,
+    AccountObservation,
     InstalledTenants,
     MachineContext,
+    MachineObservation,
     MachineProfile,
-    MachineState,
     as_account,
 )
 from pgberth.machine.preparation import MachineFacts
@@ -137,13 +137,13 @@ def listed(tag: str, labels: object) -> str:
 
 
 def test_the_accounts_images_and_its_file_are_read_from_one_answer() -> None:
-    found = AccountState().process([listed(TAG, LABELS), READY.to_json().replace("\n", " ")])
+    found = AccountObservation().process([listed(TAG, LABELS), READY.to_json().replace("\n", " ")])
     assert found == AccountFacts({TAG: IMAGE}, READY)
 
 
 @pytest.mark.parametrize("labels", [None, {}, {"maintainer": "somebody"}])
 def test_an_image_under_our_tag_that_is_not_ours_is_not_known_yet(labels: object) -> None:
-    assert AccountState().process([listed(TAG, labels)]) == AccountFacts({}, None, {TAG: IMAGE.id})
+    assert AccountObservation().process([listed(TAG, labels)]) == AccountFacts({}, None, {TAG: IMAGE.id})
 
 
 REMOTE = f"{REGISTRY_TAG}postgres-18-0a"
@@ -152,28 +152,28 @@ DIGESTS = {"digest": "sha256:0a", "digests": [f"localhost/x@sha256:{digest}" for
 
 def test_an_image_of_a_registry_is_known_by_every_digest_that_led_to_it() -> None:
     line = json.dumps({**json.loads(listed(REMOTE, LABELS)), **DIGESTS})
-    found = AccountState().process([line])
+    found = AccountObservation().process([line])
     assert found.digests == {REMOTE: ("sha256:0a", "sha256:0b")}
     assert (found.images[REMOTE].digest, found.digest_of(REMOTE)) == ("sha256:0a", "sha256:0a")
 
 
 def test_an_image_that_was_built_has_no_digest_to_count_on() -> None:
-    found = AccountState().process([json.dumps({**json.loads(listed(TAG, LABELS)), **DIGESTS})])
+    found = AccountObservation().process([json.dumps({**json.loads(listed(TAG, LABELS)), **DIGESTS})])
     assert (found.digests, found.images[TAG].digest) == ({}, "")
 
 
 def test_a_recorded_digest_outlives_its_image() -> None:
     machine_profile = replace(READY, images={REMOTE: replace(IMAGE, digest="sha256:0a")})
-    found = AccountState().process([machine_profile.to_json().replace("\n", " ")])
+    found = AccountObservation().process([machine_profile.to_json().replace("\n", " ")])
     assert (found.id_of(REMOTE), found.digest_of(REMOTE), found.digest_of(TAG)) == ("", "sha256:0a", "")
 
 
 def test_an_account_with_nothing_has_nothing() -> None:
-    assert AccountState().process([]) == AccountState.default() == AccountFacts({}, None)
+    assert AccountObservation().process([]) == AccountObservation.default() == AccountFacts({}, None)
 
 
 def test_the_account_is_asked_for_each_tag() -> None:
-    asked = as_sent(AccountState().command(facts=READY_AS_ROOT, tags=(TAG, "localhost/other:1")))
+    asked = as_sent(AccountObservation().command(facts=READY_AS_ROOT, tags=(TAG, "localhost/other:1")))
     assert asked.arguments == [layout.MACHINE_FILE, TAG, "localhost/other:1"]
 
 
@@ -205,7 +205,7 @@ def test_containers_volumes_and_directories_are_what_a_machine_carries(tmp_path:
     assert all("label=pgberth.tenant" in call for call in machine.asked())
 
 
-@pytest.mark.parametrize("fact", [InstalledTenants().command, partial(AccountState().command, tags=("some",))])
+@pytest.mark.parametrize("fact", [InstalledTenants().command, partial(AccountObservation().command, tags=("some",))])
 def test_a_podman_that_nobody_has_configured_is_not_asked(tmp_path: Path, fact: Callable[..., StringCommand]) -> None:
     machine = FakePrograms(tmp_path)
     machine.answer("podman")
@@ -261,7 +261,7 @@ def test_a_podman_that_cannot_tell_is_not_taken_for_one_that_has_nothing(tmp_pat
 )
 def test_an_answer_of_any_kind_fails_its_own_host_at_most(lines: list[str]) -> None:
     # Any other exception than this one would end the run for every host.
-    for fact in (MachineState(), AccountState(), InstalledTenants()):
+    for fact in (MachineObservation(), AccountObservation(), InstalledTenants()):
         try:
             fact.process(lines)
         except FactProcessError as refused:
@@ -269,7 +269,7 @@ def test_an_answer_of_any_kind_fails_its_own_host_at_most(lines: list[str]) -> N
 
 
 def test_a_machine_that_could_not_be_asked_is_not_taken_for_an_empty_one() -> None:
-    assert MachineState.default() is None
+    assert MachineObservation.default() is None
 
 
 def test_the_last_machine_of_a_run_that_cannot_be_asked_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,4 +280,4 @@ def test_the_last_machine_of_a_run_that_cannot_be_asked_is_no_stack_trace(monkey
     context = MachineContext(Machine("db1"))
     assert context.facts() is None
     context._facts = READY_AS_ROOT
-    assert context.account() == AccountState.default()
+    assert context.account() == AccountObservation.default()

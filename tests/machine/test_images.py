@@ -13,7 +13,7 @@ from pyinfra.api import FileDownloadCommand, FileUploadCommand, operation
 from pgberth import commands
 from pgberth.machine import images, operations
 from pgberth.machine.archive import Archive
-from pgberth.machine.facts import AccountFacts, AccountState, MachineContext, MachineState
+from pgberth.machine.facts import AccountFacts, AccountObservation, MachineContext, MachineObservation
 from pgberth.machine.image_inventory import ImageInventory, ImageState, staged_archive
 from pgberth.machine.images import mirror
 from pgberth.machine.preparation import MachineFacts
@@ -63,7 +63,7 @@ def context(image: Image | None = None, name: str = "@local") -> MachineContext:
 
 
 def machine(facts: MachineFacts | None, account: AccountFacts | None = None, **more: Any) -> FakeHost:
-    return FakeHost(facts={MachineState: facts, AccountState: account or AccountFacts({}, None)}, **more)
+    return FakeHost(facts={MachineObservation: facts, AccountObservation: account or AccountFacts({}, None)}, **more)
 
 
 @pytest.mark.parametrize("facts", [None, FRESH])
@@ -411,5 +411,5 @@ def test_what_was_found_out_about_an_image_is_remembered_by_its_id() -> None:
     strange = replace(IMAGE, uid=999, gid=999, recipe="")
     machine_profile = replace(READY, images={"localhost/other:1": strange})
     told = f'{{"tag": "{TAG}", "id": "{IMAGE.id}", "labels": null}}'
-    found = AccountState().process([told, machine_profile.to_json().replace("\n", " ")])
+    found = AccountObservation().process([told, machine_profile.to_json().replace("\n", " ")])
     assert (found.images, found.unknown) == ({TAG: strange}, {})

@@ -13,7 +13,7 @@ from pyinfra.api import operation
 
 from pgberth import commands
 from pgberth.machine import operations
-from pgberth.machine.facts import AccountFacts, AccountState, MachineContext, MachineProfile, MachineState
+from pgberth.machine.facts import AccountFacts, AccountObservation, MachineContext, MachineObservation, MachineProfile
 from pgberth.machine.operations import containers_conf
 from pgberth.machine.preparation import MachineFacts, steps
 from pgberth.model import layout
@@ -49,7 +49,7 @@ def machine(*facts: MachineFacts | None, account: AccountFacts | None = None, **
         last[:] = [next(coming, last[0] if last else None)]
         return last[0]
 
-    return FakeHost(facts={MachineState: observe, AccountState: account or AccountFacts({}, None)}, **more)
+    return FakeHost(facts={MachineObservation: observe, AccountObservation: account or AccountFacts({}, None)}, **more)
 
 
 PREPARATION = [f"{step.preliminary} {step.command}".strip() for step in steps(FRESH)]

@@ -12,10 +12,10 @@ from pgberth.checks import pending
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.inventory.load import Fleet
-from pgberth.machine.facts import InstalledTenants, MachineContext, MachineState
+from pgberth.machine.facts import InstalledTenants, MachineContext, MachineObservation
 from pgberth.machine.image_inventory import ImageInventory
 from pgberth.migrations import operations as migrations_room
-from pgberth.migrations.begin import begin
+from pgberth.migrations.tenant_run import begin
 from pgberth.model.tenant import HEAD, Machine, Tenant
 from pgberth.report.receipt import Receipt, current_report
 from pgberth.verbs import machines, status
@@ -128,7 +128,7 @@ def test_status_says_where_limits_are_not_enforced() -> None:
 
 
 def leftovers(carried: dict[str, set[str]] | None, facts: Any = READY_AS_ROOT, *, refused: bool = False) -> list[str]:
-    host = FakeHost(facts={MachineState: lambda **_: facts, InstalledTenants: lambda **_: carried})
+    host = FakeHost(facts={MachineObservation: lambda **_: facts, InstalledTenants: lambda **_: carried})
     here, there = Machine("@local"), Machine("db2")
     fleet = Fleet({"@local": here, "db2": there}, {"acme": ACME, "moved": replace(ACME, name="moved", machine=there)})
     assert bool(sent(status.leftovers, host, machine=here, found=fleet)) is refused
@@ -158,7 +158,7 @@ UNFIT = replace(READY_AS_ROOT, free_kib=1, clock_ahead=-7200, overlaps=frozenset
 
 @pytest.mark.parametrize("facts", [UNFIT, None, USER_WITHOUT_PODMAN])
 def test_what_keeps_a_machine_from_carrying_tenants_is_kept_for_the_end_and_fails_it(facts: Any) -> None:
-    host = FakeHost(facts={MachineState: lambda **_: facts})
+    host = FakeHost(facts={MachineObservation: lambda **_: facts})
     (refused,) = sent(
         machines.fit, host, context=MachineContext(Machine("db1")), image_inventory=ImageInventory({}, lambda _: False)
     )
@@ -173,7 +173,7 @@ def obstacles_told(facts: Any) -> int:
 
 
 def test_a_fit_machine_has_nothing_to_tell_and_is_no_change() -> None:
-    host = FakeHost(facts={MachineState: lambda **_: READY_AS_ROOT})
+    host = FakeHost(facts={MachineObservation: lambda **_: READY_AS_ROOT})
     assert (
         sent(
             machines.fit,

@@ -11,8 +11,8 @@ from psycopg import errors
 
 from pgberth.checks.context import Check, CheckContext, Connection, expect_refused, one, rolled_back
 from pgberth.migrations.source import DEFAULTS
+from pgberth.model.tenant import MEMORY_PLUGIN
 
-COMPONENT = "memory_plugin"
 _NAMESPACE = f"workspace:pgberth-{token_hex(6)}"  # of this run alone: a row of the tenant's would make the check red
 _TEXT = "The harbour master keeps a berth for every ship."
 
@@ -28,7 +28,7 @@ _NEAREST = "EXPLAIN SELECT id FROM memory_records WHERE embedding IS NOT NULL OR
 
 def _size(context: CheckContext) -> int:
     """Dimensions of the tenant's embeddings, by its inventory line or the component's default."""
-    given = {**DEFAULTS[COMPONENT], **context.tenant.parameters.get(COMPONENT, {})}
+    given = {**DEFAULTS[MEMORY_PLUGIN], **context.tenant.parameters.get(MEMORY_PLUGIN, {})}
     return int(given["dimension"])
 
 
@@ -38,7 +38,7 @@ def _vector(peak: int, size: int) -> str:
 
 def _round_trip(context: CheckContext) -> Iterator[str]:
     size = _size(context)
-    with rolled_back(context.app(COMPONENT)) as cursor:
+    with rolled_back(context.app(MEMORY_PLUGIN)) as cursor:
         cursor.execute(_PUT, [_NAMESPACE])
         desired = one(cursor, _POST, [_NAMESPACE, _TEXT, _vector(0, size)])
         # Without an embedding where there is only one direction.
@@ -50,7 +50,7 @@ def _round_trip(context: CheckContext) -> Iterator[str]:
 
 
 def _index_used(context: CheckContext) -> Iterator[str]:
-    with rolled_back(context.app(COMPONENT)) as cursor:
+    with rolled_back(context.app(MEMORY_PLUGIN)) as cursor:
         # On a small table a scan is rightly cheaper. The question is whether the index can serve the query at all.
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
         plan = cursor.execute(_NEAREST, [_vector(0, _size(context))]).fetchall()
@@ -65,7 +65,7 @@ def _metadata(context: CheckContext) -> Iterator[str]:
         ("null", "null", "null"),
         ("{}", "{}", "object"),
     )
-    with rolled_back(context.app(COMPONENT)) as cursor:
+    with rolled_back(context.app(MEMORY_PLUGIN)) as cursor:
         for name, value, desired in cases:
             cursor.execute(
                 "INSERT INTO memory_namespaces (name, kind, metadata) VALUES (%s, 'custom', %s::jsonb)",
@@ -78,7 +78,7 @@ def _metadata(context: CheckContext) -> Iterator[str]:
 
 
 def _unknown_namespace(context: CheckContext) -> Iterator[str]:
-    connection, unknown = context.app(COMPONENT), f"{_NAMESPACE}-never-seen"
+    connection, unknown = context.app(MEMORY_PLUGIN), f"{_NAMESPACE}-never-seen"
     yield from expect_refused(
         partial(_write, connection, [unknown, _TEXT, None]),
         lambda error: isinstance(error, errors.ForeignKeyViolation),
@@ -92,7 +92,7 @@ def _unknown_namespace(context: CheckContext) -> Iterator[str]:
 
 
 def _dimension(context: CheckContext) -> Iterator[str]:
-    connection, other = context.app(COMPONENT), 3 if _size(context) != 3 else 4
+    connection, other = context.app(MEMORY_PLUGIN), 3 if _size(context) != 3 else 4
     what = f"an embedding of {other} dimensions"
     return expect_refused(
         partial(_write, connection, [_NAMESPACE, _TEXT, _vector(0, other)], namespace=_NAMESPACE),
@@ -111,11 +111,14 @@ def _write(connection: Connection, parameters: list[str | None], namespace: str 
 
 
 CHECKS = (
-    Check("memory-round-trip", "a memory written is found by text and by cosine", _round_trip, COMPONENT),
-    Check("memory-index", "the vector index serves cosine search", _index_used, COMPONENT),
-    Check("memory-metadata", "metadata absent, null and {} are kept apart", _metadata, COMPONENT),
+    Check("memory-round-trip", "a memory written is found by text and by cosine", _round_trip, MEMORY_PLUGIN),
+    Check("memory-index", "the vector index serves cosine search", _index_used, MEMORY_PLUGIN),
+    Check("memory-metadata", "metadata absent, null and {} are kept apart", _metadata, MEMORY_PLUGIN),
     Check(
-        "memory-namespace", "a namespace never seen: refused whole, and usable once made", _unknown_namespace, COMPONENT
+        "memory-namespace",
+        "a new namespace: refused whole, usable once made",
+        _unknown_namespace,
+        MEMORY_PLUGIN,
     ),
-    Check("memory-dimension", "an embedding of another dimension: refused", _dimension, COMPONENT),
+    Check("memory-dimension", "an embedding of another dimension: refused", _dimension, MEMORY_PLUGIN),
 )

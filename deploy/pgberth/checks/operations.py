@@ -1,4 +1,4 @@
-"""Verbs: the smoke suite passes, and the run's receipt is kept."""
+"""Operations: the smoke suite passes, and the run's receipt is kept."""
 
 from __future__ import annotations
 

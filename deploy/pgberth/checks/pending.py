@@ -8,7 +8,7 @@ from pyinfra import host, state
 
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.operations import spec_or_none
+from pgberth.container.desired import spec_or_none
 from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
 from pgberth.database.settings import OURS, desired_settings, setting_drift

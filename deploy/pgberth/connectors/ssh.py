@@ -190,7 +190,7 @@ class MachineConnector(SSHConnector):
         return command
 
     def _wrapped(self, command: StringCommand, **arguments: Any) -> StringCommand:
-        """The command as it is sent: as the account it runs as, through sudo where the login is not root."""
+        """The command for the wire: it switches to the account, and uses sudo where the machine has `sudo` set."""
         options = {name: value for name, value in arguments.items() if name not in _CONNECTOR_ARGUMENTS}
         options.setdefault("_sudo", self.login.sudo)
         return make_unix_command(self._as(command), **options)

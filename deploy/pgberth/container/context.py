@@ -181,7 +181,7 @@ class TenantContext:
 
     @property
     def port(self) -> int:
-        """Where the server listens now; a recycle applies a new port of the inventory."""
+        """The port on which the server listens now. A new port in the inventory takes effect at the next recycle."""
         return self.observe().spec.port or self.tenant.port
 
     @property

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pgberth import commands
 from pgberth.commands import Commands, File, guarded_operation
 from pgberth.container.context import TenantContext
+from pgberth.container.desired import desired_spec, initial_spec
 from pgberth.container.launch import START_SECONDS, ContainerLaunch, etc_files
-from pgberth.container.operations import desired_spec, init_arguments, initial_spec
+from pgberth.container.operations import init_arguments
 from pgberth.model import layout
 from pgberth.rendering.configuration import reload_files
 

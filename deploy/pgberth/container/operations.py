@@ -1,4 +1,4 @@
-"""Verbs: one tenant has its secrets, its volume and its container."""
+"""Operations: one tenant has its secrets, its volume and its container."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from pgberth import commands
 from pgberth.commands import Commands, File, guarded_operation
 from pgberth.container.boot import unit_written
 from pgberth.container.context import TenantContext
+from pgberth.container.desired import (
+    desired_spec,
+    initial_spec,
+    refuse_foreign_container,
+    refuse_other_major,
+    usable_image,
+)
 from pgberth.container.launch import ContainerLaunch
-from pgberth.container.spec import ContainerSpec, hardening
-from pgberth.container.state import TenantState
-from pgberth.container.supervisor import supervisor_of
+from pgberth.container.spec import hardening
 from pgberth.model import layout
 from pgberth.model.image import BuiltImage
 from pgberth.model.problems import Refused
-from pgberth.model.profile import for_major
-from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import Tenant
-from pgberth.rendering.configuration import restart_files
 
-SPEC_LOST = "run deploy/provision.py --limit {}: it writes the file again; runbooks/spec-file-is-wrong.md"
 _FOREIGN_VOLUME = "nothing was started; runbooks/foreign-volume.md"
 
 
@@ -87,22 +88,6 @@ def volume_initialised(context: TenantContext) -> Commands:
     yield context.write(layout.spec_file(context.name), spec.text())
 
 
-def initial_spec(context: TenantContext, image: BuiltImage, generation: int) -> SpecFile:
-    """The spec file of a tenant whose volume is initialised; a container's start completes it."""
-    existing = context.observe().spec
-    return existing.updated(
-        {
-            "tenant": context.name,
-            "generation": generation,
-            "major": image.major,
-            "secrets": existing.secret_names,
-            "image": image.id,
-            "port": context.tenant.port,
-            "profile": context.tenant.profile_name,
-        }
-    )
-
-
 def _newest_marker(context: TenantContext) -> Mapping[str, Any] | None:
     """The marker of the tenant's newest initialised volume; None where there is none. Raises Refused."""
     if context.observe().no_volume:
@@ -130,13 +115,7 @@ def _refuse_foreign_volume(tenant: Tenant, image: BuiltImage, marker: Mapping[st
     if marker.get("tenant") != tenant.name:
         fact = f"{tenant.name}: its volume was initialised for {marker.get('tenant')!r}"
         raise Refused.because(fact, _FOREIGN_VOLUME)
-    _refuse_other_major(tenant, image, marker.get("major"))
-
-
-def _refuse_other_major(tenant: Tenant, image: BuiltImage, major: object) -> None:
-    if major != image.major:
-        fact = f"{tenant.name}: its volume holds PostgreSQL {major}, the image is {image.major}"
-        raise Refused.because(fact, "nothing was done; give the tenant an image of the volume's major in the inventory")
+    refuse_other_major(tenant, image, marker.get("major"))
 
 
 def init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[str]:
@@ -181,70 +160,3 @@ def container_running(context: TenantContext) -> Commands:
         yield context.write(layout.spec_file(context.name), launch.spec_file(observed.spec).text())
     else:
         yield from unit_written(context, desired)
-
-
-def desired_spec(context: TenantContext) -> ContainerSpec:
-    """The container that this tenant should have. Raises Refused where it can have none."""
-    tenant, observed = context.tenant, context.observe()
-    machine, image = context.require_machine(), usable_image(context)
-    _refuse_misread_spec(tenant, observed)
-    if observed.spec.major is not None:
-        _refuse_other_major(tenant, image, observed.spec.major)
-    files = {name: for_major(text, image.major) for name, text in restart_files(tenant).items()}
-    return ContainerSpec(
-        tenant=tenant,
-        image=image,
-        generation=observed.spec.generation or 1,
-        home=machine.home,
-        podman=machine.podman,
-        limits=machine.limits,
-        files=files,
-        supervisor=supervisor_of(machine.podman, machine.units),
-    )
-
-
-def spec_or_none(context: TenantContext) -> ContainerSpec | None:
-    """The same, for those who only compare; None where the tenant can have none."""
-    try:
-        return desired_spec(context)
-    except Refused:
-        return None
-
-
-def _refuse_misread_spec(tenant: Tenant, observed: TenantState) -> None:
-    """The tenant's spec file must agree with what runs."""
-    if observed.container is None or not observed.container.running:
-        return
-    path = f"~/{layout.spec_file(tenant.name)}"
-    running = {"generation": observed.container.generation, "major": str(observed.marker.get("major", ""))}
-    for key, runs in running.items():
-        recorded = observed.spec.body.get(key)
-        if runs and recorded is not None and str(recorded) != runs:
-            fact = f"{tenant.name}: {path} says {key} {recorded}, and its container runs on {key} {runs}"
-            hint = f"nothing was done; put {key} right in that file: {runs}; runbooks/spec-file-is-wrong.md"
-            raise Refused.because(fact, hint)
-
-
-def usable_image(context: TenantContext) -> BuiltImage:
-    """The tenant's image on its machine. Raises Refused where the tenant cannot run from it."""
-    tenant = context.tenant
-    image = context.require_machine().images.get(tenant.image.tag)
-    if image is None:
-        fact = f"{tenant.name}: image {tenant.image.tag} is not on {tenant.machine.name}"
-        raise Refused.because(fact, "run the deploy once without --limit; it builds or fetches the image")
-    if image.pgvector_is_old and not tenant.allow_old_pgvector:
-        fact = f"{tenant.name}: image {tenant.image.tag} carries pgvector {image.pgvector}, 0.8.4 is the floor"
-        raise Refused.because(fact, "use a newer image, or accept HNSW's known corruption with allow_old_pgvector=True")
-    return image
-
-
-def refuse_foreign_container(context: TenantContext) -> None:
-    """Raises Refused where the container of that name is not this tenant's, or podman cannot describe it."""
-    name, observed = context.name, context.observe()
-    if observed.unknown:
-        raise Refused.because(f"{name}: podman cannot describe its container: {observed.unknown}")
-    container = observed.container
-    if container is not None and container.labels.get(layout.TENANT_LABEL) != name:
-        fact = f"{name}: container {layout.container(name)!r} exists and is not this tenant's"
-        hint = "rename the tenant, or remove that container if nobody needs it: runbooks/foreign-container.md"
-        raise Refused.because(fact, hint)

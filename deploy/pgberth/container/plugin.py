@@ -1,4 +1,4 @@
-"""Verbs: a tenant's memory plugin runs, or is gone. It holds no data, so that it may be created again at any time."""
+"""Operations: a tenant's memory plugin runs, or is gone. It holds no data: it may be created again any time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pgberth import commands
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.container.port import port_report, refuse_owner
-from pgberth.container.sidecar import SCRIPT, PluginImage, SidecarSpec, systemd_unit, unit_name
+from pgberth.container.sidecar import SCRIPT, PluginImage, SidecarSpec, sidecar_unit, unit_name
 from pgberth.container.state import sections_of
 from pgberth.container.supervisor import supervisor_of
 from pgberth.model import layout
 from pgberth.model.problems import Refused
-from pgberth.model.tenant import Tenant
+from pgberth.model.tenant import MEMORY_PLUGIN, Tenant
 from pgberth.rendering.entrypoint import GATE
 
 _PAGE = "runbooks/sidecar-unhealthy.md"
@@ -183,14 +183,14 @@ def _created(context: TenantContext, desired: SidecarSpec) -> Commands:
     sidecar = {"hash": desired.hash, "image": desired.image.id, "port": desired.sidecar.port, **tls}
     if spec and spec.sidecar != sidecar:
         yield context.write(layout.spec_file(name), spec.updated({"sidecar": sidecar}).text())
-    unit = systemd_unit(desired)
+    unit = sidecar_unit(desired)
     arguments = [
         *(name, layout.sidecar(name), desired.secret, layout.sidecar_secrets(name), str(desired.sidecar.port)),
         *(str(GATE), "yes" if desired.sidecar.required else "no", f"{unit_name(name)}.service"),
-        unit.file if unit else "",
+        unit.file,
     ]
     script = commands.script("container/health.sh") + commands.script("container/start-sidecar.sh")
-    stdin = f"{desired.url.reveal()}\n{unit.text if unit else ''}"
+    stdin = f"{desired.url.reveal()}\n{unit.text}"
     yield context.change(script, *arguments, *desired.arguments(), timeout=150, stdin=stdin)
 
 
@@ -208,7 +208,7 @@ def removed(context: TenantContext) -> Commands:
 def _record(context: TenantContext, plugin: PluginState | None) -> None:
     """How the plugin is, in the receipt."""
     fault = _fault(plugin)
-    context.receipt.did["memory_plugin"] = "degraded" if fault else "healthy"
+    context.receipt.did[MEMORY_PLUGIN] = "degraded" if fault else "healthy"
     if fault:
         context.receipt.notes.append(f"memory plugin: degraded: {fault}; {_PAGE}")
 

@@ -10,7 +10,7 @@ from pyinfra import state as pyinfra_state
 from pgberth import commands
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.operations import refuse_foreign_container
+from pgberth.container.desired import refuse_foreign_container
 from pgberth.container.plugin import removed
 from pgberth.container.spec import STOP_TIMEOUT
 from pgberth.model import layout

@@ -15,11 +15,10 @@ from pgberth.model import layout
 from pgberth.model.image import version_of
 from pgberth.model.secret import Secret
 from pgberth.model.sidecar import Sidecar
-from pgberth.model.tenant import Tenant
+from pgberth.model.tenant import MEMORY_PLUGIN, Tenant
 from pgberth.model.url import tenant_url, variable
 from pgberth.rendering.entrypoint import entrypoint
 
-COMPONENT = "memory_plugin"
 PORT = 9100  # inside
 USER = 65532  # nobody in particular: it owns nothing in any image
 SCRIPT = "tenant-entrypoint.sh"
@@ -82,7 +81,7 @@ class SidecarSpec:
         ask for; where the server insists on TLS, the certificate's authority is not checked.
         """
         _, host = way(self.podman, self.server_port)
-        url = tenant_url(self.server_port, COMPONENT, password=self.password, user=self.login, host=host)
+        url = tenant_url(self.server_port, MEMORY_PLUGIN, password=self.password, user=self.login, host=host)
         return Secret(f"{url}&sslmode={'require' if self.tls else 'disable'}")
 
     @property
@@ -94,7 +93,7 @@ class SidecarSpec:
     @property
     def script(self) -> str:
         """The text of its entrypoint."""
-        return entrypoint([COMPONENT])
+        return entrypoint([MEMORY_PLUGIN])
 
     @property
     def hash(self) -> str:
@@ -128,7 +127,7 @@ class SidecarSpec:
             f"--volume={self.home}/{layout.sidecar_etc(name)}:{_ETC}:ro,Z",
             network,
             f"--publish=127.0.0.1:{self.sidecar.port}:{PORT}",
-            f"--env={variable(COMPONENT)}_FILE={file}",
+            f"--env={variable(MEMORY_PLUGIN)}_FILE={file}",
             "--env=MEMORY_PLUGIN_SKIP_MIGRATE=1",
             f"--env=MEMORY_PLUGIN_LISTEN_ADDR=0.0.0.0:{PORT}",  # of its own network, which loopback alone leads to
             *self._limits(),
@@ -144,7 +143,7 @@ def unit_name(tenant: str) -> str:
     return layout.unit(layout.sidecar(tenant))
 
 
-def systemd_unit(spec: SidecarSpec) -> SystemdUnit | None:
+def sidecar_unit(spec: SidecarSpec) -> SystemdUnit:
     """
     The unit that carries it, a plain one under every podman; None where podman alone does.
 
@@ -152,7 +151,7 @@ def systemd_unit(spec: SidecarSpec) -> SystemdUnit | None:
     to hang there when the machine went down.
     """
     if spec.supervisor is Supervisor.PODMAN:
-        return None
+        return SystemdUnit()
     name = spec.tenant.name
     words = " ".join(escaped(word) for word in spec.arguments() if not word.startswith("--restart="))
     text = commands.script("container/sidecar.unit").format(

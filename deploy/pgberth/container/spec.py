@@ -65,7 +65,7 @@ class ContainerSpec:
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
     def arguments(self) -> list[str]:
-        """Arguments of `podman run`, image and command included; every supervisor renders these and no others."""
+        """Arguments of `podman run`, image and command included. A unit differs in some: see units.py."""
         return [*self.options(), self.image.id, *self.command()]
 
     def options(self) -> list[str]:

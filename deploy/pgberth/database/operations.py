@@ -1,4 +1,4 @@
-"""Verbs: a tenant's server has its configuration, roles and connection files."""
+"""Operations: a tenant's server has its configuration, roles and connection files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pyinfra import host
 from pgberth import commands
 from pgberth.commands import Commands, File, guarded_operation
 from pgberth.container.context import TenantContext
+from pgberth.container.desired import spec_or_none
 from pgberth.container.launch import etc_files, file_mode
-from pgberth.container.operations import spec_or_none
 from pgberth.container.state import TenantState
 from pgberth.database.access import REPAIRABLE, access_sql
 from pgberth.database.settings import OURS, desired_settings, setting_drift

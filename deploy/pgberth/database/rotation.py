@@ -1,5 +1,5 @@
 """
-Verbs: a tenant gets new passwords, and at every instant a stored one logs in.
+Operations: a tenant gets new passwords, and at every instant a stored one logs in.
 
 The app has two login roles. The idle one gets the new password, the connection files name it, and the previous one
 stays open until its clients are gone. The other roles are changed in place. A killed run is continued: a secret that is
@@ -22,7 +22,8 @@ from pyinfra.api import FunctionCommand, StringCommand
 from pgberth import commands
 from pgberth.commands import File, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.operations import SPEC_LOST, create_secrets
+from pgberth.container.desired import SPEC_LOST
+from pgberth.container.operations import create_secrets
 from pgberth.container.plugin import recreated
 from pgberth.database.login_probe import LoginProbe
 from pgberth.database.operations import connection_files, has_password

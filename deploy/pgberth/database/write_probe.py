@@ -1,8 +1,8 @@
 """
-A live client that writes through an interruption, and knows afterwards what it was promised.
+A client that commits rows during an interruption, and then checks that the server kept every acknowledged row.
 
-Its table is its own, in a schema of its own: real rows, committed one by one over TCP as any client's are, and no row
-of the tenant's is touched. Both are gone at the end; what a killed run leaves is found by `CLEAR` in the next.
+It writes over TCP, one row at a time, as any client does, and only to a table of its own in the schema pgberth_probe.
+`stop` drops both; if the run was killed, the next run drops them with `CLEAR`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pgberth.model.roles import DATABASE, MIGRATOR, OWNER
 from pgberth.model.secret import Secret
 
 SCHEMA = "pgberth_probe"
-PAUSE = 0.005  # seconds between two writes, and between two tries to get in
-PATIENCE = 2  # seconds for one login: libpq's least
+PAUSE = 0.005  # seconds between two writes, and between two logins that fail
+LOGIN_SECONDS = 2  # for one login: libpq's minimum
 
 # The owner's, so that neither the app's sessions nor its rights are needed.
 _OPTIONS = f"-crole={OWNER} -csearch_path=pg_catalog,pg_temp -cstatement_timeout=5s"
@@ -29,7 +29,7 @@ _DROP = f"DROP TABLE IF EXISTS {SCHEMA}.write RESTRICT; DROP SCHEMA IF EXISTS {S
 _MAKE = f"{_DROP}; CREATE SCHEMA {SCHEMA}; CREATE TABLE {SCHEMA}.write (number bigint CONSTRAINT write_pk PRIMARY KEY)"
 _WRITE = f"INSERT INTO {SCHEMA}.write (number) VALUES (%s)".encode()  # noqa: S608  (no value in it)
 
-# How the look at a server names what a killed run left; and what takes it away, for psql as the superuser.
+# What a killed run left, as access.verify.sql.j2 names it, and the psql script of the superuser that drops it.
 LEFTOVER = f"schema {SCHEMA}"
 CLEAR = f"\\connect {DATABASE}\nSET search_path = pg_catalog, pg_temp;\n{_DROP};\n"
 
@@ -40,10 +40,10 @@ Connection = psycopg.Connection[Any]
 @dataclass(frozen=True)
 class WriteReport:
     """
-    What came of it.
+    The result.
 
-    + acknowledged: writes that the server confirmed; lost: those of them that are not there
-    + gap_ms: the longest time between two of them, in milliseconds
+    + acknowledged: writes that the server confirmed; lost: those of them that are missing
+    + gap_ms: the longest time between two acknowledged writes, in milliseconds
     """
 
     acknowledged: int
@@ -56,7 +56,7 @@ class WriteReport:
 
 class WriteProbe:
     """
-    + addresses: where the server may be found; the next is tried where one does not answer
+    + addresses: where the server may listen; when one does not answer, the next is tried
     """
 
     def __init__(self, password: Secret | None, *addresses: Address):
@@ -69,7 +69,7 @@ class WriteProbe:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to write. Raises psycopg.Error where it cannot."""
+        """Start writing. Raises psycopg.Error where it cannot."""
         with self._connect() as session:
             session.execute(_MAKE.encode())
         self._last = time.monotonic()
@@ -77,14 +77,14 @@ class WriteProbe:
         self._thread.start()
 
     def wait_for_write(self) -> bool:
-        """Whether one more write gets through, within a few seconds: only then has a gap its end."""
+        """Whether one more write succeeds within a few seconds: only then is the gap over."""
         deadline, desired = time.monotonic() + 5, len(self._acknowledged) + 1
         while len(self._acknowledged) < desired and time.monotonic() < deadline:
             time.sleep(PAUSE)
         return len(self._acknowledged) >= desired
 
     def stop(self) -> WriteReport:
-        """Stop writing, look for every acknowledged write, leave nothing. Raises psycopg.Error where it cannot look."""
+        """Stop writing, check every acknowledged write, drop the table. Raises psycopg.Error where it cannot check."""
         self.wait_for_write()
         self._end()
         with self._connect() as session:
@@ -93,7 +93,7 @@ class WriteProbe:
         return WriteReport(len(self._acknowledged), len(set(self._acknowledged) - found), round(self._gap * 1000))
 
     def give_up(self) -> None:
-        """Stop writing; what is left in the server goes with the next run's CLEAR, where it does not go now."""
+        """Stop writing and drop the table; where that fails, the next run's CLEAR drops it."""
         self._end()
         with suppress(psycopg.Error), self._connect() as session:
             session.execute(_DROP.encode())
@@ -101,7 +101,7 @@ class WriteProbe:
     def _end(self) -> None:
         self._over.set()
         if self._thread is not None:
-            self._thread.join(10 * PATIENCE)
+            self._thread.join(10 * LOGIN_SECONDS)
 
     def _write(self) -> None:
         session: Connection | None = None
@@ -112,7 +112,7 @@ class WriteProbe:
                 session = session or self._connect()
                 session.execute(_WRITE, [number])
             except psycopg.Error:
-                # Whether that one was committed is not known: it counts for neither side, and its number is not reused.
+                # It is unknown whether this row was committed: it does not count, and its number is not used again.
                 _close(session)
                 session = None
                 self._tries += 1
@@ -131,7 +131,7 @@ class WriteProbe:
             self._password,
             options=_OPTIONS,
             application_name=SCHEMA,  # by it access.verify.sql.j2 tells a probe in use from a leftover
-            connect_timeout=PATIENCE,
+            connect_timeout=LOGIN_SECONDS,
             tcp_user_timeout=5000,
         )
 

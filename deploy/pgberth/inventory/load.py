@@ -19,7 +19,7 @@ from pgberth.inventory.rules import (
 )
 from pgberth.model.names import is_reserved, machine_name_fault, port_fault, tenant_name_fault
 from pgberth.model.problems import Problem, Refused
-from pgberth.model.tenant import COMPONENTS, HEAD, Machine, Tenant
+from pgberth.model.tenant import COMPONENTS, HEAD, MEMORY_PLUGIN, Machine, Tenant
 
 _UNSET = object()
 
@@ -201,7 +201,7 @@ def _sidecars_without_tables(lines: list[InventoryLine]) -> Iterator[Problem]:
         components = line.value("components")
         if line.kind != "tenant" or line.value("sidecar") is None or components_fault(components):
             continue
-        if "memory_plugin" not in components or (isinstance(components, dict) and components["memory_plugin"] == 0):
+        if MEMORY_PLUGIN not in components or (isinstance(components, dict) and components[MEMORY_PLUGIN] == 0):
             yield line.fault("sidecar", "sidecar needs the tables of memory_plugin among its components")
 
 

@@ -27,7 +27,7 @@ _PARAMETERS = "component -> name -> text or whole number"
 
 
 def components_fault(value: Any) -> str | None:
-    """The rule that a tenant's components break, or None."""
+    """The rule that these components violate, or None where it is valid."""
     if isinstance(value, str) or not isinstance(value, (set, frozenset, list, tuple, dict)) or not value:
         return _COMPONENTS
     for name in value:
@@ -46,7 +46,7 @@ def _is_target(value: Any) -> bool:
 
 
 def parameters_fault(value: Any) -> str | None:
-    """The rule that a tenant's migration parameters break, or None."""
+    """The rule that these migration parameters violate, or None where it is valid."""
     if not isinstance(value, dict):
         return _PARAMETERS
     for component, parameters in value.items():
@@ -63,14 +63,14 @@ def _is_parameter(item: tuple[Any, Any]) -> bool:
 
 
 def profile_fault(value: Any) -> str | None:
-    """The rule that the name of a profile breaks, or None."""
+    """The rule that this profile name violates, or None where it is valid."""
     if isinstance(value, str) and value in PROFILES:
         return None
     return f"one of {', '.join(PROFILES)}" + did_you_mean(value, PROFILES)
 
 
 def flag_fault(value: Any) -> str | None:
-    """The rule that a yes-or-no field breaks, or None."""
+    """The rule that this yes-or-no field violates, or None where it is valid."""
     return None if isinstance(value, bool) else "True or False"
 
 

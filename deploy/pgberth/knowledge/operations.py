@@ -1,4 +1,4 @@
-"""Verbs: a knowledge store is bound to its embedding model."""
+"""Operations: a knowledge store is bound to its embedding model."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from pgberth.model.image import REGISTRY_TAG, BuiltImage, Image
 from pgberth.model.tenant import Machine
 
 
-class MachineState(FactBase[MachineFacts | None]):
+class MachineObservation(FactBase[MachineFacts | None]):
     """What the machine has; None where its facts could not be read."""
 
     def command(self, account: str) -> StringCommand:
@@ -127,7 +127,7 @@ class AccountFacts:
         return found[0] if found else recorded.digest if recorded is not None else ""
 
 
-class AccountState(FactBase[AccountFacts]):
+class AccountObservation(FactBase[AccountFacts]):
     """The service account's images and machine file."""
 
     def command(self, facts: MachineFacts, tags: tuple[str, ...]) -> StringCommand:
@@ -182,7 +182,7 @@ class _ListedImage:
 def observe(machine: Machine) -> MachineFacts | None:
     """What the current host, this machine, has; None where its facts could not be read."""
     try:
-        found: MachineFacts | None = host.get_fact(MachineState, account=machine.account)
+        found: MachineFacts | None = host.get_fact(MachineObservation, account=machine.account)
     except PyinfraError:
         # pyinfra raises this after the run's last host has failed. It has printed the reason; from here the operator
         # would see a stack trace.
@@ -219,13 +219,13 @@ class MachineContext:
         """What the service account has; nothing where it does not exist yet, or has no home yet."""
         facts = self.facts()
         if facts is None or not facts.uid or not facts.has_home:
-            return AccountState.default()
+            return AccountObservation.default()
         if self._account is None:
             tags = tuple(image.tag for image in self.images)
             try:
-                self._account = host.get_fact(AccountState, facts=facts, tags=tags)
+                self._account = host.get_fact(AccountObservation, facts=facts, tags=tags)
             except PyinfraError:
-                return AccountState.default()  # as in observe
+                return AccountObservation.default()  # as in observe
         return self._account
 
     def invalidate(self) -> None:

@@ -1,4 +1,4 @@
-"""Verbs that an operator asks for by name: down, rehearsal, erasure."""
+"""Operations that an operator asks for by name: down, rehearsal, erasure."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from pgberth.migrations.session import Connect, become_owner, opened
 from pgberth.model.problems import Refused
+from pgberth.model.tenant import MEMORY_PLUGIN
 from pgberth.rendering.sql import read_sql, render
 
 TABLES = ("memory_namespaces", "memory_records")  # in the order of their foreign key
@@ -58,7 +59,7 @@ def _has_table(session: psycopg.Connection[Any], schema: str, table: str) -> boo
 
 
 def _copy(session: psycopg.Connection[Any], table: str) -> int:
-    source, target = sql.Identifier(ASIDE, table), sql.Identifier("memory_plugin", table)
+    source, target = sql.Identifier(ASIDE, table), sql.Identifier(MEMORY_PLUGIN, table)
     query = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
     there = {name for (name,) in session.execute(query, [f"{ASIDE}.{table}"])}
     names = sql.SQL(", ").join(sql.Identifier(name) for name in _COLUMNS[table] if name in there)
@@ -104,7 +105,10 @@ def backfill(connect: Connect, schema: str, mode: str) -> Mapping[str, int]:
         known = _number(session, sql.SQL("SELECT count(*) FROM ({}) AS desired").format(desired))
         if rows != known:
             fact = f"{rows - known} rows of {schema}.agent_memories have a scope that is none of LOCAL, TEAM, GLOBAL"
-            raise Refused.because(fact, "nothing was changed; give them one of these")
+            raise Refused.because(
+                fact,
+                "nothing was changed; set the scope of these rows to LOCAL, TEAM or GLOBAL, then run backfill again",
+            )
         written = 0 if mode == "verify" else _insert(session, desired)
         missing = f"SELECT count(*) FROM (SELECT {_COMPARED} FROM ({{}}) AS desired EXCEPT ALL SELECT {_COMPARED}"  # noqa: S608
         missing += " FROM memory_plugin.memory_records) AS missing"

@@ -1,4 +1,4 @@
-"""Verbs: what an older installation left stops a tenant, is moved into its schema, or is copied there."""
+"""Operations: what an older installation left stops a tenant, is moved into its schema, or is copied there."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pgberth.migrations.operations import as_migrator
 from pgberth.migrations.session import Connect
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.server import AccessFinding, Server
+from pgberth.model.tenant import MEMORY_PLUGIN
 
 PAGE = "runbooks/move-into-the-schema.md"
-COMPONENT = "memory_plugin"
 MODES = ("dry-run", "apply", "verify")
 
 
@@ -53,7 +53,7 @@ def set_aside(context: TenantContext) -> Commands:
         return
     for finding in found:
         host.noop(f"moving: {finding}")
-    begun = any(head.component == COMPONENT for head in heads_of(server.ledger))
+    begun = any(head.component == MEMORY_PLUGIN for head in heads_of(server.ledger))
     yield context.superuser(legacy.aside_script(begun=begun))
 
 
@@ -77,8 +77,8 @@ def brought_over(context: TenantContext) -> Any:
 def backfilled(context: TenantContext, schema: str, mode: str) -> Any:
     """agent_memories of that schema are in memory_plugin; see legacy.backfill."""
     did = context.receipt.did
-    if COMPONENT not in context.tenant.tabled_components:
-        fact = f"{context.name}: it has no component {COMPONENT!r}"
+    if MEMORY_PLUGIN not in context.tenant.tabled_components:
+        fact = f"{context.name}: it has no component {MEMORY_PLUGIN!r}"
         raise Refused.because(fact, "give it that component in the inventory, and deploy")
     if mode == "apply":
         context.invalidate()
@@ -89,7 +89,7 @@ def backfilled(context: TenantContext, schema: str, mode: str) -> Any:
         host.log(f"{context.name}: {mode}: {counts}")
         if did["missing"] and mode != "dry-run":
             rows = f"{did['missing']} of {did['rows']} rows of {schema}.agent_memories"
-            fact = f"{rows} are not in {COMPONENT} as they are"
+            fact = f"{rows} are not in {MEMORY_PLUGIN} as they are"
             raise Refused.because(fact, "nothing was changed; runbooks/backfill-agent-memories.md")
 
     yield as_migrator(context, work)

@@ -1,4 +1,4 @@
-"""Verbs: a tenant's schemas are at the versions its inventory names."""
+"""Operations: a tenant's schemas are at the versions its inventory names."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ Loader = Callable[[str, Parameters, Path], Component]
 @dataclass(frozen=True)
 class Waiting:
     """
-    A migration that is not applied yet. That is not an error.
+    A migration that this plan does not apply; that is normal.
 
-    + missing: parameters without a value, or versions beyond the target
+    + missing: the parameters that have no value yet, or the versions above the target that it needs
     """
 
     title: str

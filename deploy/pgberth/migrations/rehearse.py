@@ -52,9 +52,9 @@ class Rehearsed:
 @dataclass(frozen=True)
 class Rehearsal:
     """
-    What a migration would do.
+    The result of a rehearsal.
 
-    + changes: in the catalogue; print each with `as_change`
+    + changes: differences of the catalogue before and after; `Difference.as_change` words each
     """
 
     component: str

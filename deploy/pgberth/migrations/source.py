@@ -17,6 +17,7 @@ from pgberth.migrations.statements import split
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.resources import TEMPLATES
 from pgberth.model.roles import APP, MIGRATOR, MONITOR, OWNER
+from pgberth.model.tenant import MEMORY_PLUGIN
 from pgberth.rendering import sql
 
 SQL_ROOT = TEMPLATES / "sql"
@@ -30,7 +31,7 @@ Parameters = Mapping[str, Value]
 ROLES: dict[str, Value] = {"owner": OWNER, "migrator": MIGRATOR, "app": APP, "monitor": MONITOR}
 # Values that a code step records; an inventory cannot give them.
 FROM_CODE = frozenset({"registered_model"})
-DEFAULTS: dict[str, dict[str, Value]] = {"memory_plugin": {"dimension": 1536}}
+DEFAULTS: dict[str, dict[str, Value]] = {MEMORY_PLUGIN: {"dimension": 1536}}
 
 _FILE = re.compile(
     r"(?:(?P<number>\d{4})_(?P<name>[a-z][a-z0-9_]*)|(?P<repeatable>R\d_[a-z][a-z0-9_]*))"
@@ -198,7 +199,10 @@ def _wrong_scripts(directory: Path, step: _Step) -> Iterator[Problem]:
     for script in sorted(_required_scripts(step) - set(step.files)):
         yield Problem(f"{stem} has no {script} file", f"Write {stem}.{script}.sql.j2.")
     if step.kind == "repeatable" and "down" in step.files:
-        yield Problem(f"{stem} has a down file", "A repeatable goes with its tables; delete the file.")
+        yield Problem(
+            f"{stem} has a down file",
+            "A repeatable has no down script: its objects go with their tables. Delete the file.",
+        )
 
 
 def _numbering(directory: Path, versions: Iterable[str]) -> Iterator[Problem]:

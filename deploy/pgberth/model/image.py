@@ -143,7 +143,7 @@ def version_of(text: str) -> tuple[int, ...]:
 
 
 def image_fault(image: object) -> str | None:
-    """The rule that an inventory's image breaks, or None."""
+    """The rule that this image violates, or None where it is valid."""
     if not isinstance(image, Image):
         return "an Image(suite=..., postgres=...), an Image(archive=...) or an Image(name=..., digest=...)"
     if image.archive != "":

@@ -63,7 +63,7 @@ class Listen:
 
 
 def listen_fault(listen: object) -> str | None:
-    """The rule that an inventory's `listen` breaks, or None."""
+    """The rule that this `listen` violates, or None where it is valid."""
     if listen is None:
         return None
     if not isinstance(listen, Listen):

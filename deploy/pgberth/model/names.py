@@ -41,7 +41,7 @@ def is_reserved(name: str) -> bool:
 
 
 def account_fault(name: object) -> str | None:
-    """The rule that an account's name breaks, or None."""
+    """The rule that this account name violates, or None where it is valid."""
     if not isinstance(name, str) or not _ACCOUNT.fullmatch(name):
         return TENANT_RULE
     return "an account other than root, which runs no tenants" if name == "root" else None
@@ -59,21 +59,21 @@ def port_fault(port: object) -> str | None:
 
 
 def machine_name_fault(name: object) -> str | None:
-    """The rule that a machine's name or address breaks, or None."""
+    """The rule that this machine name or address violates, or None where it is valid."""
     if name == LOCAL or (isinstance(name, str) and _HOST.fullmatch(name)):
         return None
     return f"{LOCAL!r}, or a host name or address"
 
 
 def text_fault(value: object) -> str | None:
-    """The rule that a text breaks which becomes a command's argument, or None."""
+    """The rule that this command argument violates, or None where it is valid."""
     # A leading dash would make it an option.
     valid = isinstance(value, str) and value and not value.startswith("-") and value.isprintable()
     return None if valid else "text, not empty, not starting with -"
 
 
 def ssh_port_fault(port: object) -> str | None:
-    """The rule that a port of an sshd breaks, or None."""
+    """The rule that this sshd port violates, or None where it is valid."""
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
         return "a whole number from 1 to 65535"
     return None

@@ -26,7 +26,7 @@ class Sidecar:
 
 
 def sidecar_fault(sidecar: object) -> str | None:
-    """The rule that an inventory's sidecar breaks, or None."""
+    """The rule that this sidecar violates, or None where it is valid."""
     if sidecar is None:
         return None
     if not isinstance(sidecar, Sidecar):

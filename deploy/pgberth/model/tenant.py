@@ -10,7 +10,8 @@ from pgberth.model.listen import Listen
 from pgberth.model.profile import PROFILES, Profile
 from pgberth.model.sidecar import Sidecar
 
-COMPONENTS = ("control_plane", "memory_plugin", "knowledge")  # in the order in which they are applied
+MEMORY_PLUGIN = "memory_plugin"
+COMPONENTS = ("control_plane", MEMORY_PLUGIN, "knowledge")  # in the order in which they are applied
 HEAD = "head"
 DEFAULT_ACCOUNT = "pgberth"
 

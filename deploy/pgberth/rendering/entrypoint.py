@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pgberth.model import url
 from pgberth.model.resources import TEMPLATES
+from pgberth.model.tenant import MEMORY_PLUGIN
 from pgberth.rendering.environment import Language, Typed, environment
 
 GATE = 30  # seconds that a memory plugin has to become healthy
@@ -51,7 +52,7 @@ def entrypoint(components: Sequence[str], plugin: Sequence[str] = (), *, port: i
 
     Raises ValueError for a plugin without its component.
     """
-    if plugin and "memory_plugin" not in components:
+    if plugin and MEMORY_PLUGIN not in components:
         raise ValueError("a memory plugin needs the component memory_plugin")
     urls = [{"variable": url.variable(name), "pair": f"options={url.options(name)}"} for name in components]
     template = environment(TEMPLATES / "entrypoint", SHELL).get_template("tenant-entrypoint.sh.j2")

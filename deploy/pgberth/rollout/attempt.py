@@ -95,7 +95,7 @@ class RecycleAttempt:
         reasons = [Problem(problem.fact) for problem in why]
         self.context.observe()
         try:
-            self._run_all("the former files", previous.write_files(self.context))
+            self._run_all("the previous files", previous.write_files(self.context))
             killpoint("recycle.back.written")
             # A server that has answered is stopped in order; one that never did has nothing to write to its disk.
             self._swap(previous, STOP_TIMEOUT if self.answered else KILL_SECONDS)
@@ -105,11 +105,11 @@ class RecycleAttempt:
         except Refused as red:
             self.receipt.did["outcome"] = "failed both ways"
             self.receipt.state = "RED both ways"
-            facts = [Problem(f"{self.name}: and the former spec {previous.hash} is red, too:"), *red.problems]
+            facts = [Problem(f"{self.name}: and the previous spec {previous.hash} is red, too:"), *red.problems]
             return [*reasons, *facts, self._problem("the recycle is not over", f"run it again; {PAGE}")]
         self.receipt.did["outcome"] = "went back"
         self.receipt.state = f"went back: {len(self.receipt.results or ())} passed"
-        return [*reasons, self._problem(f"went back to the former spec {previous.hash}, which is green", PAGE)]
+        return [*reasons, self._problem(f"went back to the previous spec {previous.hash}, which is green", PAGE)]
 
     def settle(self) -> list[Problem]:
         """End what a killed recycle began: prove its container where it answers, restore the previous one otherwise."""
@@ -199,7 +199,7 @@ class RecycleAttempt:
         self._run("its container", to.swap(self.context, stop_seconds=stop_seconds))
 
     def _prove(self, launch: ContainerLaunch) -> None:
-        """The gate, then the whole suite."""
+        """Wait for a login, publish the connection files, pass the whole suite; update pgvector if only that is red."""
         self._wait_for_login(launch.port)
         self.answered = True
         self.context.invalidate()
@@ -209,7 +209,7 @@ class RecycleAttempt:
             raise Refused([self._problem("its probe could not write")])
         self._run_all("connection files", publish(self.context))
         problems = judge(self.context)
-        if problems and self._extension_updated():
+        if problems and self._update_extension_if_behind():
             problems = judge(self.context)
         if problems:
             raise Refused(problems)
@@ -227,7 +227,7 @@ class RecycleAttempt:
             time.sleep(0.1)
         raise Refused([self._problem(f"the app could not log in over TCP within {GATE_SECONDS} s: {reason}")])
 
-    def _extension_updated(self) -> bool:
+    def _update_extension_if_behind(self) -> bool:
         """Whether pgvector was updated to the image's newer version; nothing else may be red."""
         server = self.context.observe().server
         behind = server is not None and server.vector != server.vector_available

@@ -11,13 +11,13 @@ from pgberth.checks.operations import keep, keep_at_once
 from pgberth.checks.pending import pending
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.operations import SPEC_LOST, desired_spec, refuse_foreign_container
+from pgberth.container.desired import SPEC_LOST, desired_spec, refuse_foreign_container
 from pgberth.container.plugin import recreated
 from pgberth.container.port import refuse_taken_port
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.container.spec import ContainerSpec
 from pgberth.inventory.load import Fleet
-from pgberth.migrations.begin import begin
+from pgberth.migrations.tenant_run import begin
 from pgberth.model import layout
 from pgberth.model.image import version_of
 from pgberth.model.problems import Refused

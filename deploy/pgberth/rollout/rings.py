@@ -12,8 +12,8 @@ from pyinfra.context import ctx_host
 from pgberth import commands
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.operations import spec_or_none
-from pgberth.migrations.begin import tenant_probe
+from pgberth.container.desired import spec_or_none
+from pgberth.migrations.tenant_run import tenant_probe
 from pgberth.model import layout
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Tenant

@@ -7,7 +7,7 @@ from pyinfra import state
 from pgberth import commands
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.operations import refuse_foreign_container
+from pgberth.container.desired import refuse_foreign_container
 from pgberth.model.problems import Refused
 from pgberth.rollout.attempt import RecycleAttempt
 

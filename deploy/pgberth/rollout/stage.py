@@ -16,21 +16,21 @@ from pgberth.container.retire import discarded
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database.operations import access_current, configuration_current, connection_files_published
 from pgberth.inventory.load import Fleet, next_free
-from pgberth.migrations.begin import begin
 from pgberth.migrations.moving import brought_over, misplaced, set_aside
 from pgberth.migrations.operations import at_targets
+from pgberth.migrations.tenant_run import begin
 from pgberth.model.names import THROWAWAY
 from pgberth.model.problems import Problem, Refused
-from pgberth.model.tenant import HEAD, Tenant
+from pgberth.model.tenant import HEAD, MEMORY_PLUGIN, Tenant
 from pgberth.rollout.recycle import RecycleOptions, recycle_tenant
-from pgberth.rollout.task import COMPONENT, task
+from pgberth.rollout.task import task
 
 _AS_SUPERUSER = "\\connect memory\nSET search_path = pg_catalog, public;\n"
 # Variant -> what an older installation did before a throwaway tenant's schemas are made.
 VARIANTS: Mapping[str, Callable[[], str]] = {
     "fresh": lambda: "",
     "in-public": lambda: "DROP EXTENSION vector; CREATE EXTENSION vector SCHEMA public;\n",
-    "in-schema": lambda: f"CREATE SCHEMA {COMPONENT}; ALTER EXTENSION vector SET SCHEMA {COMPONENT};\n",
+    "in-schema": lambda: f"CREATE SCHEMA {MEMORY_PLUGIN}; ALTER EXTENSION vector SET SCHEMA {MEMORY_PLUGIN};\n",
     "old-rows": lambda: commands.script("rollout/old-rows.sql"),
 }
 _STOPS_A_DEPLOY = ("in-schema", "old-rows")
@@ -43,7 +43,7 @@ def throwaways(canary: Tenant, found: Fleet) -> dict[str, Tenant]:
     for variant in VARIANTS:
         port = next_free(canary.port + 1, taken)
         taken.add(port)
-        components = {**canary.components, COMPONENT: HEAD}
+        components = {**canary.components, MEMORY_PLUGIN: HEAD}
         tenants[variant] = replace(
             canary, name=f"{THROWAWAY}{variant}", port=port, rings=(), components=components, secrets={}, listen=None
         )

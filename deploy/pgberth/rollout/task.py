@@ -10,9 +10,9 @@ import psycopg
 
 from pgberth.container.context import TenantContext
 from pgberth.database.session import connect, reached
+from pgberth.model.tenant import MEMORY_PLUGIN
 from pgberth.model.url import search_path
 
-COMPONENT = "memory_plugin"
 _TEXT = "The canary berth holds the ferry's manifest."
 _PUT = "INSERT INTO memory_namespaces (name, kind) VALUES (%s, 'workspace')"
 _POST = "INSERT INTO memory_records (namespace, content, kind, source) VALUES (%s, %s, 'fact', 'agent') RETURNING id"
@@ -26,7 +26,7 @@ def task(context: TenantContext) -> Iterator[str]:
     It commits, unlike the suite's checks, and removes its namespace afterwards, which removes the record too.
     """
     name, login = f"workspace:pgberth-task-{token_hex(6)}", context.login
-    options = f"-csearch_path={','.join(search_path(COMPONENT))} -cstatement_timeout=10s"
+    options = f"-csearch_path={','.join(search_path(MEMORY_PLUGIN))} -cstatement_timeout=10s"
     try:
         with (
             reached(context.port) as address,

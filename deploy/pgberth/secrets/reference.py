@@ -53,7 +53,7 @@ def source(reference: object, tenant: str) -> Source | None:
 
 
 def sources_fault(value: object) -> str | None:
-    """The rule that an inventory's `secrets` break, or None."""
+    """The rule that these `secrets` violate, or None where it is valid."""
     if not isinstance(value, dict):
         return SOURCES_RULE
     for kind, reference in value.items():
@@ -63,5 +63,5 @@ def sources_fault(value: object) -> str | None:
 
 
 def password_fault(text: str) -> str | None:
-    """The rule that an external password breaks, or None."""
+    """The rule that this external password violates, or None where it is valid."""
     return None if _PASSWORD.fullmatch(text) else PASSWORD_RULE

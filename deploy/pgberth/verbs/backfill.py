@@ -6,28 +6,24 @@ from pyinfra.api.exceptions import DeployError
 
 from pgberth.checks.operations import receipt_kept
 from pgberth.container.run_lock import acquire_run_lock
-from pgberth.inventory.run_inventory import tenant_here
-from pgberth.migrations.begin import begin
 from pgberth.migrations.moving import MODES, backfilled
+from pgberth.migrations.tenant_run import begin
 from pgberth.model.problems import Problem, Refused
 from pgberth.run import current_run
-from pgberth.verbs.fleet import fleet
+from pgberth.verbs.fleet import fleet, typed_tenant, typed_tenant_problems
 
 
 def backfill() -> None:
     """The current host's part. --data tenant=NAME --data mode=dry-run|apply|verify [--data schema=public]"""
     found, typed = fleet("tenant", "mode", "schema"), current_run().data
-    name, mode, schema = typed.get("tenant", ""), typed.get("mode", ""), typed.get("schema", "public")
-    problems = []
-    if name not in found.tenants:
-        fact = f"--data tenant={name!r} is not a tenant of this inventory"
-        problems.append(Problem(fact, f"it has {', '.join(found.tenants)}"))
+    mode, schema = typed.get("mode", ""), typed.get("schema", "public")
+    problems = typed_tenant_problems(found)
     if mode not in MODES:
         problems.append(Problem(f"--data mode={mode!r} is not one of {', '.join(MODES)}"))
     if problems:
         raise DeployError(str(Refused(problems)))
-    tenant = tenant_here(found)
-    if tenant is None or tenant.name != name:
+    tenant = typed_tenant(found, "backfill")
+    if tenant is None:
         return
     context = begin("backfill", tenant)
     acquire_run_lock(name="tenant is locked for this run", context=context)

@@ -6,31 +6,26 @@ from pyinfra.api.exceptions import DeployError
 
 from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.container.run_lock import acquire_run_lock
-from pgberth.inventory.run_inventory import tenant_here
-from pgberth.migrations.begin import begin
 from pgberth.migrations.changes import erased
 from pgberth.migrations.erase import erasure_from
-from pgberth.model.problems import Problem, Refused
+from pgberth.migrations.tenant_run import begin
+from pgberth.model.problems import Refused
 from pgberth.run import current_run
-from pgberth.verbs.fleet import fleet
+from pgberth.verbs.fleet import fleet, typed_tenant, typed_tenant_problems
 
 
 def erase() -> None:
     """The current host's part. --data subject=KIND:UUID --data reason=TEXT --data tenant=NAME"""
     found, typed = fleet("subject", "reason", "tenant"), current_run().data
-    problems: list[Problem] = []
-    if typed.get("tenant") not in found.tenants:
-        hint = f"type the name of the tenant that loses rows: one of {', '.join(found.tenants)}"
-        fact = f"--data tenant={typed.get('tenant', '')!r} is not a tenant of this inventory"
-        problems.append(Problem(fact, hint))
+    problems = typed_tenant_problems(found)
     try:
         erasure = erasure_from(typed)
     except Refused as refused:
         raise DeployError(str(Refused([*problems, *refused.problems]))) from None
     if problems:
         raise DeployError(str(Refused(problems)))
-    tenant = tenant_here(found)
-    if tenant is None or tenant.name != typed["tenant"]:
+    tenant = typed_tenant(found, "erase")
+    if tenant is None:
         return
     context = begin("erase", tenant)
     acquire_run_lock(name="tenant is locked for this run", context=context)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from pyinfra import host
 from pyinfra.api.exceptions import DeployError
 
 from pgberth.database import tls
 from pgberth.inventory.load import Fleet
-from pgberth.inventory.run_inventory import in_limit, read_fleet
+from pgberth.inventory.run_inventory import in_limit, one_concerned, read_fleet
 from pgberth.migrations.operations import parameter_problems
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Tenant
@@ -69,6 +70,26 @@ def _checked_fleet(*switches: str) -> Fleet:
     if problems:
         raise Refused(problems)
     return found
+
+
+def typed_tenant_problems(found: Fleet) -> list[Problem]:
+    """What is wrong with `--data tenant=NAME`, of a verb that is for one tenant alone."""
+    typed = current_run().data.get("tenant", "")
+    if typed in found.tenants:
+        return []
+    fact = f"--data tenant={typed!r} is not a tenant of this inventory"
+    return [Problem(fact, f"type the name in full, one of {', '.join(found.tenants)}")]
+
+
+def typed_tenant(found: Fleet, verb: str) -> Tenant | None:
+    """
+    The tenant of `--data tenant=NAME` where it is the current host, else None.
+
+    Raises DeployError where --limit excludes it.
+    """
+    name = current_run().data["tenant"]
+    one_concerned(verb, [name])
+    return found.tenants[name] if host.name == name else None
 
 
 def external_passwords() -> Mapping[str, ExternalPasswords]:

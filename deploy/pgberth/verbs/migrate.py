@@ -6,9 +6,9 @@ from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database.operations import access_current, connection_files_published
 from pgberth.inventory.run_inventory import switch, tenant_here
-from pgberth.migrations.begin import begin
 from pgberth.migrations.changes import rehearsed, reverted
 from pgberth.migrations.operations import at_targets
+from pgberth.migrations.tenant_run import begin
 from pgberth.verbs.fleet import fleet
 
 

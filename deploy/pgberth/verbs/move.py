@@ -6,9 +6,9 @@ from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database.operations import access_current
 from pgberth.inventory.run_inventory import tenant_here
-from pgberth.migrations.begin import begin
 from pgberth.migrations.moving import brought_over, set_aside
 from pgberth.migrations.operations import at_targets
+from pgberth.migrations.tenant_run import begin
 from pgberth.verbs.fleet import fleet
 
 

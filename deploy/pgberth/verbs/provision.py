@@ -13,9 +13,9 @@ from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database.operations import access_current, configuration_current, connection_files_published
 from pgberth.database.tls import certificate_current
 from pgberth.inventory.run_inventory import machine_here, switch, tenant_here
-from pgberth.migrations.begin import begin
 from pgberth.migrations.moving import nothing_misplaced
 from pgberth.migrations.operations import at_targets
+from pgberth.migrations.tenant_run import begin
 from pgberth.rollout.settle import finish_interrupted_recycle
 from pgberth.verbs import machines
 from pgberth.verbs.fleet import external_certificates, external_passwords, fleet

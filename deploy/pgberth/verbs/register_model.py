@@ -9,8 +9,8 @@ from pgberth.container.run_lock import acquire_run_lock
 from pgberth.inventory.run_inventory import tenant_here
 from pgberth.knowledge.model import model_from
 from pgberth.knowledge.operations import model_registered
-from pgberth.migrations.begin import begin
 from pgberth.migrations.operations import at_targets
+from pgberth.migrations.tenant_run import begin
 from pgberth.model.problems import Refused
 from pgberth.run import current_run
 from pgberth.verbs.fleet import fleet

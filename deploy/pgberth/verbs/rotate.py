@@ -7,7 +7,7 @@ from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database.operations import access_current
 from pgberth.database.rotation import app_rotated, roles_rotated
 from pgberth.inventory.run_inventory import number, tenant_here
-from pgberth.migrations.begin import begin
+from pgberth.migrations.tenant_run import begin
 from pgberth.verbs.fleet import external_passwords, fleet
 
 DRAIN = 30  # seconds

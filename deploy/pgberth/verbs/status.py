@@ -13,7 +13,7 @@ from pgberth.inventory.run_inventory import machine_here, tenant_here
 from pgberth.knowledge.model import CODE_STEPS
 from pgberth.machine.facts import installed_tenants, observe
 from pgberth.migrations.baseline import baseline_known, drift
-from pgberth.migrations.begin import begin
+from pgberth.migrations.tenant_run import begin
 from pgberth.model.problems import Refused
 from pgberth.model.tenant import Machine
 from pgberth.report.receipt import current_report

@@ -8,7 +8,7 @@ from pgberth.container.plugin import plugin_answers
 from pgberth.inventory.run_inventory import tenant_here
 from pgberth.knowledge.model import CODE_STEPS
 from pgberth.migrations.baseline import baseline_known
-from pgberth.migrations.begin import begin
+from pgberth.migrations.tenant_run import begin
 from pgberth.verbs.fleet import fleet
 
 

@@ -1,4 +1,4 @@
-"""The beginning of one tenant's part of a run."""
+"""The TenantContext and the receipt with which a verb works on one tenant."""
 
 from __future__ import annotations
 
