@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from tests.sampling import SEED, SEED_VARIABLE
+
 REPO = Path(__file__).resolve().parents[1]
 GROUPS = {
     "unit": ("--ignore=tests/bench", "--ignore=tests/deploy", "--ignore=tests/hosts"),
@@ -70,8 +72,11 @@ def start(name: str, options: Sequence[str], place: Path) -> Group:
     output = place / f"{name}.txt"
     pytest = [os.environ["PYTEST"]] if "PYTEST" in os.environ else [sys.executable, "-m", "pytest"]
     command = [*pytest, *_OPTIONS, *GROUPS[name], *options]
+    environment = {**os.environ, SEED_VARIABLE: str(SEED)}  # one sample for all groups
     with output.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=REPO, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, cwd=REPO, env=environment, start_new_session=True
+        )
     return Group(name, process, output, time.monotonic())
 
 

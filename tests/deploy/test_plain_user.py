@@ -48,7 +48,9 @@ class PlainUser:
         return self.run("pyinfra", "-y", str(self.inventory), f"deploy/{verb}.py")
 
     def belongings(self) -> set[Path]:
-        return set(self.account.home.rglob("*"))
+        """All files of the user but the cache of renderings, which whoever runs pyinfra has and no machine."""
+        cache = self.account.home / ".cache"
+        return {path for path in self.account.home.rglob("*") if path != cache and cache not in path.parents}
 
 
 @pytest.fixture(scope="module")

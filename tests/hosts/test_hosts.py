@@ -177,6 +177,9 @@ def test_nothing_is_left_of_a_destroyed_host_and_of_a_closed_room(host: Host, me
         measured["destroy"] = time.monotonic() - started
         assert inside(container) == []
         assert gone.address not in room.keys.known_hosts.read_text()
+        again = room.boot("gone")
+        assert again.ssh("hostname").out == "gone\n"
+        room.dismiss(again)  # and the name is free once it has left
         assert room.boot("gone").ssh("hostname").out == "gone\n"
     assert left_by(room.name, before) == set()
     assert processes(room.name) == []
