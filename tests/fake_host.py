@@ -189,7 +189,7 @@ def understood(text: str) -> bool:
 
 def stored(names: Iterable[str]) -> tuple[str, Answer]:
     """The answer to the reading of the stored secrets: each is the canary with its file's name behind it."""
-    return 'for name in *; do printf "%s', Answer("\n".join(f"{name} {password_in(name).reveal()}" for name in names))
+    return "for name in *; do", Answer("\n".join(f"{name} {password_in(name).reveal()}" for name in names))
 
 
 def password_in(name: str) -> Secret:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "deploy/pgberth"
@@ -98,6 +100,12 @@ def test_the_connector_knows_nothing_of_the_rooms() -> None:
     # pyinfra imports it at the start of every run, of other people's deploys too.
     known = {known for module in MODULES if room(module) == "connectors" for known in GRAPH[module]}
     assert {room(module) for module in known} <= {"commands", "connectors", "model", "report", "run"}
+
+
+def test_a_deploy_is_read_without_the_driver() -> None:
+    # Importing psycopg takes a seventh of pyinfra's own start-up; a run that changes nothing opens no session.
+    script = "import sys, pgberth.verbs.provision; print([name for name in sys.modules if name.startswith('psycopg')])"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_no_file_is_too_long_to_read() -> None:

@@ -1,7 +1,8 @@
 # uses lib.sh
 # Bring a tenant's server up, whatever a killed deploy left behind, and wait until it answers on its socket.
 # Arguments: container, bindir, port in hex, seconds to wait, volume, the server's log, the unit's file, then the
-# arguments of podman run. Where the account's systemd supervises, the unit's text comes on stdin; else both are empty.
+# arguments of podman run. Where the account's systemd supervises, the unit's text comes on stdin and has the same
+# arguments in it; else the unit's file and text are empty.
 # Runs in the account's home.
 set -u
 name=$1 bindir=$2 port=$3 seconds=$4 volume=$5 log=$6 file=$7

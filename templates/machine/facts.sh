@@ -10,7 +10,7 @@ say distribution "$(. /etc/os-release 2>/dev/null && printf '%s' "$ID ${ID_LIKE:
 say arch "$(uname -m)"
 say programs "$(for program in apt-get podman newuidmap newgidmap flock setpriv timeout nsenter pgrep mmdebstrap slirp4netns pasta crun runc; do
   command -v "$program" >/dev/null 2>&1 && printf '%s ' "$program"; done)"
-say podman "$(podman --version 2>/dev/null | awk '{ print $NF }')"
+say podman "$(podman --version 2>/dev/null | awk '{ print $NF }')" &  # half the time of all facts, so beside the others
 offered=; command -v podman >/dev/null 2>&1 || offered=$(apt-cache policy podman 2>/dev/null | awk '$1 == "Candidate:" { print $2 }')
 say podman_offered "$offered"
 if [ -d /run/systemd/system ]; then say systemd yes; else say systemd no; fi
@@ -40,3 +40,4 @@ place=${home:-/home}; while [ ! -d "$place" ]; do place=${place%/*}; [ -n "$plac
 say free_kib "$(df -Pk "$place" 2>/dev/null | awk 'NR == 2 { print $4 }')"
 say free_inodes "$(df -Pi "$place" 2>/dev/null | awk 'NR == 2 { print $4 }')"
 say clock_ahead $(($(date +%s) - $2))
+wait

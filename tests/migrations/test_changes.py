@@ -17,6 +17,7 @@ from pyinfra.context import ctx_host
 
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
+from pgberth.database import session
 from pgberth.migrations import changes, operations, runner
 from pgberth.migrations.changes import rehearsal_lines
 from pgberth.migrations.drift import Difference
@@ -233,7 +234,7 @@ def reaching(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Da
         return server_of.connect(user, name)
 
     server_of, reached_database = database.server, database.name
-    for room in (changes, operations):
+    for room in (changes, session):
         monkeypatch.setattr(room, "reached", lambda _: contextlib.nullcontext(("127.0.0.1", 0)))
         monkeypatch.setattr(room, "connect", connect)
     yield database

@@ -211,7 +211,7 @@ def test_a_history_that_the_files_do_not_continue_is_refused(
 def test_a_number_put_in_between_is_refused(tree: Tree) -> None:
     refusals = refusal(lambda: plan_up("notes", heads_after(tree, "0000", "0002"), root=tree.root))
     assert refusals == [
-        ("notes 0001_table is not applied, though notes 0002 is", "A new migration takes the next number: 0003.")
+        ("notes 0001_table is not applied, though notes 0002 is", "If it is new, give it the next number, 0003.")
     ]
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from psycopg.sql import Identifier, Literal
 
 from pgberth.model.problems import Refused
 from pgberth.rendering import sql
@@ -37,6 +40,13 @@ def test_a_hostile_value_reaches_the_server_as_itself(tmp_path: Path, database: 
     assert cursor.fetchone() == (value,)
     assert cursor.description is not None
     assert cursor.description[0].name == value
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=15))
+@example('back\\slash\'s "name"')
+def test_the_quoting_is_psycopg_s(value: str) -> None:
+    assert sql.literal(value) == Literal(value).as_string(None).strip()
+    assert sql.ident(value) == Identifier(value).as_string(None)
 
 
 def test_every_ascii_character_survives_as_literal_and_as_identifier(tmp_path: Path, database: Database) -> None:

@@ -125,7 +125,7 @@ def test_verify_lists_red_checks_names_green_ones_and_changes_nothing(runs: Runs
 
 BAD = [
     "--data smok: unknown (did you mean 'smoke'?)",
-    "change tenants in the inventory, never with --data",
+    "a tenant's fields belong in the inventory",
     "inventories/prod.py:4: machine '@local': unknown field 'acount' (did you mean 'account'?)",
     "inventories/prod.py:8: tenant 'Acme': name must be 1 to 31 of a-z",
     "inventories/prod.py:9: tenant 'globex': port '5502' must be a whole number from 1024 to 65535",

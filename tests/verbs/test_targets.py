@@ -16,7 +16,7 @@ from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.database import problems
 from pgberth.migrations import ledger as heads
-from pgberth.migrations import operations, runner
+from pgberth.migrations import operations, runner, upgrade
 from pgberth.migrations.verify import REPAIRABLE
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import COMPONENTS, HEAD, Tenant
@@ -43,9 +43,9 @@ def worked_on(monkeypatch: pytest.MonkeyPatch) -> WorkedOn:
     def shared(connect: Any) -> Iterator[Any]:
         yield connect
 
-    monkeypatch.setattr(operations, "shared", shared)
+    monkeypatch.setattr(upgrade, "shared", shared)
     monkeypatch.setattr(runner, "apply", lambda _, name, *__, **___: done.append(("apply", name)))
-    monkeypatch.setattr(operations, "_repair", lambda _, __, name: done.append(("repair", name)))
+    monkeypatch.setattr(upgrade, "_repair", lambda _, __, name: done.append(("repair", name)))
 
     def carried_out(yielded: list[Any]) -> list[tuple[str, str]]:
         for command in yielded:

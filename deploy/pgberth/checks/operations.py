@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+import gevent
 from pyinfra import host, state
 from pyinfra.api import StringCommand
 
 from pgberth import commands
-from pgberth.checks.context import CheckContext
 from pgberth.checks.pending import record_observation
-from pgberth.checks.suite import run
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.database.operations import files_of_the_container
-from pgberth.database.session import reached
 from pgberth.database.tls import trusted_by_clients
-from pgberth.migrations import baseline
 from pgberth.model import layout
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.secret import Secret
 from pgberth.rendering.configuration import reload_files
+
+if TYPE_CHECKING:
+    from pgberth.checks.context import CheckContext
+
+
+def import_early() -> None:
+    """Import the suite, and the driver with it, while the run waits for its first answer from a machine."""
+    gevent.spawn(import_module, "pgberth.checks.suite")
 
 
 @guarded_operation(is_idempotent=False)
@@ -41,6 +48,9 @@ def smoke(context: TenantContext, drift: bool = False) -> Commands:
 
 def judge(context: TenantContext, *, drift: bool = False) -> list[Problem]:
     """The suite's problems; the receipt gets the result of each check. See `smoke`."""
+    from pgberth.checks.suite import run  # with the driver: a run without the suite needs neither
+    from pgberth.database.session import reached
+
     receipt = context.receipt
     if context.observe().server is None:
         return [context.not_answering()]
@@ -56,6 +66,9 @@ def judge(context: TenantContext, *, drift: bool = False) -> list[Problem]:
 
 
 def _check_context(context: TenantContext, address: tuple[str, int], *, drift: bool) -> CheckContext:
+    from pgberth.checks.context import CheckContext
+    from pgberth.migrations import baseline
+
     observed, server = context.observe(), context.require_server()
     if observed.container is None:
         raise Refused([context.not_answering()])

@@ -214,7 +214,11 @@ def _tune(transport: Transport) -> None:
 
 
 def _lost(login: Login, fault: BaseException | None = None) -> Problem:
-    """+ fault: of a further connection, where its failure showed the loss"""
+    """
+    The problem of a connection that was lost.
+
+    + fault: the error of a later attempt to connect; None if an open connection died
+    """
     # paramiko does not tell the kernel's timeout from a closed connection.
     fact = f"{login.machine}: lost: {login} was silent for {SILENT} s, or closed the connection"
     if fault is not None:

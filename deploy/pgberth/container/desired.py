@@ -85,7 +85,7 @@ def refuse_foreign_container(context: TenantContext) -> None:
 
 
 def initial_spec(context: TenantContext, image: BuiltImage, generation: int) -> SpecFile:
-    """The spec file of a tenant whose volume is initialised; a container's start completes it."""
+    """The spec file before a container has started; ContainerLaunch.spec_file adds what that was made from."""
     existing = context.observe().spec
     return existing.updated(
         {

@@ -94,7 +94,7 @@ class ContainerLaunch:
             yield context.write_files(*files)
 
     def start(self, context: TenantContext, seconds: int = START_SECONDS) -> StringCommand:
-        """Create the container; its server answers on its socket within the seconds."""
+        """`podman run`, or the unit that runs it; the server answers on its socket within the seconds."""
         script, arguments = commands.script("container/start.sh"), self.start_arguments(context.name, seconds)
         return context.change(script, *arguments, timeout=seconds + 90, stdin=self.unit.text)
 

@@ -24,7 +24,7 @@ class ContainerState:
     + process: Cap*, NoNewPrivs and Seccomp of the running server, from /proc
     + supervised: whether the server runs inside its unit of the account's systemd
     + arguments: of the `podman run` that created it
-    + reachable: whether its monitor lives and its port is published; otherwise it runs and no client can reach it
+    + reachable: false if it runs, but its conmon is dead or its port is not published: then no client can connect
     """
 
     status: str

@@ -30,7 +30,8 @@ def configuration_current(context: TenantContext) -> Commands:
     """
     The server's files are the desired ones, and it runs with those that it reads on reload.
 
-    Files that only a new container reads are restored where the running container was created with them.
+    A file that only a new container reads is restored if the running container was created with that text; otherwise
+    it waits for a recycle.
     """
     observed = context.observe()
     if not observed.ready:
@@ -54,9 +55,9 @@ def reload_sql() -> str:
 
 def files_of_the_container(context: TenantContext) -> Mapping[str, str]:
     """
-    The desired files that the running container was created with: the files on disk must equal them.
+    The files that only a new container reads, name -> text, if the running one was created with exactly these.
 
-    Nothing where it was created with others.
+    Empty if it was created with others, or does not run.
     """
     desired, container = spec_or_none(context), context.observe().container
     if desired is None or container is None or not container.running or container.spec_hash != desired.hash:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import psycopg
 from pyinfra import logger
 from pyinfra.api import FunctionCommand
 
@@ -29,6 +28,8 @@ def _act(state: Any, host: Any, tenant: Tenant, act: Callable[[], None]) -> bool
 
 def run_reporting_problems(host: Any, tenant: Tenant, act: Callable[[], None]) -> bool:
     """Whether it succeeded; otherwise its problems are printed as the tenant's."""
+    import psycopg  # here: only a run that opens a session needs it
+
     try:
         act()
     except Refused as refused:

@@ -14,7 +14,6 @@ from pgberth import commands
 from pgberth.commands import Commands, File, guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.database.operations import digest, reload_sql
-from pgberth.database.session import reached
 from pgberth.model import layout
 from pgberth.model.listen import Listen
 from pgberth.model.problems import Problem, Refused
@@ -109,10 +108,15 @@ def _is_ours(path: str) -> bool:
 
 
 def _is_shown(context: TenantContext, file: str) -> bool:
-    """Whether the server shows what is in its file: a run may have been killed between the file and the reload."""
+    """
+    Whether the server presents the certificate that is in its file; true if it does not answer.
+
+    A run may have been killed between writing the file and the reload.
+    """
     if not state.is_executing:
         return True
     from pgberth.database import certificate
+    from pgberth.database.session import reached  # with the driver: only a tenant that listens is asked
 
     with suppress(OSError, ValueError), reached(context.port) as address:
         text = _read_file(f"{layout.etc(context.name)}/{file}", certificates=True)

@@ -88,7 +88,8 @@ def _unknown_switches(switches: tuple[str, ...]) -> Iterator[Problem]:
         if name in switches or name.startswith("ssh_"):
             continue
         guess = did_you_mean(name, switches)
-        hint = f"this verb knows: {', '.join(switches) or 'none'}; change tenants in the inventory, never with --data"
+        known = ", ".join(switches) or "nothing"
+        hint = f"--data of this deploy takes: {known}; a tenant's fields belong in the inventory"
         yield Problem(f"--data {name}: unknown{guess}", hint)
 
 

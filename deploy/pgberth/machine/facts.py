@@ -128,7 +128,7 @@ class AccountFacts:
 
 
 class AccountObservation(FactBase[AccountFacts]):
-    """The service account's images and machine file."""
+    """The service account's images, and what machine.json records of its machine."""
 
     def command(self, facts: MachineFacts, tags: tuple[str, ...]) -> StringCommand:
         script = commands.script("machine/account-facts.sh")

@@ -80,7 +80,7 @@ def choose_runtime(context: MachineContext) -> Commands:
         return
     profile = _probe(context, facts, inspect_images(context, facts))
     if profile.runtime and profile.units and not facts.root:
-        # A unit cannot name the runtime, and the user's own configuration is never edited.
+        # Our units do not name the runtime, and the user's own configuration is never edited.
         fact = f"{context.machine.name}: only the OCI runtime {profile.runtime} works for {facts.account}"
         hint = f'write runtime = "{profile.runtime}" under [engine] in ~/.config/containers/containers.conf'
         raise Refused.because(fact, hint)

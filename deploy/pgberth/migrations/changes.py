@@ -13,7 +13,7 @@ from pgberth.database.problems import named, reported
 from pgberth.database.session import connect, reached
 from pgberth.migrations import ledger, runner
 from pgberth.migrations.erase import SUBJECTS, Erasure, erase
-from pgberth.migrations.operations import as_migrator, target
+from pgberth.migrations.operations import as_migrator
 from pgberth.migrations.plan import plan_down
 from pgberth.migrations.rehearse import DROP_SCRIPT, SCRATCH, SCRATCH_SCRIPT, Rehearsal, rehearse
 from pgberth.migrations.session import Connect
@@ -46,7 +46,7 @@ def reverted(context: TenantContext) -> Any:
     def work(connect: Connect) -> None:
         # The component applied last goes first: it may depend on those before it.
         for component in reversed(above):
-            version = target(tenant, component)
+            version = tenant.target(component)
             if version is not None:
                 runner.revert(connect, component, version, tenant.parameters.get(component))
 
@@ -54,7 +54,7 @@ def reverted(context: TenantContext) -> Any:
 
 
 def _above(tenant: Tenant, component: str, server: Server) -> bool:
-    version = target(tenant, component)
+    version = tenant.target(component)
     heads = ledger.heads_of(server.ledger)
     return version is not None and bool(plan_down(component, heads, version, tenant.parameters.get(component)))
 
@@ -85,7 +85,7 @@ def _rehearse(context: TenantContext, component: str) -> None:
             lambda: connect(address, MIGRATOR, password, database=SCRATCH),
             component,
             tenant.parameters.get(component),
-            to=target(tenant, component),
+            to=tenant.target(component),
         )
     for line in rehearsal_lines(rehearsal):
         logger.info(f"{host.print_prefix}{line}")

@@ -12,19 +12,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version as installed_version
-from typing import Any, Literal, cast
-
-import psycopg
-from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from pgberth.migrations.source import Kind, Migration, Value
 from pgberth.model.problems import Refused
 from pgberth.rendering.sql import read_sql, render
 
-Connection = psycopg.Connection[Any]
 State = Literal["started", "applied", "reverted", "failed"]
 
+if TYPE_CHECKING:
+    import psycopg
+
+Connection: TypeAlias = "psycopg.Connection[Any]"
 SCHEMA = "memory_ledger"
 COLUMNS = (
     "component", "version", "ordinal", "name", "kind", "state", "template_sha256", "rendered_sha256", "body",
@@ -34,7 +33,11 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Head:
-    """The state of one version in the ledger. `body` is None if it comes from `heads_script`."""
+    """
+    Where one migration stands: its newest event in the ledger.
+
+    + body: the SQL that was applied; None if it comes from `heads_script`, which leaves bodies out
+    """
 
     component: str
     version: str
@@ -96,6 +99,8 @@ def create(connection: Connection) -> None:
 
 def heads(connection: Connection, component: str) -> tuple[Head, ...]:
     """The state of each version of the component, with its body. Empty if there is no ledger."""
+    from psycopg.rows import dict_row  # here: a run that changes nothing reads no ledger
+
     if not exists(connection):
         return ()
     with connection.cursor(row_factory=dict_row) as cursor:
@@ -118,6 +123,8 @@ def record(
     + with_body: False if another event of the same transaction has the body
     + note: describes a failure or a repair; it must not contain a value of a row
     """
+    from psycopg.types.json import Jsonb
+
     body = step.up if isinstance(step, Migration) else step.body or ""
     values = {
         "component": step.component,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyinfra import host
 
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.migrations import legacy
 from pgberth.migrations.ledger import heads_of
 from pgberth.migrations.operations import as_migrator
-from pgberth.migrations.session import Connect
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.server import AccessFinding, Server
 from pgberth.model.tenant import MEMORY_PLUGIN
+
+if TYPE_CHECKING:
+    from pgberth.migrations.session import Connect
 
 PAGE = "runbooks/move-into-the-schema.md"
 MODES = ("dry-run", "apply", "verify")
@@ -54,12 +55,16 @@ def set_aside(context: TenantContext) -> Commands:
     for finding in found:
         host.noop(f"moving: {finding}")
     begun = any(head.component == MEMORY_PLUGIN for head in heads_of(server.ledger))
+    from pgberth.migrations import legacy  # with the driver, as below: provision needs neither
+
     yield context.superuser(legacy.aside_script(begun=begun))
 
 
 @guarded_operation()
 def brought_over(context: TenantContext) -> Any:
     """What waited aside is in memory_plugin; the receipt counts the rows of each table."""
+    from pgberth.migrations import legacy
+
     server, did = context.observe().server, context.receipt.did
     if server is None or all(found.object != f"schema {legacy.ASIDE}" for found in server.access):
         return
@@ -84,6 +89,8 @@ def backfilled(context: TenantContext, schema: str, mode: str) -> Any:
         context.invalidate()
 
     def work(connect: Connect) -> None:
+        from pgberth.migrations import legacy
+
         did.update(legacy.backfill(connect, schema, mode))
         counts = ", ".join(f"{name} {number}" for name, number in did.items())
         host.log(f"{context.name}: {mode}: {counts}")

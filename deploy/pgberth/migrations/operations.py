@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pyinfra import host, logger
 from pyinfra.api import FunctionCommand
 
 from pgberth.commands import guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.database.problems import named, run_reporting_problems
-from pgberth.database.session import connect, reached
 from pgberth.inventory.rules import did_you_mean
-from pgberth.migrations import ledger, rendered, repair, runner, source
+from pgberth.migrations import ledger, rendered, source
 from pgberth.migrations.plan import Plan, plan_up
-from pgberth.migrations.session import Connect, RetryPolicy, shared
 from pgberth.migrations.verify import REPAIRABLE, SchemaFinding, verify_sql
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.roles import MIGRATOR
 from pgberth.model.server import Server
-from pgberth.model.tenant import HEAD, Tenant
+from pgberth.model.tenant import Tenant
+
+if TYPE_CHECKING:
+    from pgberth.migrations.session import Connect
 
 
 @guarded_operation()
@@ -46,13 +46,9 @@ def at_targets(context: TenantContext) -> Any:
         return
 
     def work(connect: Connect) -> None:
-        # One session for all components: a new session must read the catalogue again.
-        with shared(connect) as session:
-            for component in behind:
-                parameters = tenant.parameters.get(component)
-                runner.apply(session, component, parameters, to=target(tenant, component))
-            for component in broken:
-                _repair(session, tenant, component)
+        from pgberth.migrations.upgrade import upgrade  # with the driver: only a run that changes something needs it
+
+        upgrade(connect, tenant, behind=behind, broken=broken)
 
     yield as_migrator(context, work)
 
@@ -68,7 +64,7 @@ def plan(tenant: Tenant, component: str, server: Server) -> Plan:
             component,
             ledger.heads_of(server.ledger),
             tenant.parameters.get(component),
-            to=target(tenant, component),
+            to=tenant.target(component),
             load=rendered.load,
         )
     except Refused as refused:
@@ -116,12 +112,6 @@ def parameter_problems(tenant: Tenant) -> Iterable[Problem]:
         yield Problem(f"{tenant.name}: parameters for {component!r}, which is not among its components")
 
 
-def target(tenant: Tenant, component: str) -> int | str | None:
-    """The version the inventory names; None for the newest."""
-    version = tenant.components[component]
-    return None if version == HEAD else version
-
-
 def as_migrator(context: TenantContext, work: Callable[[Connect], None]) -> FunctionCommand:
     """A command that does the work with sessions of the migrator; its problems fail the tenant's run."""
     return FunctionCommand(_run_as_migrator, (context, work), {})
@@ -132,6 +122,8 @@ def _run_as_migrator(state: Any, host: Any, context: TenantContext, work: Callab
     context.invalidate_server()
 
     def act() -> None:
+        from pgberth.database.session import connect, reached
+
         with reached(port) as address:
             work(lambda: connect(address, MIGRATOR, password))
 
@@ -142,26 +134,11 @@ def _run_as_migrator(state: Any, host: Any, context: TenantContext, work: Callab
 
 def _refuse_in_full(tenant: Tenant) -> Callable[[Connect], None]:
     def work(connect: Connect) -> None:
-        problems: list[Problem] = []
-        with shared(connect) as session:
-            for component in tenant.ordered_components:
-                try:
-                    with runner.running(session, component, RetryPolicy()) as connection:
-                        heads = ledger.heads(connection, component)
-                    plan_up(component, heads, tenant.parameters.get(component), to=target(tenant, component))
-                except Refused as refused:
-                    problems += refused.problems
-        raise Refused(problems or [Problem("what was refused a moment ago is in order now", "run the deploy again")])
+        from pgberth.migrations.upgrade import refuse_in_full
+
+        refuse_in_full(connect, tenant)
 
     return work
-
-
-def _repair(connect: Connect, tenant: Tenant, component: str) -> None:
-    done = repair.repair(connect, component, tenant.parameters.get(component))
-    for fixed in done.fixed:
-        logger.info(f"{host.print_prefix}repaired: {fixed}")
-    for obstacle in done.obstacles:
-        logger.warning(f"{host.print_prefix}not repaired: {obstacle}")
 
 
 def waiting(tenant: Tenant, server: Server) -> list[str]:

@@ -159,7 +159,7 @@ def _history(source: Component, heads: tuple[Head, ...]) -> Iterator[Problem]:
         if migration.version < newest and migration.version not in versions and not migration.gate:
             yield Problem(
                 f"{migration.title} is not applied, though {source.name} {newest} is",
-                f"A new migration takes the next number: {int(source.versions[-1].version) + 1:04}.",
+                f"If it is new, give it the next number, {int(source.versions[-1].version) + 1:04}.",
             )
 
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import LiteralString, cast
+from typing import TYPE_CHECKING, LiteralString, cast
 
-from psycopg import sql
+if TYPE_CHECKING:
+    from psycopg import sql
 
 _TOKEN = re.compile(
     r"""
@@ -66,6 +67,8 @@ class IndexStatement:
 
     def create(self, *, concurrently: bool) -> sql.Composed:
         """The statement that builds it, with or without CONCURRENTLY, whatever the file has."""
+        from psycopg import sql  # here: reading a file needs no driver
+
         return sql.SQL("CREATE {unique}INDEX {concurrently}{name} ON {table}{rest}").format(
             unique=sql.SQL("UNIQUE " if self.unique else ""),
             concurrently=sql.SQL("CONCURRENTLY " if concurrently else ""),

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from psycopg import sql
-from psycopg.rows import class_row
-
 from pgberth.migrations.ledger import Connection
 from pgberth.migrations.source import Migration
 from pgberth.model.problems import visible
+from pgberth.rendering.sql import literal
 
 REPAIRABLE = frozenset({"index", "function", "trigger", "grant"})
 
@@ -53,9 +51,11 @@ def verify_sql(migrations: Iterable[Migration]) -> str:
 
 def findings(connection: Connection, migrations: Iterable[Migration]) -> tuple[SchemaFinding, ...]:
     """What is not as these migrations left it."""
+    from psycopg.rows import class_row
+
     with connection.cursor(row_factory=class_row(SchemaFinding)) as cursor:
         return tuple(cursor.execute(verify_sql(migrations).encode(), prepare=False))
 
 
 def _literal(value: str) -> str:
-    return sql.Literal(value).as_string(None)
+    return str(literal(value))

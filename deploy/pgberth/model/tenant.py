@@ -68,6 +68,11 @@ class Tenant:
         """The tenant's components in the order in which they are applied."""
         return tuple(component for component in COMPONENTS if component in self.components)
 
+    def target(self, component: str) -> int | str | None:
+        """The version of a component that the inventory names; None for the newest."""
+        version = self.components[component]
+        return None if version == HEAD else version
+
     @property
     def tabled_components(self) -> tuple[str, ...]:
         """The components whose target includes their tables: version 0 of a component is its empty schema."""

@@ -2,6 +2,8 @@
 SQL from templates, rendered so that no value can become an injection (see `environment`).
 
 Every `{{ }}` ends in `ident`, `literal` or `integer`. Each error names the template and the line.
+
+The quoting is psycopg's, which a test compares; psycopg itself takes too long to import for a run that changes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from typing import Any, LiteralString
 import jinja2
 import jinja2.meta
 import jinja2.nodes
-from psycopg import sql as pg
 
 from pgberth.model.problems import Refused
 from pgberth.model.resources import TEMPLATES
@@ -34,12 +35,13 @@ def ident(value: object) -> Sql:
     text = _text("ident", value)
     if not 0 < len(text.encode()) <= IDENTIFIER_BYTES:
         raise ValueError(f"ident: {text!r} has {len(text.encode())} bytes, an identifier has 1 to {IDENTIFIER_BYTES}")
-    return Sql(pg.Identifier(text).as_string(None))
+    return Sql('"' + text.replace('"', '""') + '"')
 
 
 def literal(value: object) -> Sql:
     """A quoted string constant. Raises ValueError."""
-    return Sql(pg.Literal(_text("literal", value)).as_string(None).strip())
+    text = _text("literal", value).replace("'", "''")
+    return Sql(f"'{text}'" if "\\" not in text else "E'" + text.replace("\\", "\\\\") + "'")
 
 
 def integer(value: object, minimum: int | None = None, maximum: int | None = None) -> Sql:

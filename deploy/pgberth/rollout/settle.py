@@ -9,7 +9,6 @@ from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.container.desired import refuse_foreign_container
 from pgberth.model.problems import Refused
-from pgberth.rollout.attempt import RecycleAttempt
 
 
 @guarded_operation()
@@ -17,9 +16,14 @@ def finish_interrupted_recycle(context: TenantContext) -> Commands:
     """No recycle is half done: what a killed run began is proven, or the previous container runs again."""
     if not state.is_executing or not context.observe().ready or _foreign(context):
         return
+    observed = context.observe()
+    if "recycling.json" not in observed.files and not (observed.server is not None and observed.server.access):
+        return  # a probe's leftover is among what is wrong with the access
+    from pgberth.rollout.attempt import RecycleAttempt  # with the driver
+
     attempt = RecycleAttempt(context)
     problems = []
-    if "recycling.json" in context.observe().files:
+    if "recycling.json" in observed.files:
         problems = attempt.settle()
     elif not attempt.clear_leftovers():
         return

@@ -1,4 +1,4 @@
-"""move: what an older installation left in the wrong schema is moved where it belongs, once."""
+"""move: tables that an older installation left in `public`, and a misplaced pgvector, go to their schemas."""
 
 from __future__ import annotations
 

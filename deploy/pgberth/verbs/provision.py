@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgberth.checks.operations import receipt_kept, smoke
+from pgberth.checks.operations import import_early, receipt_kept, smoke
 from pgberth.checks.pending import record_pending
 from pgberth.container.context import TenantContext
 from pgberth.container.create import tenant_created
@@ -35,6 +35,9 @@ def provision() -> None:
         machines.prepare(found, machine)
     machines.barrier(name="machines are ready", tenant=tenant)
     if tenant is not None:
+        suite = switch("smoke", True)
+        if suite:
+            import_early()
         context = begin(
             "provision",
             tenant,
@@ -42,7 +45,7 @@ def provision() -> None:
             certificate=certificates.get(tenant.name),
             ports=frozenset(other.port for other in found.tenants_on(tenant.machine.name)),
         )
-        bring_up(context, suite=switch("smoke", True))
+        bring_up(context, suite=suite)
 
 
 def bring_up(context: TenantContext, *, suite: bool) -> None:
