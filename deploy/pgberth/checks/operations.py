@@ -107,7 +107,8 @@ def keep_at_once(context: TenantContext) -> list[Problem]:
         context.run(keep(context))
     except Refused as refused:
         words = " ".join(problem.fact for problem in refused.problems)
-        return [Problem(f"{context.name}: the run's receipt could not be kept: {words}")]
+        fact = f"{context.name}: the run's receipt could not be kept: {words}"
+        return [Problem(fact, "what the run did stands; runbooks/disk-nearly-full.md if there is no space left")]
     return []
 
 

@@ -22,7 +22,7 @@ from pyinfra.connectors.util import CommandOutput, make_unix_command, read_outpu
 
 from pgberth.commands import as_account, script, shell
 from pgberth.connectors.lease import LockLease, failed_output
-from pgberth.connectors.ssh_pool import FAULTS, Login, SshPool, SshPools, Unreachable, sudo_refused
+from pgberth.connectors.ssh_pool import AGAIN, FAULTS, Login, SshPool, SshPools, Unreachable, sudo_refused
 from pgberth.model.problems import Problem
 from pgberth.run import current_run
 
@@ -183,7 +183,7 @@ class MachineConnector(SSHConnector):
     @property
     def _pool(self) -> SshPool:
         if self.pool is None:
-            raise Unreachable(Problem(f"{self.host.name}: not connected over SSH"))
+            raise Unreachable(Problem(f"{self.host.name}: not connected over SSH", AGAIN))
         return self.pool
 
     def _as(self, command: StringCommand) -> StringCommand:
@@ -209,7 +209,7 @@ class MachineConnector(SSHConnector):
                     channel.shutdown_write()
             except FAULTS as fault:
                 self._pool.check()
-                return -1, failed_output(Problem(f"{self.host.name}: the command could not be sent: {fault}"))
+                return -1, failed_output(Problem(f"{self.host.name}: the command could not be sent: {fault}", AGAIN))
             out, err = channel.makefile("r"), channel.makefile_stderr("r")
             prefix = self.host.print_prefix
             output = read_output_buffers(out, err, timeout=timeout, print_output=shown, print_prefix=prefix)

@@ -18,7 +18,7 @@ SILENT = 30  # seconds without an answer, after which a machine counts as lost
 SESSIONS = 8  # over one connection; sshd's default MaxSessions is 10, and it counts an ended session longer than we do
 _PROHIBITED = 1  # RFC 4254, 5.1: sshd does not allow the forward, whatever listens at the other end
 
-_AGAIN = "then run the deploy again; runbooks/machine-is-unreachable.md"
+AGAIN = "then run the deploy again; runbooks/machine-is-unreachable.md"
 # Every error of a connection. EOFError: sshd closed it during the login.
 FAULTS = (OSError, EOFError, SSHException)
 
@@ -223,18 +223,18 @@ def _lost(login: Login, fault: BaseException | None = None) -> Problem:
     fact = f"{login.machine}: lost: {login} was silent for {SILENT} s, or closed the connection"
     if fault is not None:
         fact = f"{login.machine}: lost: {login} refuses further connections: {str(fault) or 'no answer'}"
-    hint = f"try by hand: {login.by_hand()}; the command that ran there may still run; {_AGAIN}"
+    hint = f"try by hand: {login.by_hand()}; the command that ran there may still run; {AGAIN}"
     return Problem(fact, hint)
 
 
 def _no_session(login: Login, fault: BaseException) -> Problem:
     fact = f"{login.machine}: sshd of {login} does not open a session: {fault}"
-    return Problem(fact, f"try by hand: {login.by_hand()}; MaxSessions must be at least 1; {_AGAIN}")
+    return Problem(fact, f"try by hand: {login.by_hand()}; MaxSessions must be at least 1; {AGAIN}")
 
 
 def _unreachable(login: Login, fault: BaseException) -> Problem:
     """Why the first connection to a machine failed."""
-    by_hand = f"try by hand: {login.by_hand()}; {_AGAIN}"
+    by_hand = f"try by hand: {login.by_hand()}; {AGAIN}"
     match fault:
         case BadHostKeyException():
             fact = f"{login} has another host key than known_hosts says"
@@ -247,7 +247,7 @@ def _unreachable(login: Login, fault: BaseException) -> Problem:
             hint = f"add the key to authorized_keys there; {by_hand}"
         case SSHException() if "encrypted" in str(fault):
             fact = f"the key {login.key} is encrypted, and a run cannot ask for its passphrase"
-            hint = f"ssh-add {login.key}, and leave ssh_key out of the inventory; {_AGAIN}"
+            hint = f"ssh-add {login.key}, and leave ssh_key out of the inventory; {AGAIN}"
         case SSHException() if "known_hosts" in str(fault):
             fact = f"the host key of {login} is not known"
             hint = f"compare it with the machine's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub); {by_hand}"
@@ -268,7 +268,7 @@ def sudo_refused(login: Login, answer: str) -> Problem:
         fact = f"sudo of {login} does not make it root: {answer or 'without a reason'}"
     hint = (
         f"as root there: echo '{login.user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/pgberth; or let root log in; "
-        f"try by hand: {login.by_hand('sudo -n true')}; {_AGAIN}"
+        f"try by hand: {login.by_hand('sudo -n true')}; {AGAIN}"
     )
     return Problem(f"{login.machine}: {fact}", f"nothing was touched there; {hint}")
 

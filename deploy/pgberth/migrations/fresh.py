@@ -12,6 +12,7 @@ from pgberth.migrations.session import Connect, RetryPolicy
 from pgberth.migrations.source import SQL_ROOT, Parameters, Value
 from pgberth.model.problems import Problem, Refused
 
+_OTHER_FILES = "run the release that applied it, or restore the file that was edited: runbooks/migration-edited.md"
 Action = Callable[[Connection, Parameters], bool]
 
 
@@ -68,7 +69,7 @@ def _refuse_missing(connect: Connect, component: str, desired: list[Head], retry
     with running(connect, component, retry) as connection:
         made = {head.version: head for head in ledger.heads(connection, component) if head.state == "applied"}
     problems = [
-        Problem(f"{head.title} is applied there, and these files render to another text")
+        Problem(f"{head.title} is applied there, and these files render to another text", _OTHER_FILES)
         for head in desired
         if head.version not in made or made[head.version].rendered_sha256 != head.rendered_sha256
     ]

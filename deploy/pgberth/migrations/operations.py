@@ -109,7 +109,8 @@ def parameter_problems(tenant: Tenant) -> Iterable[Problem]:
             fact = f"{tenant.name}: parameters: {component} has no {name!r}{did_you_mean(name, known)}"
             yield Problem(fact, f"it has {', '.join(sorted(known)) or 'none'}")
     for component in set(tenant.parameters) - set(tenant.components):
-        yield Problem(f"{tenant.name}: parameters for {component!r}, which is not among its components")
+        fact = f"{tenant.name}: parameters for {component!r}, which is not among its components"
+        yield Problem(fact, f"add {component!r} to its components, or take its parameters out")
 
 
 def as_migrator(context: TenantContext, work: Callable[[Connect], None]) -> FunctionCommand:

@@ -87,7 +87,7 @@ def check(scripts: Mapping[str, str], places: Mapping[str, str], header: Directi
             Problem(f"{places['up']}: a repeatable without a transaction", "All of them are one transaction.")
         )
     if not split(scripts["up"]):
-        problems.append(Problem(f"{places['up']} holds no statement"))
+        problems.append(Problem(f"{places['up']} holds no statement", "Write one, or remove the file."))
     for script in ("up", "down"):
         inside = script == "down" or repeatable or (header.transactional and not only_indexes(scripts[script]))
         for statement in split(scripts.get(script, "")):

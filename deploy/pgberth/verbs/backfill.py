@@ -19,7 +19,8 @@ def backfill() -> None:
     mode, schema = typed.get("mode", ""), typed.get("schema", "public")
     problems = typed_tenant_problems(found)
     if mode not in MODES:
-        problems.append(Problem(f"--data mode={mode!r} is not one of {', '.join(MODES)}"))
+        fact = f"--data mode={mode!r} is not one of {', '.join(MODES)}"
+        problems.append(Problem(fact, "begin with mode=dry-run, which changes nothing"))
     if problems:
         raise DeployError(str(Refused(problems)))
     tenant = typed_tenant(found, "backfill")
