@@ -41,6 +41,20 @@ class Refusal(StringCommand):
         return False, CommandOutput([OutputLine("stderr", line) for line in self.lines.splitlines()])
 
 
+class ExplainedCommand(StringCommand):
+    """A command whose failure is reported as a problem first, where its output shows one, and then in its own words."""
+
+    def __init__(self, command: StringCommand, explain: Callable[[str], Problem | None]):
+        super().__init__(command, **command.connector_arguments)
+        self.explain = explain
+
+    def execute(self, *arguments: Any) -> tuple[bool, CommandOutput]:
+        done, output = super().execute(*arguments)
+        problem = None if done else self.explain(output.stderr)
+        lines = str(problem).splitlines() if problem is not None else []
+        return done, CommandOutput([*(OutputLine("stderr", line) for line in lines), *output])
+
+
 def refuse(*problems: Problem) -> StringCommand:
     """
     The command that an operation yields instead of acting.

@@ -13,6 +13,7 @@ section modes; (cd "$dir" 2>/dev/null && stat -c '%a %n' etc/* secrets/* tls/* p
 section units; sha256sum ".config/containers/systemd/pgberth-$container.container" \
   ".config/systemd/user/pgberth-$container.service" \
   ".config/systemd/user/default.target.wants/pgberth-$container.service" 2>/dev/null
+section disk; df -Pk . 2>/dev/null | awk 'NR == 2 { print $4 }'
 section volumes
 volumes=$(sed -n 's/^ *"volumes": "\(.*\)",*$/\1/p' "$root/machine.json" 2>/dev/null)
 if [ -n "$volumes" ] && [ -d "$volumes" ]; then
@@ -38,7 +39,9 @@ section supervised; grep -qs "/pgberth-$container\.service/" "/proc/$pid/cgroup"
 # podman calls a container running even when its monitor or its port forwarder died: then no client can reach it.
 listening() { awk -v a="0100007F:$1" '$4 == "0A" && $2 == a { found = 1 } END { exit !found }' /proc/net/tcp; }
 port=$(printf %04X "$(field HostPort)")
-section reachable; [ -d "/proc/$(field ConmonPid)" ] && { listening "$port" || { sleep 1; listening "$port"; }; } && echo yes
+section unreachable
+if ! [ -d "/proc/$(field ConmonPid)" ]; then echo "its monitor, conmon, is dead"
+elif ! listening "$port" && sleep 1 && ! listening "$port"; then echo "nothing listens there: podman's port forwarder is dead"; fi
 bindir=$(field pgberth.bindir)
 [ -n "$bindir" ] || exit 0
 section marker; timeout 10 nsenter -t "$pid" -U -m --preserve-credentials cat "$marker" 2>/dev/null

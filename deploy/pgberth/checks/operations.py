@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
 from pyinfra import host, state
 from pyinfra.api import StringCommand
@@ -12,12 +13,14 @@ from pgberth.checks.context import CheckContext
 from pgberth.checks.pending import record_observation
 from pgberth.checks.suite import run
 from pgberth.commands import Commands, guarded_operation
+from pgberth.container.activity import activity_now
 from pgberth.container.context import TenantContext
 from pgberth.database.operations import files_of_the_container
 from pgberth.database.session import reached
 from pgberth.database.tls import trusted_by_clients
 from pgberth.migrations import baseline
 from pgberth.model import layout
+from pgberth.model.diagnosis import UNKNOWN, diagnose
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.secret import Secret
 from pgberth.rendering.configuration import reload_files
@@ -42,20 +45,23 @@ def smoke(context: TenantContext, drift: bool = False) -> Commands:
 def judge(context: TenantContext, *, drift: bool = False) -> list[Problem]:
     """The suite's problems; the receipt gets the result of each check. See `smoke`."""
     receipt = context.receipt
-    if context.observe().server is None:
-        return [context.not_answering()]
+    if (fault := context.outage()) is not None:
+        return [fault]
     record_observation(context)
     with reached(context.port) as address:
-        receipt.results = run(_check_context(context, address, drift=drift))
+        receipt.results = run(check_context(context, address, drift=drift))
     receipt.finished = datetime.now(UTC)
     lines = [f"{context.name}: {r.id}: {problem}" for r in receipt.failed_checks for problem in r.problems]
     if not lines:
         return []
-    hint = f"{len(receipt.failed_checks)} of {len(receipt.results)} checks are red; runbooks/check-is-red.md"
+    causes = dict.fromkeys(diagnose(line) for line in lines)
+    pages = ", ".join([*(cause.page for cause in causes if cause is not UNKNOWN), "runbooks/check-is-red.md"])
+    hint = f"{len(receipt.failed_checks)} of {len(receipt.results)} checks are red; {pages}"
     return [*(Problem(line) for line in lines[:-1]), Problem(lines[-1], hint)]
 
 
-def _check_context(context: TenantContext, address: tuple[str, int], *, drift: bool) -> CheckContext:
+def check_context(context: TenantContext, address: tuple[str, int], *, drift: bool) -> CheckContext:
+    """What the checks examine. Raises Refused where the server does not answer."""
     observed, server = context.observe(), context.require_server()
     if observed.container is None:
         raise Refused([context.not_answering()])
@@ -71,6 +77,7 @@ def _check_context(context: TenantContext, address: tuple[str, int], *, drift: b
         baseline=fresh,
         no_baseline=context.receipt.no_baseline if fresh is None else "",
         root=trusted_by_clients(context),
+        ask_activity=partial(activity_now, context.name, observed.container),
     )
 
 
