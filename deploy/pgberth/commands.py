@@ -42,7 +42,7 @@ class Refusal(StringCommand):
 
 
 class ExplainedCommand(StringCommand):
-    """A command whose failure is reported as a problem first, where its output shows one, and then in its own words."""
+    """A command that fails with the problem that its output shows, and in its own words where that shows none."""
 
     def __init__(self, command: StringCommand, explain: Callable[[str], Problem | None]):
         super().__init__(command, **command.connector_arguments)
@@ -51,8 +51,9 @@ class ExplainedCommand(StringCommand):
     def execute(self, *arguments: Any) -> tuple[bool, CommandOutput]:
         done, output = super().execute(*arguments)
         problem = None if done else self.explain(output.stderr)
-        lines = str(problem).splitlines() if problem is not None else []
-        return done, CommandOutput([*(OutputLine("stderr", line) for line in lines), *output])
+        if problem is None:
+            return done, output
+        return done, CommandOutput([OutputLine("stderr", line) for line in str(problem).splitlines()])
 
 
 def refuse(*problems: Problem) -> StringCommand:

@@ -1,8 +1,9 @@
 -- The connections that everybody, the database and each role with a limit may have, and those that they have, as a JSON array.
--- The superuser's reserve is left out.
+-- Neither the superuser's reserve nor the session
+-- that asks counts.
 SELECT jsonb_agg(jsonb_build_object('role', role, 'used', used, 'limit', most) ORDER BY role)
   FROM (
-    SELECT '' AS role, (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend') AS used,
+    SELECT '' AS role, (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) AS used,
            current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
              - coalesce(current_setting('reserved_connections', true)::int, 0) AS most
     UNION ALL
@@ -10,7 +11,7 @@ SELECT jsonb_agg(jsonb_build_object('role', role, 'used', used, 'limit', most) O
       FROM pg_catalog.pg_roles AS r
      WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolconnlimit >= 0
     UNION ALL
-    SELECT 'database ' || d.datname, (SELECT count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.datid = d.oid),
+    SELECT 'database ' || d.datname, (SELECT count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.datid = d.oid AND a.pid <> pg_backend_pid()),
            d.datconnlimit
       FROM pg_catalog.pg_database AS d
      WHERE d.datname = current_database() AND d.datconnlimit >= 0

@@ -20,7 +20,7 @@ from pgberth.database.session import reached
 from pgberth.database.tls import trusted_by_clients
 from pgberth.migrations import baseline
 from pgberth.model import layout
-from pgberth.model.diagnosis import UNKNOWN, diagnose
+from pgberth.model.diagnosis import pages
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.secret import Secret
 from pgberth.rendering.configuration import reload_files
@@ -54,9 +54,8 @@ def judge(context: TenantContext, *, drift: bool = False) -> list[Problem]:
     lines = [f"{context.name}: {r.id}: {problem}" for r in receipt.failed_checks for problem in r.problems]
     if not lines:
         return []
-    causes = dict.fromkeys(diagnose(line) for line in lines)
-    pages = ", ".join([*(cause.page for cause in causes if cause is not UNKNOWN), "runbooks/check-is-red.md"])
-    hint = f"{len(receipt.failed_checks)} of {len(receipt.results)} checks are red; {pages}"
+    where = ", ".join([*pages(lines), "runbooks/check-is-red.md"])
+    hint = f"{len(receipt.failed_checks)} of {len(receipt.results)} checks are red; {where}"
     return [*(Problem(line) for line in lines[:-1]), Problem(lines[-1], hint)]
 
 

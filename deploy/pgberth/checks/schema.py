@@ -31,7 +31,7 @@ def _ledger(context: CheckContext) -> Iterator[str]:
         try:
             planned = plan(context.tenant, component, context.server)
         except Refused as refused:
-            yield from (problem.fact for problem in refused.problems)
+            yield from (problem.fact.removeprefix(f"{context.tenant.name}: ") for problem in refused.problems)
             continue
         for step in planned.steps:
             yield f"{step.title} is not applied"

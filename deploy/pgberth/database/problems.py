@@ -54,7 +54,9 @@ def server_problem(tenant: Tenant, error: psycopg.Error, activity: Callable[[], 
     """What a server refused, with its cause, its culprits and its page."""
     words, state = server_words(error), error.sqlstate
     if diagnosis.diagnose(words, state) is diagnosis.UNKNOWN:
-        return Problem(f"{tenant.name}: the server refused: {words}", f"{diagnosis.UNKNOWN.page} if it is down")
+        return Problem(
+            f"{tenant.name}: the server refused: {words}", f"{diagnosis.UNKNOWN.page} if it does not answer at all"
+        )
     return diagnosis.problem(tenant.name, words, state, activity())
 
 

@@ -8,6 +8,7 @@ A login that is refused, and psql, give no SQLSTATE.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pgberth.model.problems import Problem, visible
@@ -96,7 +97,7 @@ RIGHTS = Cause(
     "rights",
     "an owner or a right is not the wanted one",
     frozenset({"42501"}),
-    r"permission denied for|must be (owner|member|able)|is not the plain table",
+    r"permission denied for|must be owner|is owned by .*, wanted",
     "runbooks/owner-is-wrong.md",
 )
 UNREACHABLE = Cause(
@@ -106,10 +107,28 @@ UNREACHABLE = Cause(
     r"Connection refused|timeout expired|closed the connection unexpectedly|Connection reset",
     "runbooks/port-is-dead.md",
 )
+# What an observation shows, in our own words.
+NEWER_SCHEMA = Cause(
+    "newer schema",
+    "its schema is newer than this release",
+    frozenset(),
+    r"is applied, these files end at",
+    "runbooks/schema-is-newer.md",
+)
+ANOTHERS_DATA = Cause(
+    "another's data",
+    "its volume holds another cluster than its marker says",
+    frozenset(),
+    r"the volume's marker (names|has system identifier)",
+    "runbooks/foreign-volume.md",
+)
 UNKNOWN = Cause("unknown", "its server does not answer", frozenset(), r"", "runbooks/server-does-not-start.md")
 
 # In this order: a full disk can also be a file that cannot be written.
-CAUSES = (LOCK, NO_CONNECTION, NO_LOCK_MEMORY, DISK_FULL, DISK_FAILS, STARTING, CLOSED, RIGHTS, UNREACHABLE)
+CAUSES = (
+    *(LOCK, NO_CONNECTION, NO_LOCK_MEMORY, DISK_FULL, DISK_FAILS, STARTING, CLOSED, RIGHTS, UNREACHABLE),
+    *(NEWER_SCHEMA, ANOTHERS_DATA),
+)
 
 
 def diagnose(said: str, sqlstate: str | None = None) -> Cause:
@@ -122,6 +141,12 @@ def diagnose(said: str, sqlstate: str | None = None) -> Cause:
     by_state = (cause for cause in CAUSES if sqlstate in cause.states)
     by_words = (cause for cause in CAUSES if re.search(cause.words, said, re.IGNORECASE))
     return next(by_state, None) or next(by_words, UNKNOWN)
+
+
+def pages(lines: Iterable[str]) -> tuple[str, ...]:
+    """The pages that fit these lines, without doubles; none for lines that show no known cause."""
+    causes = dict.fromkeys(diagnose(line) for line in lines)
+    return tuple(cause.page for cause in causes if cause is not UNKNOWN)
 
 
 def own_words(said: str) -> str:

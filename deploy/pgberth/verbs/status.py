@@ -17,7 +17,7 @@ from pgberth.machine.facts import installed_tenants, observe
 from pgberth.machine.preparation import FREE_KIB_FLOOR
 from pgberth.migrations.baseline import baseline_known, drift
 from pgberth.migrations.tenant_run import begin
-from pgberth.model.diagnosis import DISK_FULL, LOCK, NO_CONNECTION, STARTING
+from pgberth.model.diagnosis import DISK_FULL, LOCK, NO_CONNECTION, STARTING, pages
 from pgberth.model.problems import Refused
 from pgberth.model.sessions import BLOCKS_WRITERS
 from pgberth.model.tenant import Machine
@@ -57,6 +57,8 @@ def state_known(context: TenantContext) -> Commands:
         receipt.notes += in_the_way(observed)
         # Only what needs no session of its own: whoever asks for the state often must not disturb.
         receipt.results = run_observed(check_context(context, ("", 0), drift=False))
+        red = [problem for result in receipt.failed_checks for problem in result.problems]
+        receipt.notes += [f"verify would be red: {page}" for page in pages(red)]
         receipt.notes += [f"drift: {line}" for line in drift(context, observed.server)] if fault is None else []
         if receipt.no_baseline:
             receipt.notes.append(f"drift: there is no fresh run's catalogue to compare with: {receipt.no_baseline}")
