@@ -36,7 +36,7 @@ SESSION = {
 }
 WHO = "pid 170 (memory_app_a, application worker, from 10.0.2.100, idle in transaction since 2026-11-21 14:02:13+00)"
 NEWER = {**ledger()[1], "version": "0099", "name": "later"}
-FULL = {"role": "memory_app_a", "used": 15, "limit": 15}
+FULL = {"name": "memory_app_a", "role": "memory_app_a", "used": 15, "limit": 15}
 SEEN: dict[str, tuple[TenantState, str]] = {
     "a recycle that was interrupted": (
         state(files={"recycling.json": "00"}),

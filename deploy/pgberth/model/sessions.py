@@ -72,11 +72,13 @@ class ServerSession:
 @dataclass(frozen=True)
 class Slots:
     """
-    The connections that a role, or everybody without a reserve, may have.
+    The connections that somebody may have.
 
-    + role: "" for everybody
+    + name: of a role, or "the server", or "database x"
+    + role: the role that alone uses them, "" for everybody
     """
 
+    name: str
     role: str
     used: int
     limit: int
@@ -86,7 +88,7 @@ class Slots:
         return self.used >= self.limit
 
     def __str__(self) -> str:
-        return f"{self.used} of {self.limit} connections of {self.role or 'the server'} are used"
+        return f"{self.used} of {self.limit} connections of {self.name} are used"
 
 
 @dataclass(frozen=True)
