@@ -55,7 +55,7 @@ def state_known(context: TenantContext) -> Commands:
         receipt.notes.append(f"{fault.fact.removeprefix(f'{context.name}: ')}; {fault.hint}")
     if observed.server is not None and observed.container is not None:
         receipt.notes += in_the_way(observed)
-        # Only what needs no session of its own: whoever asks for the state often must not disturb.
+        # Only what needs no session of its own: a status is often asked for, and must not disturb.
         receipt.results = run_observed(check_context(context, ("", 0), drift=False))
         red = [problem for result in receipt.failed_checks for problem in result.problems]
         receipt.notes += [f"verify would be red: {page}" for page in pages(red)]
