@@ -1,4 +1,4 @@
-"""Faults that keep a running tenant from its work: every verb names the cause and who is behind it, and leads to its page."""
+"""Faults that keep a running tenant from its work: every verb names the cause and the holder, and leads to the page."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def forwarder(port: int, uid: int) -> int:
 
 
 def open_files(pid: int) -> set[str]:
-    found = set()
+    found: set[str] = set()
     with suppress(OSError):  # the process, or the file, may end while it is being looked at
         found.update(str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir())
     return found
