@@ -44,7 +44,7 @@ LOCK = Cause(
     "lock",
     "another session's lock blocks it",
     frozenset({"55P03"}),
-    r"lock timeout|could not obtain lock",
+    r"lock timeout|could not obtain lock|is being migrated by",
     "runbooks/table-is-locked.md",
 )
 NO_CONNECTION = Cause(
