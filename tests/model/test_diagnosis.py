@@ -1,4 +1,4 @@
-"""What a server says is told by its cause, in its own words, with who is behind it and the page that fits."""
+"""What a server says shows its cause, in its own words, with the culprit and the page that fits."""
 
 from __future__ import annotations
 
