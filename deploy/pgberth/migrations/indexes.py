@@ -51,7 +51,10 @@ def _build(connection: Connection, index: IndexStatement, retry: RetryPolicy) ->
     if found == "invalid":
         name = sql.Identifier(index.schema, index.name)
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name))
-    if has_rows(connection, index):
+    with connection.transaction():
+        limit_table_locks(connection, retry)
+        filled = has_rows(connection, index)
+    if filled:
         _build_concurrently(connection, index, retry)
     else:
         with connection.transaction():
