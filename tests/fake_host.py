@@ -20,7 +20,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 
 from pgberth import commands
-from pgberth.container.context import ServerObservation
+from pgberth.container.activity import ServerObservation
 from pgberth.model.secret import Secret
 
 CANARY = "canary-Zq7-password"  # every stored secret of a fake host; it must come out nowhere

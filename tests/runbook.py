@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pgberth.model.diagnosis import CAUSES, UNKNOWN
+
 REPO = Path(__file__).resolve().parents[1]
 RUNBOOKS = REPO / "runbooks"
 PARTS = ("Symptom", "Means", "Check", "Act", "Verify", "Undo")
@@ -150,6 +152,7 @@ def _patterns() -> list[re.Pattern[str]]:
 
 
 def _texts() -> Iterator[str]:
+    yield from (f"{cause.means}: {ANY}" for cause in (*CAUSES, UNKNOWN))
     for path in sorted((REPO / "deploy").rglob("*.py")):
         for text in _python(ast.parse(path.read_text())):
             yield text

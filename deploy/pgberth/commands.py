@@ -41,6 +41,21 @@ class Refusal(StringCommand):
         return False, CommandOutput([OutputLine("stderr", line) for line in self.lines.splitlines()])
 
 
+class ExplainedCommand(StringCommand):
+    """A command that fails with the problem that its output shows, and in its own words where that shows none."""
+
+    def __init__(self, command: StringCommand, explain: Callable[[str], Problem | None]):
+        super().__init__(command, **command.connector_arguments)
+        self.explain = explain
+
+    def execute(self, *arguments: Any) -> tuple[bool, CommandOutput]:
+        done, output = super().execute(*arguments)
+        problem = None if done else self.explain(output.stderr)
+        if problem is None:
+            return done, output
+        return done, CommandOutput([OutputLine("stderr", line) for line in str(problem).splitlines()])
+
+
 def refuse(*problems: Problem) -> StringCommand:
     """
     The command that an operation yields instead of acting.

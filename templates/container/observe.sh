@@ -14,6 +14,7 @@ files() {
   section units; sha256sum ".config/containers/systemd/pgberth-$container.container" \
     ".config/systemd/user/pgberth-$container.service" \
     ".config/systemd/user/default.target.wants/pgberth-$container.service" 2>/dev/null
+  section disk; df -Pk . 2>/dev/null | awk 'NR == 2 { print $4 }'
   section volumes
   volumes=$(sed -n 's/^ *"volumes": "\(.*\)",*$/\1/p' "$root/machine.json" 2>/dev/null)
   if [ -n "$volumes" ] && [ -d "$volumes" ]; then
@@ -54,7 +55,9 @@ process() {
   section process; grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$pid/status"
   section supervised; grep -qs "/pgberth-$container\.service/" "/proc/$pid/cgroup" && echo yes
   hex=$(printf %04X "$port")
-  section reachable; [ -d "/proc/$monitor" ] && { listening "$hex" || { sleep 1; listening "$hex"; }; } && echo yes
+  section unreachable
+  if ! [ -d "/proc/$monitor" ]; then echo "its monitor, conmon, is dead"
+  elif ! listening "$hex" && sleep 1 && ! listening "$hex"; then echo "nothing listens there: podman's port forwarder is dead"; fi
   [ -n "$bindir" ] || return
   section marker; timeout 10 nsenter -t "$pid" -U -m --preserve-credentials cat "$marker" 2>/dev/null
 }

@@ -5,6 +5,10 @@
 set -eu
 volume=/var/lib/postgresql marker=/var/lib/postgresql/pgberth.initialised
 [ -s "$marker" ] || { echo "pgberth: this volume was never initialised; not starting" >&2; exit 76; }
+if [ ! -r "$marker" ]; then
+  echo "pgberth: this volume's marker belongs to user $(stat -c %u "$marker"), and cannot be read; not starting" >&2
+  exit 76
+fi
 if ! grep -q '"tenant": "'"$4"'",' "$marker"; then
   echo "pgberth: this volume was initialised for another tenant than $4: $(cat "$marker"); not starting" >&2
   exit 76

@@ -8,7 +8,8 @@ SELECT set_config(name, value, false)
     ('idle_in_transaction_session_timeout', '60s'),
     -- Building an index may take its time, whatever the role's default is.
     ('statement_timeout', '0'),
-    ('lock_timeout', '0'),
+    -- Nobody's lock holds a run up for ever. Steps that change tables set a shorter limit.
+    ('lock_timeout', '10s'),
     ('client_min_messages', 'warning'),
     ('application_name', %s)
   ) AS setting (name, value)

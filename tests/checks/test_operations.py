@@ -147,7 +147,10 @@ NOT_ANSWERING: list[tuple[TenantState | None, str]] = [
         "acme: it was retired on 2026-01-31, and its data is kept",
     ),
     (state(container=DOWN, answer=None, marker={}), "acme: its container is exited (exit code 75)"),
-    (state(answer=None, server_error="starting up"), "acme: its server does not answer: starting up"),
+    (
+        state(answer=None, server_error="starting up"),
+        "acme: its server is starting, stopping or in recovery: starting up",
+    ),
 ]
 
 
@@ -347,7 +350,7 @@ def test_making_the_baseline_is_no_change_of_the_tenant_even_where_it_fails(live
     full = Answer(stderr="could not extend file: No space left on device\nHINT: Check free disk space.", done=False)
     yielded, host, context = make_baseline(live, into, ("podman exec -i", full))
     assert (yielded, context.changed) == ([], False)
-    assert into.no_baseline == "could not extend file: No space left on device"
+    assert into.no_baseline == "acme: its disk is full: could not extend file: No space left on device"
     assert "CREATE DATABASE memory_fresh" in host.asked[-1].stdin
     with live.cluster.connect() as session:
         held = session.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pyinfra.context import ctx_host, ctx_state
 
-from pgberth.container.context import ServerObservation, TenantContext, TenantObservation
+from pgberth.container.activity import ServerObservation
+from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.model import layout
 from tests.fake_host import CANARY, Answer, FakeHost, as_sent, password_in, sent, stored

@@ -16,6 +16,7 @@ import pytest
 
 from pgberth import commands
 from pgberth.model import layout
+from pgberth.model.resources import TEMPLATES
 from tests.fake_podman import FakePrograms
 from tests.postgres import NOBODY, Server
 
@@ -153,6 +154,25 @@ def test_a_volume_of_another_tenant_is_not_served(machine: FakePrograms, tenant:
     assert done.returncode == 76
     assert f"initialised for another tenant than acme: {MARKED.replace('acme', tenant)[:-1]}; not" in done.stderr
     assert machine.asked("postgres") == []
+
+
+def test_a_marker_that_cannot_be_read_is_called_that_and_not_another_tenants(volume: Path) -> None:
+    marker = volume / layout.MARKER
+    marker.write_text(MARKED)
+    marker.chmod(0)
+    text = (TEMPLATES / "entrypoint/guard.sh").read_text().replace("/var/lib/postgresql", str(volume))
+    done = subprocess.run(
+        as_nobody("/bin/sh", "-s", "/bin", "/data", "/etc/pgberth", "acme"),
+        input=text,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 76
+    assert done.stderr == (
+        f"pgberth: this volume's marker belongs to user {os.getuid()}, and cannot be read; not starting\n"
+    )
 
 
 def test_a_volume_with_a_marker_is_served_with_our_configuration(machine: FakePrograms) -> None:

@@ -280,7 +280,7 @@ def test_a_running_tenant_of_another_spec_keeps_the_unit_that_carries_it() -> No
 
 
 def test_a_container_that_no_client_can_reach_is_created_again() -> None:
-    commands_sent = do("container", state(container=container(reachable=False)))
+    commands_sent = do("container", state(container=container(unreachable="its monitor, conmon, is dead")))
     assert started(commands_sent)[7:] == spec_of().arguments()
 
 

@@ -32,7 +32,7 @@ def test_the_script_goes_straight_into_the_container_and_its_answer_comes_back(m
 @pytest.mark.parametrize("pid", ["4711", "0"])
 def test_podman_is_the_way_round_where_there_is_no_way_straight_in(machine: FakePrograms, pid: str) -> None:
     machine.answer("nsenter", ("*", "nsenter: cannot open /proc/4711/ns/user: No such file or directory", 1))
-    machine.answer("podman", ("exec -i acme *", "1", 0))
+    machine.answer("podman", ("exec -i --env PGOPTIONS acme *", "1", 0))
     machine.also("podman", "exec *", "cat > got")
     assert asked(machine, pid) == (0, "1\n", "")
     assert len(machine.asked("nsenter")) == (pid != "0")

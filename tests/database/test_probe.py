@@ -55,11 +55,13 @@ def whole(answer: str) -> dict[str, Any]:
     return {name: value for line in answer.splitlines() for name, value in json.loads(line).items()}
 
 
-def test_the_answer_is_a_json_object_on_a_line_from_each_of_two_roles(answer: str) -> None:
-    of_superuser, of_monitor = map(json.loads, answer.splitlines())
+def test_the_answer_is_a_json_object_on_each_line_and_the_monitor_gives_the_ledger_alone(answer: str) -> None:
+    who, facts, findings, of_monitor = map(json.loads, answer.splitlines())
+    assert set(who) == {"sessions", "slots"}
+    assert set(findings) == {"findings", "unread"}
     assert set(of_monitor) == {"ledger"}
     assert set(whole(answer)) == set(server())
-    assert "ledger" not in of_superuser
+    assert "ledger" not in facts
 
 
 def test_the_answer_of_a_real_server_is_read(answer: str) -> None:

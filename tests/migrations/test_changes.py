@@ -41,7 +41,10 @@ NODE = UUID("0d3f5b1a-5e0c-4e0b-9c3c-0123456789ab")
 UNREACHABLE = {
     "could not be asked": (None, "its machine is not ready for tenants"),
     "no container": (state(**ABSENT), "it has no container"),
-    "no answer": (state(answer=None, server_error="starting up"), "its server does not answer: starting up"),
+    "no answer": (
+        state(answer=None, server_error="starting up"),
+        "its server is starting, stopping or in recovery: starting up",
+    ),
 }
 
 

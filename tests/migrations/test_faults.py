@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,20 @@ def test_a_table_lock_that_stays_is_named_with_its_holder_and_nothing_changes(
     assert dump(database) == before
     assert states(database) == {"0000": "applied", "0001": "applied"}
     assert events(database)[-1] == ("0002", "failed")
+
+
+@pytest.mark.parametrize("mode", ["ACCESS EXCLUSIVE", "SHARE"])
+def test_a_table_locked_for_ever_does_not_hold_up_the_building_of_an_index(
+    database: Database, connect: Connect, tree: Tree, mode: str
+) -> None:
+    runner.apply(connect, "notes", to="0001", root=tree.root)
+    holder = database.connect("postgres")
+    holder.execute("INSERT INTO notes.note (body) VALUES ('one')")
+    holder.execute(f"BEGIN; LOCK TABLE notes.note IN {mode} MODE".encode())
+    with pytest.raises((Refused, psycopg.errors.LockNotAvailable), match="canceling statement due to lock timeout"):
+        runner.apply(connect, "notes", root=tree.root, retry=replace(HASTY, attempts=1))
+    holder.execute("ROLLBACK")
+    assert "0002" in done(runner.apply(connect, "notes", root=tree.root))
 
 
 def test_a_deadlock_is_tried_again(database: Database, connect: Connect, tree: Tree) -> None:

@@ -64,8 +64,8 @@ def test_a_tenant_that_is_red_already_is_not_interrupted_and_the_table_counts_it
 def test_a_tenant_that_must_not_be_interrupted_is_refused_and_the_others_are_begun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (refused,), receipt, asked = do(monkeypatch, state(container=container(reachable=False)))
-    assert refused.refusal.startswith("acme: its container runs but is unreachable: ")
+    (refused,), receipt, asked = do(monkeypatch, state(container=container(unreachable="its monitor, conmon, is dead")))
+    assert refused.refusal.startswith("acme: its container runs, and nobody can reach port 5501: ")
     assert receipt.state == "refused"
     assert current_run().part(FirstRed).tenant == ""
     assert asked == []

@@ -213,7 +213,7 @@ def test_status_tells_what_is_there_pending_adrift_and_left_over_and_only_looks(
     assert "absent" in table["globex"]
     for line in (
         "acme: pending: recycle (flags or settings of this release)",
-        "acme: drift: grant schema public has CREATE for PUBLIC, not wanted",
+        "acme: RED rights: grant schema public has CREATE for PUBLIC, not wanted",
         "acme: drift: the catalogue could not be compared: connection failed",
         "acme: memory and pids limits are not enforced",
         "@local: unmanaged tenant 'gone': directory, volume:gone-data-g2; kept as it is",

@@ -21,7 +21,7 @@ from pgberth.report.receipt import Receipt, current_report
 from pgberth.verbs import machines, status
 from tests.fake_host import FakeHost, Sent, sent
 from tests.machine.states import FRESH, READY_AS_ROOT, USER_WITHOUT_PODMAN
-from tests.sample import ABSENT, ACME, IMAGE, READY, container, ledger, server, spec_file, state
+from tests.sample import ABSENT, ACME, IMAGE, READY, container, ledger, server, state
 
 
 def barrier(tenant: Tenant | None, *, failed: bool) -> list[Sent]:
@@ -106,7 +106,11 @@ STATES: list[tuple[TenantState | None, str]] = [
     (state(**ABSENT), "absent"),
     (state(container=None, answer=None), "no container, data kept (g1)"),
     (state(container=container(status="exited", pid=0), answer=None), "exited g1"),
-    (state(answer=None, server_error="starting up"), "its server does not answer: starting up"),
+    (state(answer=None, server_error="starting up"), "its server is starting, stopping or in recovery"),
+    (
+        state(container=container(unreachable="its monitor, conmon, is dead")),
+        "its container runs, and nobody can reach port 5501",
+    ),
 ]
 
 
@@ -193,12 +197,3 @@ def test_where_all_is_known_nothing_is_told() -> None:
 
 def test_a_machine_without_the_account_has_no_leftovers() -> None:
     assert leftovers({}, FRESH) == ["@local: the account pgberth does not exist yet"]
-
-
-def test_status_names_a_container_that_is_another_than_its_spec_file_says() -> None:
-    assert status.container_drift(state()) == []
-    found = state(spec={**spec_file(), "hash": "f00", "image": "sha256:other"}, files={"recycling.json": "00"})
-    interrupted, spec, image = status.container_drift(found)
-    assert interrupted == "a recycle was interrupted; the next deploy ends it"
-    assert spec.endswith("its spec file says f00")
-    assert image.endswith("its spec file says sha256:other")

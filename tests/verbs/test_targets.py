@@ -19,9 +19,11 @@ from pgberth.migrations import ledger as heads
 from pgberth.migrations import operations, runner, upgrade
 from pgberth.migrations.verify import REPAIRABLE
 from pgberth.model.problems import Problem, Refused
+from pgberth.model.sessions import Activity
 from pgberth.model.tenant import COMPONENTS, HEAD, Tenant
 from tests.fake_host import FakeHost, Sent, sent
 from tests.sample import ABSENT, ACME, container, ledger, server, state
+from tests.verbs.test_status import SESSION, WHO
 
 ALL_THREE = replace(ACME, components=dict.fromkeys(COMPONENTS, HEAD))
 
@@ -74,7 +76,8 @@ def test_nothing_is_done_to_a_tenant_that_is_not_there(found: TenantState | None
 def test_a_server_that_does_not_answer_is_refused_in_its_own_words() -> None:
     (refused,) = do(state(answer=None, server_error="starting up"))
     assert isinstance(refused, Sent)
-    assert refused.refusal == "acme: its server does not answer: starting up\nHINT: runbooks/server-does-not-start.md"
+    fact = "acme: its server is starting, stopping or in recovery: starting up"
+    assert refused.refusal == f"{fact}\nHINT: wait a minute, and run it again; runbooks/server-is-starting.md"
 
 
 def test_components_behind_are_taken_up_in_the_order_in_which_they_rest_on_each_other(worked_on: WorkedOn) -> None:
@@ -130,14 +133,17 @@ def test_history_that_differs_from_the_files_stops_the_tenant_and_nothing_is_app
     assert worked_on([]) == []
 
 
-def told(failure: Exception | None, caplog: pytest.LogCaptureFixture) -> tuple[bool, str]:
+NOBODY = Activity()
+
+
+def told(failure: Exception | None, caplog: pytest.LogCaptureFixture, connected: Activity = NOBODY) -> tuple[bool, str]:
     def act() -> None:
         if failure is not None:
             raise failure
 
     with caplog.at_level(logging.ERROR, logger="pyinfra"):
         logging.getLogger("pyinfra").propagate = True
-        done = problems.run_reporting_problems(FakeHost(), ACME, act)
+        done = problems.run_reporting_problems(FakeHost(), ACME, act, lambda: connected)
     return done, caplog.text
 
 
@@ -153,10 +159,32 @@ def test_a_refusal_is_the_tenants_failure_with_every_problem_by_name(caplog: pyt
 
 
 def test_a_server_that_refuses_is_the_tenants_failure_and_no_stack_trace(caplog: pytest.LogCaptureFixture) -> None:
-    done, said = told(psycopg.OperationalError("connection refused\n"), caplog)
+    done, said = told(psycopg.OperationalError("column x is unknown\n"), caplog)
     assert done is False
-    assert "acme: the server refused: connection refused\nHINT: " in said
+    assert "acme: the server refused: column x is unknown\nHINT: " in said
     assert "Traceback" not in said
+
+
+def test_who_holds_the_lock_that_a_migration_gave_up_on_is_named_by_the_superusers_eyes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    blocked = "memory_plugin: canceling statement due to lock timeout, 6 times; pid 170 memory_app_a (worker) holds …"
+    for fact in (blocked, "memory_plugin is being migrated by pid 170 (worker), since None; waited 60 s"):
+        done, said = told(Refused([Problem(fact, "wait")]), caplog, Activity.parse({"sessions": [SESSION]}))
+        assert done is False
+        assert f"acme: {fact}\nHINT: wait" in said
+        assert f"acme: {WHO} holds AccessExclusiveLock on memory_plugin.memory_records" in said
+        assert "HINT: runbooks/table-is-locked.md" in said
+
+
+def test_nobody_is_asked_for_where_no_lock_was_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    _, said = told(Refused([Problem("one", "look")]), caplog, Activity.parse({"sessions": [SESSION]}))
+    assert "pid 170" not in said
+
+
+def test_a_server_without_a_connection_is_called_that_and_not_down(caplog: pytest.LogCaptureFixture) -> None:
+    _, said = told(psycopg.OperationalError("FATAL:  sorry, too many clients already\n"), caplog)
+    assert "acme: its server has no free connection: sorry, too many clients already\nHINT: runbooks/no-free" in said
 
 
 def test_a_stopped_container_is_not_asked() -> None:

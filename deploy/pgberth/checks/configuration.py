@@ -47,11 +47,14 @@ def _connection_files(context: CheckContext) -> Iterator[str]:
 
 
 CHECKS = (
-    Check("configuration", "its files are the wanted ones, and the server runs with them", _configuration),
+    Check(
+        "configuration", "its files are the wanted ones, and the server runs with them", _configuration, observed=True
+    ),
     Check("durable", "what is committed is on its volume, checked, and outlives a crash", _durable),
     Check(
         "connection-files",
         "what clients read is the stored password, for its owner only",
         _connection_files,
+        observed=True,
     ),
 )

@@ -69,10 +69,17 @@ def _marker(context: CheckContext) -> Iterator[str]:
 
 
 CHECKS = (
-    Check("container-spec", "the container was made from the spec file on its machine", _spec),
-    Check("container-image", "it runs the image id the spec file names", _image),
-    Check("container-hardened", "no capability, no new privileges, seccomp, read-only root", _hardened),
-    Check("container-supervised", "under a systemd it comes back by itself", _supervised),
-    Check("container-mounts", "its volume and its configuration, and nothing else, are mounted", _mounts),
-    Check("volume-identity", "the data is this tenant's, and of the cluster that was initialised for it", _marker),
+    Check("container-spec", "the container was made from the spec file on its machine", _spec, observed=True),
+    Check("container-image", "it runs the image id the spec file names", _image, observed=True),
+    Check("container-hardened", "no capability, no new privileges, seccomp, read-only root", _hardened, observed=True),
+    Check("container-supervised", "under a systemd it comes back by itself", _supervised, observed=True),
+    Check(
+        "container-mounts", "its volume and its configuration, and nothing else, are mounted", _mounts, observed=True
+    ),
+    Check(
+        "volume-identity",
+        "the data is this tenant's, and of the cluster that was initialised for it",
+        _marker,
+        observed=True,
+    ),
 )

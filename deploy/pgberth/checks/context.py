@@ -15,6 +15,7 @@ from pgberth.migrations.drift import Trait
 from pgberth.model import layout
 from pgberth.model.secret import Secret
 from pgberth.model.server import Server
+from pgberth.model.sessions import Activity
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import search_path
 
@@ -34,6 +35,7 @@ class CheckContext:
     + baseline: the catalogue of a fresh run; None where it was not asked for
     + no_baseline: why there is none
     + root: the authority, in PEM, that clients beyond loopback trust; "" for what their system trusts
+    + ask_activity: who is connected at the moment of the call
     """
 
     tenant: Tenant
@@ -46,6 +48,7 @@ class CheckContext:
     baseline: tuple[Trait, ...] | None = None
     no_baseline: str = ""
     root: str = ""
+    ask_activity: Callable[[], Activity] = Activity
     _open: ExitStack = field(default_factory=ExitStack)
     _sessions: dict[str, Connection] = field(default_factory=dict)
 
@@ -99,6 +102,7 @@ class Check:
     + component: only for tenants that have this component
     + needs_baseline: only in verbs that make a baseline
     + beyond_loopback: only for servers that listen there
+    + observed: judges the observation alone, and asks the server nothing; `status` does these
     """
 
     id: str
@@ -107,6 +111,7 @@ class Check:
     component: str | None = None
     needs_baseline: bool = False
     beyond_loopback: bool = False
+    observed: bool = False
 
 
 @contextmanager

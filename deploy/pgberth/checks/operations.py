@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ from pyinfra.api import StringCommand
 from pgberth import commands
 from pgberth.checks.pending import record_observation
 from pgberth.commands import Commands, guarded_operation
+from pgberth.container.activity import activity_now
 from pgberth.container.context import TenantContext
 from pgberth.database.operations import files_of_the_container
 from pgberth.database.tls import trusted_by_clients
 from pgberth.model import layout
+from pgberth.model.diagnosis import pages
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.secret import Secret
 from pgberth.rendering.configuration import reload_files
@@ -52,20 +55,22 @@ def judge(context: TenantContext, *, drift: bool = False) -> list[Problem]:
     from pgberth.database.session import reached
 
     receipt = context.receipt
-    if context.observe().server is None:
-        return [context.not_answering()]
+    if (fault := context.outage()) is not None:
+        return [fault]
     record_observation(context)
     with reached(context.port) as address:
-        receipt.results = run(_check_context(context, address, drift=drift))
+        receipt.results = run(check_context(context, address, drift=drift))
     receipt.finished = datetime.now(UTC)
     lines = [f"{context.name}: {r.id}: {problem}" for r in receipt.failed_checks for problem in r.problems]
     if not lines:
         return []
-    hint = f"{len(receipt.failed_checks)} of {len(receipt.results)} checks are red; runbooks/check-is-red.md"
+    where = ", ".join([*pages(lines), "runbooks/check-is-red.md"])
+    hint = f"{len(receipt.failed_checks)} of {len(receipt.results)} checks are red; {where}"
     return [*(Problem(line) for line in lines[:-1]), Problem(lines[-1], hint)]
 
 
-def _check_context(context: TenantContext, address: tuple[str, int], *, drift: bool) -> CheckContext:
+def check_context(context: TenantContext, address: tuple[str, int], *, drift: bool) -> CheckContext:
+    """What the checks examine. Raises Refused where the server does not answer."""
     from pgberth.checks.context import CheckContext
     from pgberth.migrations import baseline
 
@@ -84,6 +89,7 @@ def _check_context(context: TenantContext, address: tuple[str, int], *, drift: b
         baseline=fresh,
         no_baseline=context.receipt.no_baseline if fresh is None else "",
         root=trusted_by_clients(context),
+        ask_activity=partial(activity_now, context.name, observed.container),
     )
 
 

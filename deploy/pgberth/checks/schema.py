@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pgberth.checks.context import Check, CheckContext
 from pgberth.migrations.drift import compared_schemas, differences, snapshot
 from pgberth.migrations.operations import findings, plan
+from pgberth.model.diagnosis import explained
 from pgberth.model.image import PGVECTOR_FLOOR, version_of
 from pgberth.model.problems import Refused
 
@@ -30,13 +31,15 @@ def _ledger(context: CheckContext) -> Iterator[str]:
         try:
             planned = plan(context.tenant, component, context.server)
         except Refused as refused:
-            yield from (problem.fact for problem in refused.problems)
+            yield from (problem.fact.removeprefix(f"{context.tenant.name}: ") for problem in refused.problems)
             continue
         for step in planned.steps:
             yield f"{step.title} is not applied"
 
 
 def _objects(context: CheckContext) -> Iterator[str]:
+    if context.server.unread:
+        yield f"could not be asked: {explained(context.server.unread, activity=context.state.activity)}"
     for component in context.tenant.ordered_components:
         try:
             planned = plan(context.tenant, component, context.server)
@@ -54,9 +57,14 @@ def _drift(context: CheckContext) -> Iterator[str]:
 
 
 CHECKS = (
-    Check("extension", "pgvector is in public, owned by postgres, at the image's version", _extension),
-    Check("public-clean", "public holds pgvector and nothing else", _public),
-    Check("ledger", "what is applied equals the files, each at its target", _ledger),
-    Check("schema", "every table, column, constraint, index, trigger and grant is as its migration left it", _objects),
+    Check("extension", "pgvector is in public, owned by postgres, at the image's version", _extension, observed=True),
+    Check("public-clean", "public holds pgvector and nothing else", _public, observed=True),
+    Check("ledger", "what is applied equals the files, each at its target", _ledger, observed=True),
+    Check(
+        "schema",
+        "every table, column, constraint, index, trigger and grant is as its migration left it",
+        _objects,
+        observed=True,
+    ),
     Check("drift", "the catalogue equals that of a fresh run of the same versions", _drift, needs_baseline=True),
 )

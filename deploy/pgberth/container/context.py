@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -13,11 +14,13 @@ from pyinfra.api.facts import FactBase
 
 from pgberth import commands
 from pgberth.commands import File
-from pgberth.container.state import TenantState
+from pgberth.container.activity import ServerObservation, activity_now
+from pgberth.container.outage import outage
+from pgberth.container.state import ContainerState, TenantState
 from pgberth.machine.facts import MachineProfile
 from pgberth.model import layout
+from pgberth.model.diagnosis import UNKNOWN, diagnose, problem
 from pgberth.model.problems import Problem, Refused
-from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
 from pgberth.model.server import Server
 from pgberth.model.tenant import Tenant
@@ -47,21 +50,6 @@ class TenantObservation(FactBase[TenantState | None]):
     @staticmethod
     def default() -> TenantState | None:
         return None
-
-
-class ServerObservation(FactBase[list[str]]):
-    """The lines that the server of a running container answers to the probe; none where it does not answer."""
-
-    def command(self, tenant: str, pid: int, bindir: str) -> StringCommand:
-        arguments = layout.container(tenant), str(pid), bindir, DATABASE
-        return commands.shell(f"({commands.script('container/psql.sh')}) 2>&1; exit 0", *arguments, timeout=40)
-
-    def process(self, output: list[str]) -> list[str]:
-        return output
-
-    @staticmethod
-    def default() -> list[str]:
-        return []
 
 
 class TenantContext:
@@ -162,22 +150,13 @@ class TenantContext:
             raise Refused([self.not_answering()])
         return server
 
+    def outage(self) -> Problem | None:
+        """What keeps the tenant's clients out, None where nothing does."""
+        return outage(self.name, self.port, self.observe())
+
     def not_answering(self) -> Problem:
         """Why the tenant's server does not answer."""
-        name, observed = self.name, self.observe()
-        container = observed.container
-        if not observed.ready:
-            return Problem(f"{name}: its machine is not ready for tenants", "run deploy/provision.py without --limit")
-        if container is None and observed.spec.retired:
-            fact = f"{name}: it was retired on {observed.spec.retired}, and its data is kept"
-            return Problem(fact, f"run deploy/provision.py --limit {name} to bring it back, or take its line out")
-        if container is None:
-            return Problem(f"{name}: it has no container", f"run deploy/provision.py --limit {name}")
-        if not container.running:
-            fact = f"{name}: its container is {container.status} (exit code {container.exit_code})"
-            return Problem(fact, f"run deploy/provision.py --limit {name}, which starts it")
-        fact = f"{name}: its server does not answer: {observed.server_error}"
-        return Problem(fact, "runbooks/server-does-not-start.md")
+        return self.outage() or Problem(f"{self.name}: its server answers again", "run it again")
 
     @property
     def port(self) -> int:
@@ -226,9 +205,7 @@ class TenantContext:
         A command that an operation yields ends the operation when it fails. Raises Refused: one problem for each line
         that the command printed on stderr, HINTs left out.
         """
-        done, output = host.run_shell_command(
-            command, print_output=state.print_output, print_input=state.print_input, **command.connector_arguments
-        )
+        done, output = command.execute(state, host, {})
         if not done:
             self.invalidate()  # whatever it was expected to leave
             facts = [line for line in output.stderr_lines if not line.startswith("HINT: ")]
@@ -236,11 +213,18 @@ class TenantContext:
 
     def superuser(self, script: str, timeout: int = 120) -> StringCommand:
         """A psql script as the superuser over the socket. It comes on stdin, so that no argv holds any of it."""
-        inside = self._inside(self.observe())
+        observed = self.observe()
+        inside = self._inside(observed)
         self.invalidate_server()
         arguments = layout.container(self.name), str(inside["pid"]), inside["bindir"], "postgres"
         text = commands.script("container/psql.sh")
-        return commands.under_command_lock(self.name, text, *arguments, timeout=timeout, stdin=script)
+        command = commands.under_command_lock(self.name, text, *arguments, timeout=timeout, stdin=script)
+        return commands.ExplainedCommand(command, partial(self._explain, observed.container))
+
+    def _explain(self, container: ContainerState | None, said: str) -> Problem | None:
+        """What a failed command's output means, where it is one of the causes that we know."""
+        known = diagnose(said) is not UNKNOWN
+        return problem(self.name, said, activity=activity_now(self.name, container)) if known else None
 
     def write(self, path: str, text: str, mode: str = "0600") -> StringCommand:
         """Replace a file of this tenant atomically; the text travels on stdin."""

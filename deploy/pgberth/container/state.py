@@ -12,6 +12,7 @@ from typing import Any
 from pgberth.machine.facts import MachineProfile
 from pgberth.model import layout
 from pgberth.model.server import Server
+from pgberth.model.sessions import Activity
 from pgberth.model.spec_file import SpecFile
 
 
@@ -24,7 +25,7 @@ class ContainerState:
     + process: Cap*, NoNewPrivs and Seccomp of the running server, from /proc
     + supervised: whether the server runs inside its unit of the account's systemd
     + arguments: of the `podman run` that created it
-    + reachable: false if it runs, but its conmon is dead or its port is not published: then no client can connect
+    + unreachable: what died, where it runs and no client can reach it: its monitor or its port forwarder; "" otherwise
     """
 
     status: str
@@ -36,13 +37,17 @@ class ContainerState:
     read_only: bool
     privileged: bool
     process: Mapping[str, str] = field(default_factory=dict)
-    reachable: bool = True
+    unreachable: str = ""
     supervised: bool = False
     arguments: tuple[str, ...] = ()
 
     @property
     def running(self) -> bool:
         return self.status == "running"
+
+    @property
+    def reachable(self) -> bool:
+        return not self.unreachable
 
     @property
     def spec_hash(self) -> str:
@@ -73,7 +78,9 @@ class TenantState:
     + marker: the volume's marker as the running container sees it
     + answer: the probe's; None where the server is down, or has no tenant database yet
     + server_error: psql's own words in that case
+    + part: what the server answered before it failed, in that case
     + no_volume: whether podman certainly has no volume of the tenant
+    + free_kib: on the file system of the account's volumes; None where it is not known
     + modes: path below the tenant's directory -> mode, as "600"
     """
 
@@ -86,9 +93,11 @@ class TenantState:
     marker: Mapping[str, Any] = field(default_factory=dict)
     answer: Mapping[str, Any] | None = None
     server_error: str = ""
+    part: Mapping[str, Any] = field(default_factory=dict)
     modes: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     no_volume: bool = False
+    free_kib: int | None = None
 
     @property
     def ready(self) -> bool:
@@ -104,6 +113,11 @@ class TenantState:
     def running(self) -> bool:
         """Whether there is a container, and it runs."""
         return self.container is not None and self.container.running
+
+    @property
+    def activity(self) -> Activity:
+        """Who is connected, also where the server then failed to answer the rest."""
+        return Activity.parse(self.answer or self.part)
 
     @cached_property
     def server(self) -> Server | None:
@@ -127,15 +141,15 @@ class TenantState:
 
     def with_answer(self, output: list[str]) -> TenantState | None:
         """The state with a later answer of the server; None without one. Raises ValueError where it is not JSON."""
-        answer, _ = _answer("\n".join(output))
-        return replace(self, answer=answer, server_error="") if answer is not None else None
+        answer, _, _ = _answer("\n".join(output))
+        return replace(self, answer=answer, server_error="", part={}) if answer is not None else None
 
     @classmethod
     def parse(cls, output: list[str]) -> TenantState:
         """From observe.sh's output. Raises ValueError, LookupError, TypeError or AttributeError for any other."""
         sections = sections_of(output)
         container = sections["container"]
-        answer, error = _answer(sections.get("server", ""))
+        answer, part, error = _answer(sections.get("server", ""))
         return cls(
             machine_profile=MachineProfile.from_json(sections["machine"]) if sections["machine"] else None,
             spec=SpecFile.parse(sections["spec"]),
@@ -146,9 +160,11 @@ class TenantState:
             marker=_json_object(sections.get("marker", "")),
             answer=answer,
             server_error=error,
+            part=part,
             modes=_digests(sections.get("modes", "")),
             units=_digests(sections["units"]),
             no_volume=sections.get("volumes") == "none",
+            free_kib=int(sections["disk"]) if sections.get("disk") else None,
         )
 
 
@@ -189,7 +205,7 @@ def _container(text: str, sections: Mapping[str, str]) -> ContainerState:
         read_only=inspected["HostConfig"]["ReadonlyRootfs"],
         privileged=inspected["HostConfig"]["Privileged"],
         process=dict(line.replace(":", "", 1).split(maxsplit=1) for line in sections.get("process", "").splitlines()),
-        reachable=bool(sections.get("reachable", "yes")),
+        unreachable=sections.get("unreachable", ""),
         supervised=bool(sections.get("supervised")),
         arguments=_arguments(inspected["Config"].get("CreateCommand") or []),
     )
@@ -200,10 +216,11 @@ def _arguments(command: list[str]) -> tuple[str, ...]:
     return tuple(command[command.index("run") + 1 :]) if "run" in command else ()
 
 
-def _answer(text: str) -> tuple[Mapping[str, Any] | None, str]:
-    # Two roles answer, on a line each; one of them alone is not an answer.
+def _answer(text: str) -> tuple[Mapping[str, Any] | None, Mapping[str, Any], str]:
+    """The answer, or the part that came and psql's words."""
+    # Two roles answer, and the last of them comes last; one of them alone is not an answer.
     parts = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     answer = {name: value for part in parts for name, value in part.items()}
-    if "ledger" in answer and "version" in answer:
-        return answer, ""
-    return None, "\n".join(line for line in text.splitlines() if not line.startswith("{"))
+    if "ledger" in answer and "findings" in answer:
+        return answer, {}, ""
+    return None, answer, "\n".join(line for line in text.splitlines() if not line.startswith("{"))

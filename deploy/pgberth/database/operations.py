@@ -97,9 +97,7 @@ def access_current(context: TenantContext) -> Commands:
         return
     server = observed.server
     if server is None and not _is_new(observed):
-        fact = f"{context.name}: its server does not answer: {observed.server_error}"
-        hint = "is it blocked by a lock, or out of connections? runbooks/server-does-not-start.md"
-        raise Refused.because(fact, hint)
+        raise Refused([context.not_answering()])
     verifiers = _missing_verifiers(context, server)
     wrong = [finding for finding in server.access if finding.kind in REPAIRABLE] if server else []
     if server is not None and not verifiers and not wrong and server.vector:

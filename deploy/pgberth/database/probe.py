@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgberth.container.activity import activity_queries
 from pgberth.database.access import access_verify_sql, comma
 from pgberth.model.roles import APP_LOGINS, MONITOR
 from pgberth.model.tenant import Tenant
@@ -10,7 +11,7 @@ from pgberth.rendering.sql import Sql, render
 
 def probe_sql(tenant: Tenant, ledger_sql: str, findings_sql: str) -> str:
     """
-    The probe for this tenant, as a psql script whose output is two lines of JSON.
+    The probe for this tenant, as a psql script whose output is a JSON object on each line.
 
     + ledger_sql: psql statements that print one JSON object on one line
     + findings_sql: one SELECT; each row becomes an object
@@ -19,6 +20,7 @@ def probe_sql(tenant: Tenant, ledger_sql: str, findings_sql: str) -> str:
         "access": Sql(access_verify_sql(tenant)),
         "findings": Sql(findings_sql),
         "ledger": Sql(ledger_sql),
+        **activity_queries(),
         "app_logins": APP_LOGINS,
         "monitor": MONITOR,
         "comma": comma,

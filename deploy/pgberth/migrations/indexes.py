@@ -51,14 +51,29 @@ def _build(connection: Connection, index: IndexStatement, retry: RetryPolicy) ->
     if found == "invalid":
         name = sql.Identifier(index.schema, index.name)
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name))
-    if has_rows(connection, index):
-        # No lock_timeout: it would also end the wait for older snapshots, and each time leave an invalid index.
-        connection.execute(index.create(concurrently=True), prepare=False)
+    with connection.transaction():
+        limit_table_locks(connection, retry)
+        filled = has_rows(connection, index)
+    if filled:
+        _build_concurrently(connection, index, retry)
     else:
         with connection.transaction():
             limit_table_locks(connection, retry)
             connection.execute(index.create(concurrently=False), prepare=False)
     return True
+
+
+def _build_concurrently(connection: Connection, index: IndexStatement, retry: RetryPolicy) -> None:
+    with connection.transaction():
+        limit_table_locks(connection, retry)
+        # The lock that the build takes first. A table that somebody keeps locked is noticed here.
+        table = sql.Identifier(index.schema, index.table)
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE").format(table))
+    # Then no lock_timeout: it would also end the wait for older snapshots, and each time leave an invalid index.
+    row = connection.execute("SHOW lock_timeout").fetchone()
+    connection.execute("SET lock_timeout = 0")
+    connection.execute(index.create(concurrently=True), prepare=False)
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", row)
 
 
 def limit_table_locks(connection: Connection, retry: RetryPolicy) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pyinfra.api import FunctionCommand
 
 from pgberth.commands import guarded_operation
+from pgberth.container.activity import activity_now
 from pgberth.container.context import TenantContext
 from pgberth.database.problems import named, run_reporting_problems
 from pgberth.inventory.rules import did_you_mean
@@ -120,6 +122,7 @@ def as_migrator(context: TenantContext, work: Callable[[Connect], None]) -> Func
 
 def _run_as_migrator(state: Any, host: Any, context: TenantContext, work: Callable[[Connect], None]) -> bool:  # noqa: ARG001
     password, port = context.secret("migrator"), context.port  # of the observation that the work was planned by
+    container = context.observe().container
     context.invalidate_server()
 
     def act() -> None:
@@ -128,7 +131,7 @@ def _run_as_migrator(state: Any, host: Any, context: TenantContext, work: Callab
         with reached(port) as address:
             work(lambda: connect(address, MIGRATOR, password))
 
-    done = run_reporting_problems(host, context.tenant, act)
+    done = run_reporting_problems(host, context.tenant, act, partial(activity_now, context.name, container))
     context.invalidate_server()
     return done
 

@@ -57,6 +57,7 @@ class Server:
     + verifiers: role -> verifier, for every role that has one
     + ledger: rows of migrations.ledger.heads_script
     + findings: rows of migrations.verify.verify_sql
+    + unread: the server's words where it did not give the findings, as where a table is locked; "" otherwise
     + hba_errors: lines of pg_hba.conf that the server does not understand
     + hba_stale: whether that file was written after the server read it
     + settings: those that come from a file or the command line
@@ -74,6 +75,7 @@ class Server:
     access: tuple[AccessFinding, ...]
     ledger: tuple[Mapping[str, Any], ...]
     findings: tuple[Mapping[str, Any], ...]
+    unread: str
     hba_errors: tuple[str, ...]
     hba_sha256: str
     hba_stale: bool
@@ -87,7 +89,7 @@ class Server:
 
         + spec: says which of the app's roles may log in
         """
-        body = dict(answer)
+        body = {name: value for name, value in answer.items() if name not in ("sessions", "slots")}
         logins = _login_findings(body.pop("app_logins"), spec.open_logins)
         return cls(
             **{

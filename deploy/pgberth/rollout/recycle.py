@@ -149,8 +149,8 @@ def _refuse_unwell(context: TenantContext) -> None:
     if container is None or not container.running:
         raise Refused([context.not_answering()])
     if not container.reachable:
-        fact = f"{name}: its container runs but is unreachable: conmon or its port forwarder died"
-        raise Refused.because(fact, f"nothing was done; run deploy/provision.py --limit {name}, which starts it again")
+        fault = context.not_answering()
+        raise Refused.because(fault.fact, f"nothing was done; {fault.hint}")
     if (server is not None and server.in_recovery) or any(word in observed.server_error for word in _STARTING):
         fact = f"{name}: its server is starting or in recovery: {observed.server_error or 'it answers read-only'}"
         raise Refused.because(fact, "nothing was done; wait until deploy/verify.py is green, then recycle")

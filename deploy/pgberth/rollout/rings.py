@@ -15,6 +15,7 @@ from pgberth.container.context import TenantContext
 from pgberth.container.desired import spec_or_none
 from pgberth.migrations.tenant_run import tenant_probe
 from pgberth.model import layout
+from pgberth.model.diagnosis import diagnose, own_words
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Tenant
 
@@ -67,7 +68,7 @@ def judge_canary(canary: Tenant) -> tuple[str, str]:
     if container is None or not container.running or not container.reachable:
         return "", "its container does not run"
     if observed.answer is None:
-        return "", f"its server does not answer: {observed.server_error}"
+        return "", f"{diagnose(observed.server_error).means}: {own_words(observed.server_error)}"
     if "recycling.json" in observed.files:
         return "", "a recycle of it is not over"
     if spec.hash != container.spec_hash:

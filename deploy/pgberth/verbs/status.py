@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pyinfra import state
 
+from pgberth.checks.operations import check_context
 from pgberth.checks.pending import record_pending
+from pgberth.checks.suite import run_observed
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.container.state import TenantState
@@ -12,12 +14,17 @@ from pgberth.inventory.load import Fleet
 from pgberth.inventory.run_inventory import machine_here, tenant_here
 from pgberth.knowledge.model import CODE_STEPS
 from pgberth.machine.facts import installed_tenants, observe
+from pgberth.machine.preparation import FREE_KIB_FLOOR
 from pgberth.migrations.baseline import baseline_known, drift
 from pgberth.migrations.tenant_run import begin
+from pgberth.model.diagnosis import DISK_FULL, LOCK, NO_CONNECTION, STARTING, pages
 from pgberth.model.problems import Refused
+from pgberth.model.sessions import BLOCKS_WRITERS
 from pgberth.model.tenant import Machine
 from pgberth.report.receipt import current_report
 from pgberth.verbs.fleet import fleet
+
+_LOCK_SECONDS = 3  # a check waits as long for a lock; what is held shorter is everyday work
 
 
 def status() -> None:
@@ -43,26 +50,46 @@ def state_known(context: TenantContext) -> Commands:
         return
     if not observed.machine_profile.limits:
         receipt.notes.append("memory and pids limits are not enforced: this account has no cgroup of its own")
-    receipt.notes += container_drift(observed)
-    if observed.server is not None:
-        receipt.notes += [f"drift: {finding}" for finding in observed.server.access]
-        receipt.notes += [f"drift: {line}" for line in drift(context, observed.server)]
+    receipt.notes += unfinished_work(observed)
+    if (fault := context.outage()) is not None and observed.running:
+        receipt.notes.append(f"{fault.fact.removeprefix(f'{context.name}: ')}; {fault.hint}")
+    if observed.server is not None and observed.container is not None:
+        receipt.notes += in_the_way(observed)
+        # Only what needs no session of its own: a status is often asked for, and must not disturb.
+        receipt.results = run_observed(check_context(context, ("", 0), drift=False))
+        red = [problem for result in receipt.failed_checks for problem in result.problems]
+        receipt.notes += [f"verify would be red: {page}" for page in pages(red)]
+        receipt.notes += [f"drift: {line}" for line in drift(context, observed.server)] if fault is None else []
         if receipt.no_baseline:
             receipt.notes.append(f"drift: there is no fresh run's catalogue to compare with: {receipt.no_baseline}")
 
 
-def container_drift(observed: TenantState) -> list[str]:
-    """How the container differs from the spec file beside it."""
-    container, spec, lines = observed.container, observed.spec, []
+def unfinished_work(observed: TenantState) -> list[str]:
+    """What an earlier run began and did not end, and whether the disk has room for the next one."""
+    lines = []
     if "recycling.json" in observed.files:
         lines.append("a recycle was interrupted; the next deploy ends it")
-    if container is not None and container.running:
-        pairs = {"spec": (container.spec_hash, spec.hash), "image": (container.image, spec.image)}
-        lines += [
-            f"drift: it runs {what} {runs}, its spec file says {recorded or None}"
-            for what, (runs, recorded) in pairs.items()
-            if runs != recorded
-        ]
+    if previous := observed.spec.previous_login:
+        lines.append(
+            f"a rotation is not over: {previous} can still log in;"
+            " deploy/rotate.py ends it; runbooks/rotate-passwords.md"
+        )
+    if observed.free_kib is not None and observed.free_kib < FREE_KIB_FLOOR:
+        lines.append(
+            f"{observed.free_kib // 1024} MiB free for {observed.home}, {FREE_KIB_FLOOR // 1024} needed;"
+            f" {DISK_FULL.page}"
+        )
+    return lines
+
+
+def in_the_way(observed: TenantState) -> list[str]:
+    """What would keep the checks, or clients, from their work: sessions with locks, used-up connections, recovery."""
+    activity = observed.activity
+    locks = activity.holders(BLOCKS_WRITERS, seconds=_LOCK_SECONDS)
+    lines = [f"{LOCK.means}: {line}; {LOCK.hint}" for line in locks]
+    lines += [f"{NO_CONNECTION.means}: {line}; {NO_CONNECTION.hint}" for line in activity.full()]
+    if observed.server is not None and observed.server.in_recovery:
+        lines.append(f"the server is in recovery; {STARTING.hint}")
     return lines
 
 
@@ -75,8 +102,8 @@ def _state(context: TenantContext, observed: TenantState) -> str:
         return (
             "absent" if observed.spec.generation is None else f"no container, data kept (g{observed.spec.generation})"
         )
-    if observed.container.running and observed.answer is None:
-        return context.not_answering().fact.removeprefix(f"{context.name}: ")
+    if observed.container.running and (fault := context.outage()) is not None:
+        return fault.fact.split(": ")[1]
     return f"{observed.container.status} g{observed.spec.generation}"
 
 
