@@ -154,7 +154,7 @@ def test_a_volume_whose_marker_cannot_be_read_is_refused_not_removed(text: str) 
 
 
 def test_podman_is_not_asked_for_volumes_where_it_certainly_has_none() -> None:
-    here = host(replace(STORED, no_volume=True), Answer(done=False))
+    here = host(replace(STORED, volumes=()), Answer(done=False))
     init, _ = do("volume", here)
     assert init.arguments[1] == "acme-data-g1"
     assert here.asked == []

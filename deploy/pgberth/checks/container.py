@@ -60,13 +60,19 @@ def _mount(mount: dict[str, object]) -> tuple[str, str, bool]:
     return str(mount["Destination"]), source, bool(mount["RW"])
 
 
-def _marker(context: CheckContext) -> Iterator[str]:
+def _identity(context: CheckContext) -> Iterator[str]:
     marker = context.state.marker
     if marker.get("tenant") != context.tenant.name:
         yield f"the volume's marker names {marker.get('tenant')!r}"
     if marker.get("system_identifier") != context.server.system_identifier:
         yield f"the volume's marker has system identifier {marker.get('system_identifier')}, the server another"
+    elif (why := context.state.foreign_data) and marker.get("tenant") == context.tenant.name:
+        yield f"its volume {why}"
 
+
+IDENTITY = Check(
+    "volume-identity", "the data is this tenant's, and of the cluster that was initialised for it", _identity
+)
 
 CHECKS = (
     Check("container-spec", "the container was made from the spec file on its machine", _spec),
@@ -74,5 +80,5 @@ CHECKS = (
     Check("container-hardened", "no capability, no new privileges, seccomp, read-only root", _hardened),
     Check("container-supervised", "under a systemd it comes back by itself", _supervised),
     Check("container-mounts", "its volume and its configuration, and nothing else, are mounted", _mounts),
-    Check("volume-identity", "the data is this tenant's, and of the cluster that was initialised for it", _marker),
+    IDENTITY,
 )

@@ -73,7 +73,8 @@ class TenantState:
     + marker: the volume's marker as the running container sees it
     + answer: the probe's; None where the server is down, or has no tenant database yet
     + server_error: psql's own words in that case
-    + no_volume: whether podman certainly has no volume of the tenant
+    + cluster: the system identifier in the control file of the volume's cluster, as the running container sees it
+    + volumes: names of the tenant's volumes, whatever is in them; None where they are not known without asking podman
     + modes: path below the tenant's directory -> mode, as "600"
     """
 
@@ -88,7 +89,8 @@ class TenantState:
     server_error: str = ""
     modes: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
-    no_volume: bool = False
+    cluster: str = ""
+    volumes: tuple[str, ...] | None = None
 
     @property
     def ready(self) -> bool:
@@ -99,6 +101,33 @@ class TenantState:
     def home(self) -> str:
         """The service account's; "" on a machine that was never prepared."""
         return self.machine_profile.home if self.machine_profile is not None else ""
+
+    @property
+    def no_volume(self) -> bool:
+        """Whether there is certainly no volume of the tenant."""
+        return self.volumes == ()
+
+    @property
+    def foreign_data(self) -> str:
+        """
+        Why what the running container serves is not shown to be its tenant's data; "" where it is, or nothing runs.
+
+        The same rule as foreign_data in lib.sh, which looks at the volume before a container is started.
+        """
+        if self.container is None or not self.container.running:
+            return ""
+        marker, owner = self.marker, self.container.labels.get(layout.TENANT_LABEL)
+        if not marker:
+            return "has no marker, or one that is not understood"
+        if marker.get("tenant") != owner:
+            return f"was initialised for another: {json.dumps(dict(marker))}"
+        if self.container.generation and str(marker.get("generation")) != self.container.generation:
+            return f"has the marker of generation {marker.get('generation')}"
+        served = {self.cluster, self.server.system_identifier if self.server is not None else self.cluster}
+        if served != {str(marker.get("system_identifier"))}:
+            found = ", ".join(sorted(served)).strip(", ") or "that cannot be read"
+            return f"holds the cluster {found}, and its marker names {marker.get('system_identifier')}"
+        return ""
 
     @property
     def running(self) -> bool:
@@ -148,7 +177,8 @@ class TenantState:
             server_error=error,
             modes=_digests(sections.get("modes", "")),
             units=_digests(sections["units"]),
-            no_volume=sections.get("volumes") == "none",
+            cluster=sections.get("cluster", ""),
+            volumes=_volumes(sections.get("volumes", "")),
         )
 
 
@@ -170,6 +200,10 @@ def _json_object(text: str) -> Mapping[str, Any]:
     except ValueError:
         return {}  # half a file: it counts as none, and is written again
     return body if isinstance(body, dict) else {}
+
+
+def _volumes(text: str) -> tuple[str, ...] | None:
+    return None if not text else () if text == "none" else tuple(text.split())
 
 
 def _digests(text: str) -> dict[str, str]:
