@@ -86,7 +86,7 @@ words_of() { head -c 300 "$1" 2>/dev/null | tr '\n' ' ' | LC_ALL=C tr -cd '\040-
 # a container follow it to different places.
 foreign_data() {
   found=$3/pgberth.initialised
-  if ! ls "$3" >/dev/null 2>&1; then echo 'cannot be read'; return; fi
+  if ! ls "$3/" >/dev/null 2>&1; then echo 'cannot be read'; return; fi
   if [ -L "$found" ]; then echo 'has a link in the place of its marker'; return; fi
   if [ ! -e "$found" ]; then echo 'has no marker'; return; fi
   if [ ! -f "$found" ] || [ ! -r "$found" ]; then echo 'has a marker that cannot be read'; return; fi
@@ -115,7 +115,7 @@ foreign_data() {
 # fails for want of space and a timer runs the deploy again.
 unmarked_data() {
   note=$3/pgberth.initialising
-  entries=$(ls -A "$3" 2>/dev/null) || { echo data; return; }
+  entries=$(ls -A "$3/" 2>/dev/null) || { echo data; return; }
   others=$(printf '%s\n' "$entries" | grep -vx 'pgberth\.initialising\(\.new\)\{0,1\}')
   for part in "$note" "$note.new"; do
     if [ -L "$part" ] || { [ -e "$part" ] && [ ! -f "$part" ]; }; then echo data; return; fi
@@ -124,7 +124,7 @@ unmarked_data() {
   [ -n "$others" ] || { [ -z "$entries" ] || echo begun; return; }
   case $others in *[!0-9]*) echo data; return ;; esac
   case $(words_of "$note") in '{"tenant": "'"$1"'", "generation": '"$2"[,}]*) ;; *) echo data; return ;; esac
-  inside=$(ls -A "$3/$others" 2>/dev/null) || { echo data; return; }
+  inside=$(ls -A "$3/$others/" 2>/dev/null) || { echo data; return; }
   case $inside in data | '') ;; *) echo data; return ;; esac
   for part in "$3/$others" "$3/$others/data"; do [ ! -L "$part" ] || { echo data; return; }; done
   for part in postmaster.opts backup_label recovery.signal standby.signal; do

@@ -7,7 +7,7 @@ bindir=$1 data=$2 marker=$3 tenant=$4 generation=$5
 volume=$(dirname "$marker") note=$(dirname "$marker")/pgberth.initialising
 umask 077
 [ ! -e "$marker" ] || { echo "$tenant: this volume has been initialised: $(head -c 300 "$marker")" >&2; exit 1; }
-if [ -s "$note" ]; then
+if [ -f "$note" ] && [ -s "$note" ]; then
   # Never a cluster that a server has been started on.
   [ ! -e "$data/postmaster.opts" ] || { echo "$tenant: a server was started on what this volume holds" >&2; exit 1; }
   rm -rf "$data"

@@ -66,7 +66,7 @@ def _identity(context: CheckContext) -> Iterator[str]:
         yield f"the volume's marker names {marker.get('tenant')!r}"
     if marker.get("system_identifier") != context.server.system_identifier:
         yield f"the volume's marker has system identifier {marker.get('system_identifier')}, the server another"
-    elif (why := context.state.foreign_data) and marker.get("tenant") == context.tenant.name:
+    elif (why := context.state.foreign_data(context.tenant.name)) and marker.get("tenant") == context.tenant.name:
         yield f"its volume {why}"
 
 

@@ -53,7 +53,7 @@ def run(context: CheckContext) -> tuple[Result, ...]:
     try:
         beyond = bool(context.listening)
         checks = checks_for(context.tenant.tabled_components, baseline=baseline, beyond_loopback=beyond)
-        if context.state.foreign_data:
+        if context.state.foreign_data(context.tenant.name):
             checks = (container.IDENTITY,)
         return tuple(_result(check, context, min(CHECK_SECONDS, deadline - time.monotonic())) for check in checks)
     finally:

@@ -158,7 +158,7 @@ class TenantContext:
     def require_own_data(self) -> None:
         """Raises Refused where what the running container serves is not shown to be this tenant's data."""
         observed = self.observe()
-        if why := observed.foreign_data:
+        if why := observed.foreign_data(self.name):
             generation = observed.container.generation if observed.container is not None else ""
             fact = f"{self.name}: its volume {self.name}-data-g{generation} {why}"
             raise Refused.because(fact, "nothing was sent to its server; runbooks/foreign-volume.md")

@@ -107,19 +107,18 @@ class TenantState:
         """Whether there is certainly no volume of the tenant."""
         return self.volumes == ()
 
-    @property
-    def foreign_data(self) -> str:
+    def foreign_data(self, tenant: str) -> str:
         """
-        Why what the running container serves is not shown to be its tenant's data; "" where it is, or nothing runs.
+        Why what the running container serves is not shown to be the tenant's data; "" where it is, or nothing runs.
 
         The same rule as foreign_data in lib.sh, which looks at the volume before a container is started.
         """
         if self.container is None or not self.container.running:
             return ""
-        marker, owner = self.marker, self.container.labels.get(layout.TENANT_LABEL)
+        marker = self.marker
         if not marker:
             return "has no marker, or one that is not understood"
-        if marker.get("tenant") != owner:
+        if marker.get("tenant") != tenant:
             return f"was initialised for another: {json.dumps(dict(marker))}"
         if self.container.generation and str(marker.get("generation")) != self.container.generation:
             return f"has the marker of generation {marker.get('generation')}"

@@ -59,7 +59,7 @@ def read(context: TenantContext, server: Server) -> tuple[Trait, ...] | None:
 def drift(context: TenantContext, server: Server) -> list[str]:
     """What differs from the kept baseline, in words; nothing where there is none."""
     kept, password = read(context, server), context.secret("app")
-    if kept is None or password is None or context.observe().foreign_data:
+    if kept is None or password is None or context.observe().foreign_data(context.name):
         return []
     with _sessions(context, _COMPARE_SECONDS) as open_session:
         try:
