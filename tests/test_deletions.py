@@ -40,7 +40,7 @@ def in_shell(text: str) -> Iterator[str]:
 def in_python(text: str) -> Iterator[str]:
     """The same lines of a module, those included that hold such shell in a string."""
     tree, lines = ast.parse(text), text.splitlines()
-    found = {node.lineno for node in ast.walk(tree) if _removes(node)}
+    found = {node.lineno for node in ast.walk(tree) if isinstance(node, ast.expr) and _removes(node)}
     prose = {
         line
         for node in ast.walk(tree)
@@ -50,7 +50,7 @@ def in_python(text: str) -> Iterator[str]:
     yield from (lines[number - 1].strip() for number in sorted(found - prose))
 
 
-def _removes(node: ast.AST) -> bool:
+def _removes(node: ast.expr) -> bool:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return _SHELL.search(node.value) is not None
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "replace":

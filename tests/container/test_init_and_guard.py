@@ -103,11 +103,15 @@ def test_a_kill_at_any_moment_leaves_a_volume_that_the_next_initialisation_compl
     assert init(volume, postgres18.bin).returncode == 0
 
 
+def _directory_for_a_note(place: Path) -> None:
+    (place / NOTE).mkdir()
+
+
 STRANGE: dict[str, Callable[[Path], object]] = {
     "a cluster": cluster,
     "a cluster that an older release began": lambda place: (place / "18/data/base/half").mkdir(parents=True),
     "a file": lambda place: (place / "notes.txt").write_text("keep"),
-    "a directory with the note's name": lambda place: (place / NOTE).mkdir(),
+    "a directory with the note's name": _directory_for_a_note,
     "a cluster in the note's place": lambda place: cluster(place / NOTE),
     "a cluster beside a note": lambda place: (begun(place), (place / "18/data/postmaster.opts").write_text("x")),
 }

@@ -265,6 +265,12 @@ def linked(place: Path, part: str) -> None:
     (place / part).symlink_to(place.parent / "elsewhere")
 
 
+def instead(path: Path, make: Callable[[Path], object]) -> None:
+    """Something else is in the place of what is there."""
+    path.rename(path.parent / "elsewhere")
+    make(path)
+
+
 def rewritten(**changes: object) -> Callable[[Path], object]:
     return lambda place: (place / layout.MARKER).write_text(json.dumps({**MARKER, **changes}))
 
@@ -289,11 +295,11 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
         "has a marker that is not understood: [2J",
     ),
     "a directory for a marker": (
-        lambda place: (place / layout.MARKER).unlink() or (place / layout.MARKER).mkdir(),
+        lambda place: instead(place / layout.MARKER, Path.mkdir),
         "has a marker that cannot be read",
     ),
     "a pipe for a marker": (
-        lambda place: (place / layout.MARKER).unlink() or os.mkfifo(place / layout.MARKER),
+        lambda place: instead(place / layout.MARKER, os.mkfifo),
         "has a marker that cannot be read",
     ),
     "a link for a marker": (lambda place: linked(place, layout.MARKER), "has a link in the place of its marker"),
@@ -306,8 +312,8 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda place: shutil.rmtree(place / "18"),
         "has a marker, and no cluster that can be read in 18/data",
     ),
-    "a file for a volume": (lambda place: shutil.rmtree(place) or place.write_text(""), "cannot be read"),
-    "a link to nowhere": (lambda place: shutil.rmtree(place) or place.symlink_to("nowhere"), "cannot be read"),
+    "a file for a volume": (lambda place: instead(place, Path.touch), "cannot be read"),
+    "a link to nowhere": (lambda place: instead(place, lambda path: path.symlink_to("nowhere")), "cannot be read"),
 }
 
 
