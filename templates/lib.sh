@@ -82,8 +82,8 @@ words_of() { head -c 300 "$1" 2>/dev/null | tr '\n' ' ' | LC_ALL=C tr -cd '\040-
 
 # foreign_data TENANT VOLUME DIRECTORY: print why what the volume holds is not shown to be the tenant's data; nothing where
 # it is. A tenant's volume has a marker with its name and the volume's generation, and the cluster whose system identifier
-# the marker has. The identifier is the first eight bytes of the cluster's control file. A link is no proof: the host and
-# a container follow it to different places.
+# the marker has. The identifier is the first eight bytes of the cluster's control file. The host
+# and a container follow a link to different places, so that nothing is known of what is behind it.
 foreign_data() {
   found=$3/pgberth.initialised
   if ! ls "$3/" >/dev/null 2>&1; then echo 'cannot be read'; return; fi

@@ -8,7 +8,7 @@ set -eu
 init=$1 volume=$2 tenant=$3 generation=$4; shift 4
 make() { podman volume create --label "pgberth.tenant=$tenant" --label "pgberth.generation=$generation" "$volume"; }
 refuse() {
-  say "$tenant: $1"
+  say "$1"
   say "HINT: nothing was removed; run the deploy again, then see runbooks/foreign-volume.md"
   exit 1
 }
@@ -17,13 +17,14 @@ if make >/dev/null 2>&1; then made=yes; else
   require_images "$tenant" "$@"
   if podman container exists "$init"; then
     whose=$(podman container inspect --format '{{ index .Config.Labels "pgberth.tenant" }}' "$init")
-    [ "$whose" = "$tenant" ] || refuse "container $init is another's"
+    [ "$whose" = "$tenant" ] || refuse "$tenant: container $init is another's"
     podman rm --force --time 5 "$init" >/dev/null 2>&1 || true
   fi
   kill_orphaned_monitor "$init"
   if podman volume exists "$volume"; then
     owner=$(podman volume inspect --format '{{ index .Labels "pgberth.tenant" }}' "$volume")
-    [ "$owner" = "$tenant" ] || refuse "volume $volume is another's"
+    [ "$owner" = "$tenant" ] ||
+      refuse "$tenant: volume $volume is another's"
   else
     make >/dev/null
     made=yes
@@ -35,10 +36,10 @@ if [ -e "$place/pgberth.initialised" ] || [ -L "$place/pgberth.initialised" ]; t
   why=$(foreign_data "$tenant" "$volume" "$place")
   # What a killed deploy had begun may have come to its end since it was looked at: then there is nothing to do.
   [ -n "$why" ] || exit 0
-  refuse "its volume $volume $why"
+  refuse "$tenant: its volume $volume $why"
 fi
 case $(unmarked_data "$tenant" "$generation" "$place") in
-  data) refuse "its volume $volume holds what no initialisation left there" ;;
+  data) refuse "$tenant: its volume $volume holds what no initialisation left there" ;;
 esac
 run_container "$@" || {
   code=$?
