@@ -1,6 +1,6 @@
 # uses lib.sh
 # The tenant's volumes, newest first, one a line: its name, a word for what is in it, and more about that.
-#   own       the tenant's data; then its marker
+#   own       the tenant's data; then PostgreSQL's major version by its marker
 #   foreign   a volume that is marked, or cannot be read, and is not shown to be the tenant's data; then why
 #   empty, begun, data   a volume without a marker; see unmarked_data in lib.sh
 # By their names, whatever their labels, and also directories that podman has forgotten. Arguments: the tenant.
@@ -14,7 +14,7 @@ for name in $(printf '%s\n' "$names" | grep -x "$tenant-data-g[0-9][0-9]*" | sor
   why=$(foreign_data "$tenant" "$name" "$place")
   case $why in
     '') if printf '%s\n' "$there" | grep -qx "$name $tenant"; then
-          printf '%s own %s\n' "$name" "$(words_of "$place/pgberth.initialised")"
+          printf '%s own %s\n' "$name" "$(marker_field major "$place/pgberth.initialised")"
         else
           printf "%s foreign has this tenant's marker, and not its label\n" "$name"
         fi ;;

@@ -136,6 +136,10 @@ def asked_of_lib(function: str, volume: Path, *, generation: int = 1) -> str:
     return subprocess.run(told, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def _another_major(place: Path) -> None:
+    (begun(place) / "17").mkdir()
+
+
 def linked_data(place: Path) -> None:
     begun(place)
     (place / "18/data").rename(place.parent / f"{place.name}-elsewhere")
@@ -162,7 +166,7 @@ UNMARKED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a base backup": (lambda place: (begun(place), (place / "18/data/backup_label").write_text("")), "data"),
     "a file beside it": (lambda place: (begun(place), (place / "notes").write_text("")), "data"),
-    "another major beside it": (lambda place: (begun(place), (place / "17").mkdir()), "data"),
+    "another major beside it": (_another_major, "data"),
     "a file beside its data": (lambda place: (begun(place), (place / "18/notes").write_text("")), "data"),
     "a cluster": (cluster, "data"),
     "a hidden file": (lambda place: (place / ".keep").write_text(""), "data"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,7 +31,7 @@ class Content(StrEnum):
 @dataclass(frozen=True)
 class Volume:
     """
-    + more: of one's OWN the marker's text; of a FOREIGN one why it is that
+    + more: of one's OWN PostgreSQL's major version by its marker; of a FOREIGN one why it is that
     """
 
     name: str
@@ -51,9 +50,9 @@ class Volume:
         return int(self.name.rpartition("-g")[2])
 
     @property
-    def major(self) -> object:
-        """PostgreSQL's major version by the marker of one's OWN."""
-        return json.loads(self.more)["major"]
+    def major(self) -> int:
+        """PostgreSQL's major version in one's OWN."""
+        return int(self.more)
 
     @property
     def reusable(self) -> bool:
@@ -69,7 +68,12 @@ def volumes_of(context: TenantContext) -> list[Volume]:
     done, output = host.run_shell_command(commands.shell(script, context.name, timeout=60))
     if not done:
         raise Refused.because(f"{context.name}: podman does not list volumes: {output.stderr}", "run the deploy again")
-    return [Volume.parse(line) for line in output.stdout_lines]
+    try:
+        return [Volume.parse(line) for line in output.stdout_lines]
+    except ValueError:
+        # An exception inside an operation would end the run for every tenant.
+        fact = f"{context.name}: the list of its volumes is not understood: {output.stdout}"
+        raise Refused.because(fact, "nothing was started; run the deploy again") from None
 
 
 def own_volume(tenant: str, volumes: Sequence[Volume]) -> Volume | None:
