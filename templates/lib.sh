@@ -123,7 +123,7 @@ unmarked_data() {
   # A note without a data directory may be cut short: initdb starts after it is on the disk.
   [ -n "$others" ] || { [ -z "$entries" ] || echo begun; return; }
   case $others in *[!0-9]*) echo data; return ;; esac
-  case $(words_of "$note") in '{"tenant": "'"$1"'", "generation": '"$2"[,}]*) ;; *) echo data; return ;; esac
+  case $(words_of "$note") in '{"tenant": "'"$1"'", "generation": '"$2"[,'}']*) ;; *) echo data; return ;; esac
   inside=$(ls -A "$3/$others/" 2>/dev/null) || { echo data; return; }
   case $inside in data | '') ;; *) echo data; return ;; esac
   for part in "$3/$others" "$3/$others/data"; do [ ! -L "$part" ] || { echo data; return; }; done

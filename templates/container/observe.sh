@@ -16,7 +16,7 @@ section units; sha256sum ".config/containers/systemd/pgberth-$container.containe
 section volumes
 volumes=$(sed -n 's/^ *"volumes": "\(.*\)",*$/\1/p' "$root/machine.json" 2>/dev/null)
 if [ -n "$volumes" ] && [ -d "$volumes" ]; then
-  names=$(ls "$volumes" | grep -x "$container-data-g[0-9][0-9]*" | sort -V)
+  names=$(find "$volumes" -maxdepth 1 -name "$container-data-g*" | sed 's,.*/,,' | grep -x "$container-data-g[0-9][0-9]*" | sort -V)
   printf '%s\n' "${names:-none}"
 fi
 section container
