@@ -39,6 +39,7 @@ def volume(tmp_path: Path) -> Iterator[Path]:
         os.chown(place, NOBODY, NOBODY)
     yield place
     shutil.rmtree(place)
+    shutil.rmtree(place.with_name(f"{place.name}-elsewhere"), ignore_errors=True)
 
 
 def init(volume: Path, bindir: Path) -> subprocess.CompletedProcess[str]:
