@@ -65,3 +65,70 @@ run_container() {
   runtime=$(sed -n 's/^ *"runtime": "\([a-z]*\)".*/\1/p' "$HOME/.local/share/pgberth/machine.json" 2>/dev/null) || runtime=
   podman ${runtime:+--runtime "$runtime"} run "$@"
 }
+
+# place_of_volume VOLUME: print the directory that holds a volume's data. podman is asked only where it cannot be known:
+# its question takes a fiftieth of a new tenant's time.
+place_of_volume() {
+  volumes=$(sed -n 's/^ *"volumes": "\(.*\)",*$/\1/p' "$HOME/.local/share/pgberth/machine.json" 2>/dev/null)
+  if [ -n "$volumes" ] && [ -d "$volumes/$1/_data" ]; then printf '%s\n' "$volumes/$1/_data"; return; fi
+  podman volume inspect --format '{{ .Mountpoint }}' "$1" 2>/dev/null
+}
+
+# marker_field NAME FILE: print a field of a marker; nothing where there is none.
+marker_field() { sed -n 's/.*"'"$1"'" *: *"\{0,1\}\([^",}]*\).*/\1/p' "$2" 2>/dev/null | head -n 1; }
+
+# words_of FILE: print the beginning of a file as one line of plain text.
+words_of() { head -c 300 "$1" 2>/dev/null | tr '\n' ' ' | LC_ALL=C tr -cd '\040-\176'; }
+
+# foreign_data TENANT VOLUME DIRECTORY: print why what the volume holds is not shown to be the tenant's data; nothing where
+# it is. A tenant's volume has a marker with its name and the volume's generation, and the cluster whose system identifier
+# the marker has. The identifier is the first eight bytes of the cluster's control file. The host
+# and a container follow a link to different places, so that nothing is known of what is behind it.
+foreign_data() {
+  found=$3/pgberth.initialised
+  if ! ls "$3/" >/dev/null 2>&1; then echo 'cannot be read'; return; fi
+  if [ -L "$found" ]; then echo 'has a link in the place of its marker'; return; fi
+  if [ ! -e "$found" ]; then echo 'has no marker'; return; fi
+  if [ ! -f "$found" ] || [ ! -r "$found" ]; then echo 'has a marker that cannot be read'; return; fi
+  owner=$(marker_field tenant "$found") generation=$(marker_field generation "$found")
+  major=$(marker_field major "$found") system=$(marker_field system_identifier "$found")
+  if [ -n "$owner" ] && [ "$owner" != "$1" ]; then echo "was initialised for another: $(words_of "$found")"; return; fi
+  for field in "$generation" "$major" "$system"; do
+    case $field in '' | *[!0-9]*) owner= ;; esac
+  done
+  if [ -z "$owner" ]; then echo "has a marker that is not understood: $(words_of "$found")"; return; fi
+  if [ "$generation" != "${2##*-g}" ]; then echo "has the marker of generation $generation"; return; fi
+  for part in "$3/$major" "$3/$major/data" "$3/$major/data/global" "$3/$major/data/global/pg_control"; do
+    if [ -L "$part" ]; then echo "has a link in the place of ${part#"$3"/}"; return; fi
+  done
+  holds=$(od -An -v -tu8 -N8 "$3/$major/data/global/pg_control" 2>/dev/null | tr -d ' ')
+  if [ -z "$holds" ]; then echo "has a marker, and no cluster that can be read in $major/data"; return; fi
+  [ "$holds" = "$system" ] || echo "holds the cluster $holds, and its marker names $system"
+}
+
+# unmarked_data TENANT GENERATION DIRECTORY: print what a volume without a marker holds: nothing; `begun`, an initialisation
+# that was killed; or `data`, whatever else.
+# Begun is what init.sh alone makes: its note that names tenant and generation, and beside it one data directory in which
+# no server was ever started, since a server writes postmaster.opts at its first start. The note is gone before a volume
+# has its marker, and the guard starts no server without one. So nobody has written to such a cluster, and it may be
+# made again. The alternative, to leave it and take the next generation, would fill the disk where an initialisation
+# fails for want of space and a timer runs the deploy again.
+unmarked_data() {
+  note=$3/pgberth.initialising
+  entries=$(ls -A "$3/" 2>/dev/null) || { echo data; return; }
+  others=$(printf '%s\n' "$entries" | grep -vx 'pgberth\.initialising\(\.new\)\{0,1\}')
+  for part in "$note" "$note.new"; do
+    if [ -L "$part" ] || { [ -e "$part" ] && [ ! -f "$part" ]; }; then echo data; return; fi
+  done
+  # A note without a data directory may be cut short: initdb starts after it is on the disk.
+  [ -n "$others" ] || { [ -z "$entries" ] || echo begun; return; }
+  case $others in *[!0-9]*) echo data; return ;; esac
+  case $(words_of "$note") in '{"tenant": "'"$1"'", "generation": '"$2"[,'}']*) ;; *) echo data; return ;; esac
+  inside=$(ls -A "$3/$others/" 2>/dev/null) || { echo data; return; }
+  case $inside in data | '') ;; *) echo data; return ;; esac
+  for part in "$3/$others" "$3/$others/data"; do [ ! -L "$part" ] || { echo data; return; }; done
+  for part in postmaster.opts backup_label recovery.signal standby.signal; do
+    [ ! -e "$3/$others/data/$part" ] || { echo data; return; }
+  done
+  echo begun
+}

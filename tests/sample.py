@@ -183,6 +183,7 @@ def state(tenant: Tenant = ACME, **changes: Any) -> TenantState:
         container=container(tenant),
         unknown="",
         marker={**MARKER, "tenant": tenant.name},
+        cluster=SYSTEM,
         answer=server(tenant),
         server_error="",
     )
@@ -197,6 +198,7 @@ ABSENT: Mapping[str, Any] = {
     "files": {},
     "container": None,
     "marker": {},
+    "cluster": "",
     "answer": None,
 }
 
@@ -250,5 +252,6 @@ def observe_output(tenant: Tenant = ACME, found: TenantState | None = None) -> s
         sections["process"] = "\n".join(f"{name}:\t{value}" for name, value in shown.container.process.items())
         sections["supervised"] = "yes" if shown.container.supervised else ""
         sections["marker"] = json.dumps(dict(shown.marker))
+        sections["cluster"] = shown.cluster
         sections["server"] = json.dumps(dict(shown.answer)) if shown.answer is not None else shown.server_error
     return "".join(f"\n--- {name}\n{text}\n" for name, text in sections.items())

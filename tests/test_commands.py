@@ -436,8 +436,10 @@ FUNCTION = re.compile(r"^([a-z_]+)\(\) \{", re.MULTILINE)
 
 
 def test_every_common_function_is_used_by_a_script_that_asks_for_it_and_by_no_other() -> None:
-    functions = set(FUNCTION.findall((TEMPLATES / "lib.sh").read_text()))
-    used: set[str] = set()
+    lib = (TEMPLATES / "lib.sh").read_text()
+    functions = set(FUNCTION.findall(lib))
+    # One that only its neighbours call counts, too.
+    used = {name for name in functions if len(re.findall(rf"^[^#\n]*\b{name}\b", lib, re.MULTILINE)) > 1}
     for name in SCRIPTS:
         text = (TEMPLATES / name).read_text()
         called = {function for function in functions if re.search(rf"^[^#]*\b{function}\b", text, re.MULTILINE)}

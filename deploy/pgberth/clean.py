@@ -50,17 +50,21 @@ def _identities(accounts: set[str]) -> Iterator[Identity]:
 
 
 def _unmanaged(fleet: Fleet, identity: Identity) -> list[str]:
-    """The tenants that have data in this account and are not in the inventory. Raises Refused."""
+    """
+    What has data in this account and is not the inventory's: a tenant's name, or `volume NAME` where the data is not
+    shown to be a tenant's own. Raises Refused.
+    """
     hint = "nothing was removed; does podman work for it?"
     found = _output(identity, LIST_DATA, "its volumes cannot be listed", hint)
-    return sorted(set(found.split()) - {one.name for one in fleet.tenants.values() if one.machine.name == LOCAL})
+    return sorted(set(found.splitlines()) - {one.name for one in fleet.tenants.values() if one.machine.name == LOCAL})
 
 
 def _problems(unmanaged: Mapping[Identity, list[str]], inventory: str) -> Iterator[Problem]:
     hint = "nothing was removed; without YES=1 it asks first: runbooks/clean-up.md"
     for identity, names in unmanaged.items():
         for name in names:
-            yield Problem(f"{identity.name}: tenant {name} has data here, and {inventory} does not name it", hint)
+            what = name if name.startswith("volume ") else f"tenant {name}"
+            yield Problem(f"{identity.name}: {what} has data here, and {inventory} does not name it", hint)
 
 
 def _confirmed(fleet: Fleet, identity: Identity, unmanaged: list[str]) -> bool:

@@ -18,8 +18,8 @@ files() {
   section volumes
   volumes=$(sed -n 's/^ *"volumes": "\(.*\)",*$/\1/p' "$root/machine.json" 2>/dev/null)
   if [ -n "$volumes" ] && [ -d "$volumes" ]; then
-    set -- "$volumes/$container-data-g"*
-    [ -e "$1" ] || echo none
+    names=$(find "$volumes" -maxdepth 1 -name "$container-data-g*" | sed 's,.*/,,' | grep -x "$container-data-g[0-9][0-9]*" | sort -V)
+    printf '%s\n' "${names:-none}"
   fi
 }
 # The files are read while podman, which takes longer, describes the container.
@@ -51,6 +51,10 @@ END
 [ "${pid:-0}" -gt 0 ] || exit 0
 # podman calls a container running even when its monitor or its port forwarder died: then no client can reach it.
 listening() { awk -v a="0100007F:$1" '$4 == "0A" && $2 == a { found = 1 } END { exit !found }' /proc/net/tcp; }
+# read_inside FILE: a file as the container sees it. nsenter costs a tenth of podman exec, which remains as the fallback.
+read_inside() {
+  timeout 10 nsenter -t "$pid" -U -m --preserve-credentials cat "$1" 2>/dev/null || timeout 10 podman exec "$container" cat "$1" 2>/dev/null
+}
 process() {
   section process; grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$pid/status"
   section supervised; grep -qs "/pgberth-$container\.service/" "/proc/$pid/cgroup" && echo yes
@@ -59,7 +63,9 @@ process() {
   if ! [ -d "/proc/$monitor" ]; then echo "its monitor, conmon, is dead"
   elif ! listening "$hex" && sleep 1 && ! listening "$hex"; then echo "nothing listens there: podman's port forwarder is dead"; fi
   [ -n "$bindir" ] || return
-  section marker; timeout 10 nsenter -t "$pid" -U -m --preserve-credentials cat "$marker" 2>/dev/null
+  section marker; marked=$(read_inside "$marker"); printf '%s\n' "$marked"
+  major=$(printf '%s' "$marked" | sed -n 's/.*"major": *\([0-9]*\).*/\1/p')
+  section cluster; read_inside "${marker%/*}/$major/data/global/pg_control" | od -An -v -tu8 -N8 | tr -d ' '
 }
 process &
 [ -n "$bindir" ] || { wait; exit 0; }

@@ -13,6 +13,19 @@ quadlet=.config/containers/systemd/pgberth-$name.container
 plain=.config/systemd/user/$service
 wanted=.config/systemd/user/default.target.wants/$service
 
+# First of all: podman would create a missing volume again, empty, and no server is started on another's data.
+place=$(place_of_volume "$volume") || {
+  say "$name: its volume $volume is gone"
+  say "HINT: nothing was started, and no empty one was made in its place; runbooks/volume-is-gone.md"
+  exit 1
+}
+why=$(foreign_data "$name" "$volume" "$place")
+if [ -n "$why" ]; then
+  say "$name: its volume $volume $why"
+  say "HINT: nothing was started; runbooks/foreign-volume.md"
+  exit 1
+fi
+
 # A unit that is failing and trying again would race with us; one of another supervisor, too.
 if [ -e "$quadlet" ] || [ -e "$plain" ]; then had=yes; else had=; fi
 if [ -n "$file$had" ]; then
@@ -26,19 +39,6 @@ if [ -n "$listener" ]; then
   owner=$(process_of_socket "${listener#* }")
   say "$name: port 127.0.0.1:$(printf %d "0x$port") is taken by ${owner:-a process of uid ${listener% *}}"
   say "HINT: stop it, or give the tenant another port in the inventory: runbooks/port-already-taken.md"
-  exit 1
-fi
-
-# podman would create a missing volume again, empty.
-place=.local/share/containers/storage/volumes/$volume/_data
-[ -d "$place" ] || place=$(podman volume inspect --format '{{.Mountpoint}}' "$volume" 2>/dev/null) || {
-  say "$name: its volume $volume is gone"
-  say "HINT: nothing was started, and no empty one was made in its place; runbooks/volume-is-gone.md"
-  exit 1
-}
-if [ -r "$place/pgberth.initialised" ] && ! grep -q '"tenant": "'"$name"'",' "$place/pgberth.initialised"; then
-  say "$name: its volume $volume was initialised for another: $(head -c 300 "$place/pgberth.initialised")"
-  say "HINT: nothing was started; runbooks/foreign-volume.md"
   exit 1
 fi
 

@@ -1,11 +1,19 @@
+# uses lib.sh
 # Replace the running container: the old one is stopped, then start.sh's arguments are used. One command for both: killing
 # its operator in between does not leave the tenant without a container.
-# Arguments: the directory of podman's volumes, seconds to stop in, then the arguments of start.sh. Followed by start.sh.
+# Arguments: seconds to stop in, then the arguments of start.sh. Followed by start.sh.
 # shellcheck disable=SC2034  # for the call of stop.sh that follows
-volumes=$1 stop_seconds=$2
-shift 2
+stop_seconds=$1
+shift
 # Nothing is stopped for a container that could not start.
-[ -d "$volumes/$5/_data" ] || podman volume exists "$5" || {
-  printf '%s: its volume %s is gone\nHINT: nothing was stopped; runbooks/volume-is-gone.md\n' "$1" "$5" >&2
+place=$(place_of_volume "$5") || {
+  say "$1: its volume $5 is gone"
+  say "HINT: nothing was stopped; runbooks/volume-is-gone.md"
   exit 1
 }
+why=$(foreign_data "$1" "$5" "$place")
+if [ -n "$why" ]; then
+  say "$1: its volume $5 $why"
+  say "HINT: nothing was stopped; runbooks/foreign-volume.md"
+  exit 1
+fi

@@ -93,7 +93,8 @@ class Live:
     def context(self, tenant: Tenant = LIVE, **changes: Any) -> CheckContext:
         """The tenant as the suite looks at it now."""
         told = self.server()
-        seen = state(LIVE, answer=told, marker={**state().marker, "system_identifier": told["system_identifier"]})
+        system = told["system_identifier"]
+        seen = state(LIVE, answer=told, cluster=system, marker={**state().marker, "system_identifier": system})
         found = TenantState.parse(observe_output(LIVE, seen).splitlines()).server
         assert found is not None
         address = ("127.0.0.1", self.cluster.port)

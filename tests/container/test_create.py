@@ -20,7 +20,7 @@ from pgberth.model.tenant import Tenant
 from tests.fake_host import FakeHost, Sent, sent
 from tests.sample import ABSENT, ACME, container, spec_of, state
 
-NEW = state(**ABSENT, no_volume=True)
+NEW = state(**ABSENT, volumes=())
 
 
 def do(observed: TenantState | None, tenant: Tenant = ACME, **options: Any) -> list[Sent]:
@@ -49,7 +49,7 @@ def test_the_spec_file_it_leaves_is_the_one_that_the_later_operations_want() -> 
     [
         None,
         replace(NEW, machine_profile=None),
-        replace(NEW, no_volume=False),
+        replace(NEW, volumes=None),
         replace(NEW, secrets=frozenset({"app-v1"})),
         replace(NEW, spec=state().spec),
         replace(NEW, container=container()),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pgberth import commands
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.launch import ContainerLaunch, running_launch
 from pgberth.container.supervisor import Supervisor, SystemdUnit
@@ -93,10 +94,11 @@ def test_one_command_stops_the_previous_and_starts_the_next_so_that_no_killed_op
     sent = as_sent(ContainerLaunch.desired(spec_of()).swap(TenantContext(ACME), stop_seconds=7))
     assert sent.under_command_lock
     assert 'set -- "$1" "$stop_seconds"\n' in sent.script
-    assert sent.arguments[:2] == [layout.VOLUMES, "7"]
-    assert sent.script.index("podman rm --force") < sent.script.index('podman image exists "$image"')
+    assert sent.arguments[0] == "7"
+    stop, start = (commands.script(f"container/{name}.sh") for name in ("stop", "start"))
+    assert sent.script.index(stop) < sent.script.index(start)
     assert understood(sent.script)
-    assert sent.arguments[2:6] == ["acme", "/usr/lib/postgresql/18/bin", f"{ACME.port:04X}", "30"]
+    assert sent.arguments[1:5] == ["acme", "/usr/lib/postgresql/18/bin", f"{ACME.port:04X}", "30"]
 
 
 def test_the_rollout_key_is_that_of_whatever_differs_in_name_port_and_machine_only() -> None:

@@ -16,11 +16,12 @@ from pgberth.container.state import TenantState
 from pgberth.container.supervisor import Supervisor
 from pgberth.container.units import plain, quadlet, systemd_unit
 from pgberth.model import layout
+from pgberth.model.problems import Refused
 from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import Tenant
 from pgberth.rendering.configuration import restart_files
-from tests.fake_host import Answer, FakeHost, Sent, sent
-from tests.sample import ABSENT, ACME, IMAGE, MARKER, READY, TAG, container, spec_file, spec_of, state
+from tests.fake_host import Answer, FakeHost, Sent, on, sent
+from tests.sample import ABSENT, ACME, IMAGE, MARKER, READY, TAG, container, server, spec_file, spec_of, state
 
 FILES = restart_files(ACME)
 SPEC = layout.spec_file("acme")
@@ -31,6 +32,7 @@ INITIALISED = state(**{**ABSENT, "secrets": state().secrets, "spec": {**spec_fil
 
 Operation = Callable[..., Any]
 ROOMS: dict[str, Operation] = {
+    "data": operations.data_is_its_own,
     "passwords": operations.secrets_exist,
     "volume": operations.volume_initialised,
     "container": operations.container_running,
@@ -82,7 +84,9 @@ def test_the_passwords_that_the_spec_file_names_are_the_ones_that_count() -> Non
 
 
 def listed(*volumes: tuple[str, Any]) -> Answer:
-    return Answer("\n".join(f"{name} {json.dumps(marker) if marker else ''}" for name, marker in volumes))
+    """What list-volumes.sh says. A dictionary is the marker of the tenant's own, anything else what it says itself."""
+    holds = {name: f"own {is_in['major']}" if isinstance(is_in, dict) else is_in for name, is_in in volumes}
+    return Answer("\n".join(f"{name} {what}" for name, what in holds.items()))
 
 
 def written(command: Sent) -> dict[str, Any]:
@@ -112,9 +116,20 @@ def test_the_container_that_initialises_is_thrown_away_hardened_and_without_a_ne
     assert not [word for word in arguments if word.startswith(("--env", "-e", "--secret", "--publish"))]
 
 
-def test_a_volume_without_a_marker_never_held_data_and_is_created_again() -> None:
-    init, _ = do("volume", host(STORED, listed(("acme-data-g1", None))))
-    assert init.arguments[1] == "acme-data-g1"
+@pytest.mark.parametrize("holds", ["empty", "begun"])
+def test_a_volume_that_nobody_can_have_written_to_is_initialised(holds: str) -> None:
+    init, spec = do("volume", host(STORED, listed(("acme-data-g3", holds), ("acme-data-g1", "data"))))
+    assert init.arguments[1:4] == ["acme-data-g3", "acme", "3"]
+    assert written(spec)["generation"] == 3
+
+
+def test_a_volume_without_a_marker_is_named_and_the_next_generation_stands_beside_it() -> None:
+    at = host(STORED, listed(("acme-data-g2", "data"), ("acme-data-g1", "begun")))
+    init, spec = do("volume", at)
+    assert init.arguments[1:4] == ["acme-data-g3", "acme", "3"]
+    assert written(spec)["generation"] == 3
+    kept = "has no marker, so it is kept as it is; runbooks/foreign-volume.md"
+    assert at.said == [f"acme: volume acme-data-g{number} {kept}" for number in (2, 1)]
 
 
 def test_a_volume_with_the_marker_is_adopted_and_never_initialised_again() -> None:
@@ -123,38 +138,71 @@ def test_a_volume_with_the_marker_is_adopted_and_never_initialised_again() -> No
 
 
 def test_of_several_volumes_the_newest_with_a_marker_is_adopted() -> None:
-    found = listed(("acme-data-g10", None), ("acme-data-g9", {**MARKER, "generation": 9}), ("acme-data-g1", MARKER))
+    found = listed(
+        ("acme-data-g10", "data"),
+        ("acme-data-g9", {**MARKER, "generation": 9}),
+        ("acme-data-g8", "foreign has a marker that cannot be read"),
+        ("acme-data-g1", MARKER),
+    )
     (spec,) = do("volume", host(STORED, found))
     assert written(spec)["generation"] == 9
 
 
-FOREIGN: list[tuple[Any, str]] = [
-    ({**MARKER, "tenant": "globex"}, "its volume was initialised for 'globex'"),
-    ({**MARKER, "tenant": None}, "its volume was initialised for None"),
-    ({**MARKER, "major": 17}, "its volume holds PostgreSQL 17, the image is 18"),
-    ({**MARKER, "major": "18"}, "its volume holds PostgreSQL 18"),
-    ({"generation": 1}, "its volume was initialised for None"),
-    ({"tenant": "acme", "major": 18}, "the marker of its volume acme-data-g1 is not understood"),
-    ({**MARKER, "generation": "1; id"}, "the marker of its volume acme-data-g1 is not understood"),
-]
+def test_a_volume_of_another_major_is_refused() -> None:
+    (refused,) = do("volume", host(STORED, listed(("acme-data-g1", {**MARKER, "major": 17}))))
+    assert refused.refusal.startswith("acme: its volume holds PostgreSQL 17, the image is 18\nHINT: nothing was ")
 
 
-@pytest.mark.parametrize(("marker", "says"), FOREIGN, ids=[says for _, says in FOREIGN])
-def test_a_volume_that_is_not_this_tenants_or_of_another_major_is_refused(marker: Any, says: str) -> None:
-    (refused,) = do("volume", host(STORED, listed(("acme-data-g1", marker))))
-    assert refused.refusal.startswith("acme: ")
-    assert says in refused.refusal
-    assert "HINT: nothing was " in refused.refusal
+@pytest.mark.parametrize("older", [(), (("acme-data-g1", MARKER),)], ids=["alone", "beside an older one"])
+def test_a_volume_that_is_marked_and_not_shown_to_be_this_tenants_is_refused(older: Any) -> None:
+    (refused,) = do(
+        "volume", host(STORED, listed(("acme-data-g2", "foreign has a marker that cannot be read"), *older))
+    )
+    fact = "acme: its volume acme-data-g2 has a marker that cannot be read"
+    assert refused.refusal == f"{fact}\nHINT: nothing was started; runbooks/foreign-volume.md"
 
 
-@pytest.mark.parametrize("text", ["{", '{"tenant": "acme", "gen', "{}{", "[{}]"])
-def test_a_volume_whose_marker_cannot_be_read_is_refused_not_removed(text: str) -> None:
-    (refused,) = do("volume", host(STORED, Answer(f"acme-data-g1 {text}")))
-    assert "the marker of its volume acme-data-g1 is not understood" in refused.refusal
+def test_a_list_that_is_not_understood_stops_this_tenant_alone() -> None:
+    (refused,) = do("volume", host(STORED, Answer("WARN[0000] the database is old")))
+    assert refused.refusal.startswith("acme: the list of its volumes is not understood: WARN[0000]")
+
+
+FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
+    "no marker": ({"marker": {}}, "has no marker, or one that is not understood"),
+    "another tenant's marker": ({"marker": {**MARKER, "tenant": "globex"}}, "was initialised for another: {"),
+    "another generation's": ({"marker": {**MARKER, "generation": 2}}, "has the marker of generation 2"),
+    "another cluster on the disk": (
+        {"cluster": "8", "answer": None},
+        f"holds the cluster 8, and its marker names {MARKER['system_identifier']}",
+    ),
+    "another cluster in memory": (
+        {"answer": server(system_identifier="8")},
+        f"holds the cluster 7574928371649283746, 8, and its marker names {MARKER['system_identifier']}",
+    ),
+    "no control file": (
+        {"cluster": "", "answer": None},
+        f"holds the cluster that cannot be read, and its marker names {MARKER['system_identifier']}",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_nothing_is_sent_to_a_server_whose_data_is_not_shown_to_be_the_tenants(what: str) -> None:
+    changes, says = FOREIGN[what]
+    at = host(state(**changes))
+    (refused,) = do("data", at)
+    assert refused.refusal.startswith(f"acme: its volume acme-data-g1 {says}")
+    assert refused.refusal.endswith("HINT: nothing was sent to its server; runbooks/foreign-volume.md")
+    context = TenantContext(ACME, "SELECT 1")
+    with on(at):
+        for send in (context.require_server, lambda: context.superuser("SELECT 1")):
+            with pytest.raises(Refused):
+                send()
+    assert at.asked == []
 
 
 def test_podman_is_not_asked_for_volumes_where_it_certainly_has_none() -> None:
-    here = host(replace(STORED, no_volume=True), Answer(done=False))
+    here = host(replace(STORED, volumes=()), Answer(done=False))
     init, _ = do("volume", here)
     assert init.arguments[1] == "acme-data-g1"
     assert here.asked == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
+import shutil
 import stat
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ import pytest
 from pgberth.container.context import TenantContext
 from pgberth.model import layout
 from pgberth.model.roles import SECRETS
-from tests.container.test_operations import NEW, STORED, do, host
+from tests.container.test_operations import NEW, STORED, do, host, listed
 from tests.fake_host import Answer, Sent, as_sent, sent
 from tests.fake_podman import FakePrograms
-from tests.sample import ACME, IMAGE, MARKER, state
+from tests.sample import ACME, IMAGE, READY, state
+from tests.volume import begun, cluster, marked, tree_hash
 
 DIRECTORY = layout.directory("acme")
 
@@ -87,22 +90,33 @@ def _really(machine: FakePrograms, asked: Sent) -> Any:
     return answer.done, answer.output()
 
 
-def volumes(machine: FakePrograms, *names: str) -> None:
-    """Volumes of those names; the directory of each is created."""
-    for name in names:
-        (machine.home / name).mkdir()
+def volume(machine: FakePrograms, number: int = 1) -> Path:
+    """That volume's directory, made empty."""
+    place = machine.home / f"acme-data-g{number}/_data"
+    place.mkdir(parents=True)
+    return place
 
 
-def initialise(machine: FakePrograms, owner: str, *, exists: bool = True) -> subprocess.CompletedProcess[str]:
-    place = machine.home / "acme-data-g1"
+def initialise(
+    machine: FakePrograms, owner: str = "acme", *, init: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """
+    Initialise acme-data-g1.
+
+    + owner: the volume's label; init: the label of a container with the name of the one that initialises
+    """
+    place = machine.home / "acme-data-g1/_data"
+    (machine.home / layout.MACHINE_FILE).parent.mkdir(parents=True, exist_ok=True)
+    (machine.home / layout.MACHINE_FILE).write_text(replace(READY, volumes=str(machine.home), runtime="").to_json())
     machine.answer(
         "podman",
-        ("volume exists *", "", 0 if exists else 1),
+        ("volume exists *", "", 0 if place.exists() else 1),
         ("volume inspect *Labels*", owner, 0),
-        ("volume inspect *Mountpoint*", str(place), 0),
+        ("container exists *", "", 1 if init is None else 0),
+        ("container inspect *", init or "", 0),
     )
-    machine.also("podman", "volume create *", f"[ ! -d {place} ] || exit 125")
-    machine.also("podman", "volume rm *", f"rmdir {place}")
+    machine.also("podman", "volume create *", f"[ ! -d {place} ] || exit 125; mkdir -p {place}")
+    machine.also("podman", "volume rm *", f"rm -r {place}")
     return machine.run(do("volume", STORED)[0])
 
 
@@ -111,37 +125,65 @@ def verbs(machine: FakePrograms) -> list[str]:
 
 
 def test_a_new_volume_is_created_with_its_owner_and_generation_on_it(machine: FakePrograms) -> None:
-    assert initialise(machine, "", exists=False).returncode == 0
+    assert initialise(machine).returncode == 0
     made = next(call for call in machine.asked() if call[:2] == ["volume", "create"])
     assert made[2:] == ["--label", "pgberth.tenant=acme", "--label", "pgberth.generation=1", "acme-data-g1"]
-    assert machine.asked()[-1][0] == "run"
+    assert verbs(machine) == ["volume create", "run --rm"]
 
 
-def test_a_killed_deploys_container_goes_before_the_volume_it_writes_to(machine: FakePrograms) -> None:
-    volumes(machine, "acme-data-g1")
-    assert initialise(machine, "acme").returncode == 0
-    assert machine.asked()[1:3] == [["image", "exists", IMAGE.id], ["rm", "--force", "--time", "5", "acme-init"]]
-    assert verbs(machine)[-3:] == ["volume rm", "volume create", "run --rm"]
+@pytest.mark.parametrize("plant", [lambda _: None, begun], ids=["an empty one", "one that was begun"])
+def test_a_killed_deploys_container_goes_before_its_volume_is_initialised_again(
+    machine: FakePrograms, plant: Callable[[Path], object]
+) -> None:
+    plant(volume(machine))
+    assert initialise(machine, init="acme").returncode == 0
+    assert ["rm", "--force", "--time", "5", "acme-init"] in machine.asked()
+    assert verbs(machine)[-1] == "run --rm"
+    assert "volume rm" not in verbs(machine)
+
+
+def test_a_container_that_is_another_tenants_is_not_taken_for_a_killed_deploys(machine: FakePrograms) -> None:
+    volume(machine)
+    done = initialise(machine, init="acme-init")
+    assert done.returncode == 1
+    assert done.stderr.startswith("acme: container acme-init is another's\nHINT: nothing was removed")
+    assert not [call for call in machine.asked() if call[0] in ("rm", "run")]
 
 
 @pytest.mark.parametrize("owner", ["", "globex", "<no value>"])
-def test_a_volume_whose_label_does_not_name_the_tenant_is_never_removed(machine: FakePrograms, owner: str) -> None:
-    volumes(machine, "acme-data-g1")
+def test_a_volume_whose_label_does_not_name_the_tenant_is_left_alone(machine: FakePrograms, owner: str) -> None:
+    volume(machine)
     done = initialise(machine, owner)
     assert done.returncode == 1
-    assert done.stderr.startswith("acme: volume acme-data-g1 is another's")
-    assert "HINT: nothing was removed" in done.stderr
+    assert done.stderr.startswith("acme: volume acme-data-g1 is another's\nHINT: nothing was removed")
     nothing_was_done(machine)
 
 
-# 0: another initialisation ended after the observation, and its volume is taken as it is.
-@pytest.mark.parametrize(("text", "code"), [(json.dumps(MARKER), 0), ("half", 1), ("", 1)])
-def test_a_volume_that_got_its_marker_meanwhile_is_never_removed(machine: FakePrograms, text: str, code: int) -> None:
-    # A killed deploy's initdb that ran on, or another operator: it is initialised since the observation.
-    volumes(machine, "acme-data-g1")
-    (machine.home / "acme-data-g1" / layout.MARKER).write_text(text)
-    assert initialise(machine, "acme").returncode == code
+# What came to lie in the volume since it was looked at.
+MEANWHILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    # A killed deploy's initdb that ran on: the volume is taken as it is.
+    "the tenant's data": (marked, ""),
+    "another tenant's data": (lambda place: marked(place, tenant="globex"), "was initialised for another: {"),
+    "another cluster": (lambda place: marked(place, system_identifier="8"), "holds the cluster "),
+    "half a marker": (lambda place: (place / layout.MARKER).write_text("half"), "has a marker that is not understood"),
+    "an empty marker": (lambda place: (place / layout.MARKER).write_text(""), "has a marker that is not understood"),
+    "a link for a marker": (lambda place: (place / layout.MARKER).symlink_to("x"), "has a link in the place of its"),
+    "a cluster without a marker": (cluster, "holds what no initialisation left there"),
+    "a file": (lambda place: (place / "notes").write_text("keep"), "holds what no initialisation left there"),
+}
+
+
+@pytest.mark.parametrize("what", MEANWHILE)
+def test_what_came_into_the_volume_meanwhile_is_left_as_it_is(machine: FakePrograms, what: str) -> None:
+    plant, why = MEANWHILE[what]
+    place = volume(machine)
+    plant(place)
+    before = tree_hash(place)
+    done = initialise(machine)
+    assert done.returncode == (1 if why else 0)
+    assert not why or done.stderr.startswith(f"acme: its volume acme-data-g1 {why}")
     nothing_was_done(machine)
+    assert tree_hash(place) == before
 
 
 def nothing_was_done(machine: FakePrograms) -> None:
@@ -150,34 +192,70 @@ def nothing_was_done(machine: FakePrograms) -> None:
     assert verbs(machine).count("volume create") == 1
 
 
-def test_an_image_that_is_gone_is_named_where_podman_finds_none(machine: FakePrograms) -> None:
+def test_what_podman_has_forgotten_is_not_initialised_either(machine: FakePrograms) -> None:
+    """podman makes a volume over a directory that is there, without a word."""
+    initialise(machine)
+    before = tree_hash(cluster(machine.home / "acme-data-g1/_data"))
+    machine.also("podman", "volume create *", "exit 0")
+    done = machine.run(do("volume", STORED)[0])
+    assert done.returncode == 1
+    assert done.stderr.startswith("acme: its volume acme-data-g1 holds what no initialisation left there")
+    assert tree_hash(machine.home / "acme-data-g1/_data") == before
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_an_image_that_is_gone_is_named_and_an_empty_volume_alone_goes_again(
+    machine: FakePrograms, filled: bool
+) -> None:
+    place = machine.home / "acme-data-g1/_data"
+    initialise(machine)
+    shutil.rmtree(place.parent)
     machine.answer("podman", ("run *", "", 125), ("image exists *", "", 1))
+    machine.also("podman", "volume create *", f"mkdir -p {place}")
+    machine.also("podman", "run *", f"touch {place}/kept" if filled else "true")
     done = machine.run(do("volume", STORED)[0])
     assert done.returncode == 1
     assert f"acme: image {IMAGE.id} is not in podman's store any more\nHINT:" in done.stderr
+    assert (["volume", "rm", "acme-data-g1"] in machine.asked()) is not filled
+    assert (place / "kept").exists() is filled
 
 
 def list_volumes(machine: FakePrograms) -> subprocess.CompletedProcess[str]:
-    here = host(STORED)
+    here = host(STORED, listed())
     do("volume", here)
     return machine.run(here.asked[0])
 
 
-def test_volumes_are_listed_newest_first_each_with_its_marker(machine: FakePrograms) -> None:
-    names = ["acme-data-g9", "acme-data-g10", "acme-data-g1"]
-    volumes(machine, *names)
-    (machine.home / "acme-data-g9" / layout.MARKER).write_text(json.dumps(MARKER))
-    machine.answer(
-        "podman",
-        ("volume ls *", "\n".join(names), 0),
-        *((f"volume inspect *{name}", str(machine.home / name), 0) for name in names),
-    )
-    assert list_volumes(machine).stdout.splitlines() == [
-        "acme-data-g10 ",
-        f"acme-data-g9 {json.dumps(MARKER)}",
-        "acme-data-g1 ",
-    ]
-    assert "label=pgberth.tenant=acme" in machine.asked()[0]
+def test_volumes_are_listed_newest_first_each_with_what_is_in_it(machine: FakePrograms) -> None:
+    holds: dict[int, Callable[[Path], object]] = {
+        10: cluster,
+        9: lambda place: marked(place, generation=9),
+        4: lambda place: marked(place, tenant="globex", generation=4),
+        3: lambda place: begun(place, generation=3),
+        2: lambda _: None,
+        1: marked,
+    }
+    for number, plant in holds.items():
+        plant(volume(machine, number))
+    (machine.home / "acme-data-gx").mkdir()
+    (machine.home / layout.MACHINE_FILE).parent.mkdir(parents=True)
+    (machine.home / layout.MACHINE_FILE).write_text(replace(READY, volumes=str(machine.home), runtime="").to_json())
+    # Of these, podman has forgotten the first one, and another label is on the last.
+    known = [f"acme-data-g{number} {'acme' if number > 1 else 'globex'}" for number in holds if number != 10]
+    machine.answer("podman", ("volume ls *", "\n".join([*known, "acme-data-data-g7 acme-data", "other "]), 0))
+    assert [
+        line[: len(start)] for line, start in zip(list_volumes(machine).stdout.splitlines(), LISTED, strict=True)
+    ] == [*LISTED]
+
+
+LISTED = (
+    "acme-data-g10 data",
+    "acme-data-g9 own 18",
+    'acme-data-g4 foreign was initialised for another: {"tenant": "globex"',
+    "acme-data-g3 begun",
+    "acme-data-g2 empty",
+    "acme-data-g1 foreign has this tenant's marker, and not its label",
+)
 
 
 def test_a_podman_that_cannot_list_is_a_failure_not_an_empty_list(machine: FakePrograms) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import shutil
 import socket
+import string
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +19,10 @@ import pytest
 from pgberth import commands
 from pgberth.model import layout
 from tests.fake_podman import FakePrograms
-from tests.sample import IMAGE, READY
+from tests.sample import IMAGE, MARKER, READY, SYSTEM
+from tests.volume import marked, tree_hash
 
-START = commands.script("container/start.sh")
+START, SWAP = commands.script("container/start.sh"), commands.script("container/swap.sh")
 DIRECTORY = layout.directory("acme")
 VOLUME = layout.volume("acme", 1)
 SERVICE = "pgberth-acme.service"
@@ -27,11 +32,13 @@ WANTED = f"{layout.UNITS}/default.target.wants/{SERVICE}"
 
 
 def start(
-    machine: FakePrograms, port: int, seconds: int = 3, unit: str = "", file: str = ""
+    machine: FakePrograms, port: int, seconds: int = 3, unit: str = "", file: str = "", swap: bool = False
 ) -> subprocess.CompletedProcess[str]:
     place = machine.home / DIRECTORY
     place.mkdir(parents=True, exist_ok=True)
     told = ["acme", IMAGE.bindir, f"{port:04X}", str(seconds), VOLUME, layout.log("acme"), file]
+    if swap:
+        return machine.run(SWAP + START, "10", *told, "--detach", IMAGE.id, stdin=unit)
     return machine.run(START, *told, "--detach", IMAGE.id, stdin=unit)
 
 
@@ -46,6 +53,8 @@ def containers(
     machine: FakePrograms, *more: tuple[str, str, int], there: bool = False, status: str = "4711 running 0"
 ) -> None:
     machine.answer("pgrep", ("*", "", 1))
+    if not (machine.home / "volume").exists():
+        marked(machine.home / "volume")
     machine.answer(
         "podman",
         ("container exists *", "", 0 if there else 1),
@@ -74,7 +83,6 @@ def test_the_socket_is_asked_once_the_server_s_own_file_says_ready_and_else_once
     containers(machine)
     machine.answer("nsenter", ("*", "", 1))
     told = machine.home / "volume/18/data/postmaster.pid"
-    told.parent.mkdir(parents=True)
     told.write_text(f"1\n/var/lib/postgresql/18/data\n1790000000\n5432\n/run/postgresql\n*\n  123  456\n{state}\n")
     assert start(machine, free_port, seconds=2).returncode == 1
     asked = len(machine.asked("nsenter"))
@@ -97,7 +105,7 @@ def test_a_port_that_is_taken_is_said_with_its_owner_and_nothing_is_started(mach
     assert done.returncode == 1
     comm = Path("/proc/self/comm").read_text().strip()
     assert done.stderr.startswith(f"acme: port 127.0.0.1:{port} is taken by pid {os.getpid()} ({comm})\nHINT: ")
-    assert machine.asked() == []
+    assert not [call for call in machine.asked() if call[0] in ("rm", "run")]
 
 
 def test_a_connection_from_that_port_is_not_taken_for_a_listener(machine: FakePrograms) -> None:
@@ -248,16 +256,86 @@ def test_a_volume_that_is_gone_is_said_and_no_empty_one_is_made(
     assert "start" not in [call[1] for call in machine.asked("systemctl")]
 
 
-def test_a_volume_of_another_tenant_is_refused(machine: FakePrograms, free_port: int) -> None:
+def other_cluster(place: Path) -> None:
+    (place / "18/data/global/pg_control").write_bytes(bytes([1]) + bytes(8191))
+
+
+def linked(place: Path, part: str) -> None:
+    (place / part).rename(place.parent / "elsewhere")
+    (place / part).symlink_to(place.parent / "elsewhere")
+
+
+def instead(path: Path, make: Callable[[Path], object]) -> None:
+    """Something else is in the place of what is there."""
+    path.rename(path.parent / "elsewhere")
+    make(path)
+
+
+def rewritten(**changes: object) -> Callable[[Path], object]:
+    return lambda place: (place / layout.MARKER).write_text(json.dumps({**MARKER, **changes}))
+
+
+# What happened to the volume -> why no server is started on it.
+FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no marker": (lambda place: (place / layout.MARKER).unlink(), "has no marker"),
+    "another tenant's marker": (rewritten(tenant="globex"), 'was initialised for another: {"tenant": "globex"'),
+    "another generation's marker": (rewritten(generation=2), "has the marker of generation 2"),
+    "another cluster's marker": (
+        rewritten(system_identifier="8"),
+        f"holds the cluster {SYSTEM}, and its marker names 8",
+    ),
+    "another cluster": (other_cluster, f"holds the cluster 1, and its marker names {SYSTEM}"),
+    "an empty marker": (lambda place: (place / layout.MARKER).write_text(""), "has a marker that is not understood: "),
+    "half a marker": (
+        lambda place: (place / layout.MARKER).write_text('{"tenant": "acme", "gen'),
+        'has a marker that is not understood: {"tenant": "acme", "gen',
+    ),
+    "a marker that moves the cursor": (
+        lambda place: (place / layout.MARKER).write_text("\x1b[2J\n"),
+        "has a marker that is not understood: [2J",
+    ),
+    "a directory for a marker": (
+        lambda place: instead(place / layout.MARKER, Path.mkdir),
+        "has a marker that cannot be read",
+    ),
+    "a pipe for a marker": (
+        lambda place: instead(place / layout.MARKER, os.mkfifo),
+        "has a marker that cannot be read",
+    ),
+    "a link for a marker": (lambda place: linked(place, layout.MARKER), "has a link in the place of its marker"),
+    "a link for its data": (lambda place: linked(place, "18/data"), "has a link in the place of 18/data"),
+    "a link for a control file": (
+        lambda place: linked(place, "18/data/global/pg_control"),
+        "has a link in the place of 18/data/global/pg_control",
+    ),
+    "no cluster": (
+        lambda place: shutil.rmtree(place / "18"),
+        "has a marker, and no cluster that can be read in 18/data",
+    ),
+    "a file for a volume": (lambda place: instead(place, Path.touch), "cannot be read"),
+    "a link to nowhere": (lambda place: instead(place, lambda path: path.symlink_to("nowhere")), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("swap", [False, True], ids=["start", "swap"])
+@pytest.mark.parametrize("what", FOREIGN)
+def test_no_server_is_started_on_what_is_not_shown_to_be_its_own_data(
+    machine: FakePrograms, free_port: int, what: str, swap: bool
+) -> None:
     containers(machine, there=True)
-    volume = machine.home / "volume"
-    volume.mkdir()
-    (volume / layout.MARKER).write_text('{"tenant": "globex", "generation": 1}\n')
-    done = start(machine, free_port)
+    machine.answer("systemctl")
+    act, why = FOREIGN[what]
+    act(machine.home / "volume")
+    before = tree_hash(machine.home / "volume")
+    done = start(machine, free_port, unit=UNIT, file=PLAIN, swap=swap)
     assert done.returncode == 1
-    assert done.stderr.startswith("acme: its volume acme-data-g1 was initialised for another: {")
-    assert "HINT: nothing was started; runbooks/foreign-volume.md" in done.stderr
-    assert not [call for call in machine.asked() if call[0] in ("rm", "run")]
+    assert done.stderr.startswith(f"acme: its volume acme-data-g1 {why}")
+    touched = "stopped" if swap else "started"
+    assert f"\nHINT: nothing was {touched}; runbooks/foreign-volume.md\n" in done.stderr
+    assert done.stderr.isprintable() or set(done.stderr) - set(string.printable) == set()
+    assert not [call for call in machine.asked() if call[0] in ("rm", "run", "kill", "stop")]
+    assert machine.asked("systemctl") == []
+    assert tree_hash(machine.home / "volume") == before
 
 
 def test_nothing_is_taken_away_where_the_image_is_gone(machine: FakePrograms, free_port: int) -> None:

@@ -60,13 +60,22 @@ def _mount(mount: dict[str, object]) -> tuple[str, str, bool]:
     return str(mount["Destination"]), source, bool(mount["RW"])
 
 
-def _marker(context: CheckContext) -> Iterator[str]:
+def _identity(context: CheckContext) -> Iterator[str]:
     marker = context.state.marker
     if marker.get("tenant") != context.tenant.name:
         yield f"the volume's marker names {marker.get('tenant')!r}"
     if marker.get("system_identifier") != context.server.system_identifier:
         yield f"the volume's marker has system identifier {marker.get('system_identifier')}, the server another"
+    elif (why := context.state.foreign_data(context.tenant.name)) and marker.get("tenant") == context.tenant.name:
+        yield f"its volume {why}"
 
+
+IDENTITY = Check(
+    "volume-identity",
+    "the data is this tenant's, and of the cluster that was initialised for it",
+    _identity,
+    observed=True,
+)
 
 CHECKS = (
     Check("container-spec", "the container was made from the spec file on its machine", _spec, observed=True),
@@ -76,10 +85,5 @@ CHECKS = (
     Check(
         "container-mounts", "its volume and its configuration, and nothing else, are mounted", _mounts, observed=True
     ),
-    Check(
-        "volume-identity",
-        "the data is this tenant's, and of the cluster that was initialised for it",
-        _marker,
-        observed=True,
-    ),
+    IDENTITY,
 )

@@ -13,6 +13,7 @@ from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
 from pgberth.database.settings import OURS, desired_settings, setting_drift
 from pgberth.migrations.operations import waiting
+from pgberth.model import layout
 from pgberth.model.listen import described
 
 
@@ -28,12 +29,26 @@ def record_pending(context: TenantContext) -> Commands:
     if server is not None:
         record_observation(context)
         receipt.notes += waiting(context.tenant, server)
+    receipt.notes += volumes_beside(context)
     receipt.notes += [
         f"password of {kind}: its source gives another one now; deploy/rotate.py applies it"
         for kind, password in context.passwords.items()
         if password != context.secret(kind)
     ]
     host.noop(receipt.pending or "nothing is pending")
+
+
+def volumes_beside(context: TenantContext) -> list[str]:
+    """Each volume of the tenant's name that is not the live one: nobody removes it, so it must not be forgotten."""
+    observed = context.observe()
+    if observed.spec.generation is None:
+        return []
+    live = layout.volume(context.name, observed.spec.generation)
+    return [
+        f"volume {name} is kept beside the live {live}; runbooks/foreign-volume.md"
+        for name in observed.volumes or ()
+        if name != live
+    ]
 
 
 def pending(observed: TenantState, desired: ContainerSpec) -> str:

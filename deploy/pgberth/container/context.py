@@ -143,8 +143,17 @@ class TenantContext:
             raise Refused.because(fact, "run the deploy once without --limit; it prepares the machine")
         return profile
 
+    def require_own_data(self) -> None:
+        """Raises Refused where what the running container serves is not shown to be this tenant's data."""
+        observed = self.observe()
+        if why := observed.foreign_data(self.name):
+            generation = observed.container.generation if observed.container is not None else ""
+            fact = f"{self.name}: its volume {self.name}-data-g{generation} {why}"
+            raise Refused.because(fact, "nothing was sent to its server; runbooks/foreign-volume.md")
+
     def require_server(self) -> Server:
         """Raises Refused where the server does not answer, with the reason that can be seen from outside."""
+        self.require_own_data()
         server = self.observe().server
         if server is None:
             raise Refused([self.not_answering()])
@@ -212,7 +221,12 @@ class TenantContext:
             raise Refused(Problem(fact) for fact in facts or ["a command failed and did not say why"])
 
     def superuser(self, script: str, timeout: int = 120) -> StringCommand:
-        """A psql script as the superuser over the socket. It comes on stdin, so that no argv holds any of it."""
+        """
+        A psql script as the superuser over the socket. It comes on stdin, so that no argv holds any of it.
+
+        Raises Refused where the server has another's data.
+        """
+        self.require_own_data()
         observed = self.observe()
         inside = self._inside(observed)
         self.invalidate_server()

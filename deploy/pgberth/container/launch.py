@@ -106,7 +106,7 @@ class ContainerLaunch:
         stop = f'(\nset -- "$1" "$stop_seconds"\n{parts[1]}) < /dev/null || exit 1\n'
         return context.change(
             f"{parts[0]}{stop}{parts[2]}",
-            *(layout.VOLUMES, str(stop_seconds), *self.start_arguments(context.name, seconds)),
+            *(str(stop_seconds), *self.start_arguments(context.name, seconds)),
             timeout=stop_seconds + seconds + 90,
             stdin=self.unit.text,
         )

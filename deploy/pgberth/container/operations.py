@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from pyinfra import host
+from pyinfra import host, state
 
 from pgberth import commands
 from pgberth.commands import Commands, File, guarded_operation
@@ -22,12 +19,12 @@ from pgberth.container.desired import (
 )
 from pgberth.container.launch import ContainerLaunch
 from pgberth.container.spec import hardening
+from pgberth.container.volumes import next_generation, own_volume, volumes_of
 from pgberth.model import layout
 from pgberth.model.image import BuiltImage
-from pgberth.model.problems import Refused
 from pgberth.model.tenant import Tenant
 
-_FOREIGN_VOLUME = "nothing was started; runbooks/foreign-volume.md"
+_FOREIGN_PAGE = "runbooks/foreign-volume.md"
 
 
 @guarded_operation()
@@ -60,11 +57,21 @@ def create_secrets(context: TenantContext, *names: str) -> Commands:
 
 
 @guarded_operation()
+def data_is_its_own(context: TenantContext) -> Commands:
+    """What a running container serves is this tenant's data. It comes before anything is sent to the server."""
+    yield from ()
+    if state.is_executing and context.observe().ready:
+        refuse_foreign_container(context)
+        context.require_own_data()
+
+
+@guarded_operation()
 def volume_initialised(context: TenantContext) -> Commands:
     """
     The live generation's volume holds an initialised cluster, and the spec file names it.
 
-    A volume with the marker is adopted and never initialised again; one without it never held data and is redone.
+    The newest volume that is marked as this tenant's is adopted and never initialised again. One without a marker that
+    holds anything is kept as it is, and named: the next generation stands beside it.
     """
     observed = context.observe()
     if not observed.ready:
@@ -72,50 +79,24 @@ def volume_initialised(context: TenantContext) -> Commands:
     refuse_foreign_container(context)  # before anything is sent to a container of that name
     if observed.spec.generation is not None:
         return
-    image, marker = usable_image(context), _newest_marker(context)
-    if marker is None:
-        marker = {"tenant": context.name, "generation": 1, "major": image.major}
+    image, volumes = usable_image(context), volumes_of(context)
+    found = own_volume(context.name, volumes)
+    if found is not None:
+        refuse_other_major(context.tenant, image, found.major)
+        generation = found.generation
+    else:
+        generation = next_generation(volumes)
+        for volume in (one for one in volumes if one.generation != generation):
+            host.log(f"{context.name}: volume {volume.name} has no marker, so it is kept as it is; {_FOREIGN_PAGE}")
         # No observation shows a volume before the spec file names it and a container runs on it.
         yield context.change(
             commands.script("container/initialise.sh"),
-            *init_arguments(context.tenant, image, 1),
+            *init_arguments(context.tenant, image, generation),
             timeout=300,
             stdin=commands.script("container/init.sh"),
             after=observed,
         )
-    _refuse_foreign_volume(context.tenant, image, marker)
-    spec = initial_spec(context, image, marker["generation"])
-    yield context.write(layout.spec_file(context.name), spec.text())
-
-
-def _newest_marker(context: TenantContext) -> Mapping[str, Any] | None:
-    """The marker of the tenant's newest initialised volume; None where there is none. Raises Refused."""
-    if context.observe().no_volume:
-        return None
-    script = commands.script("container/list-volumes.sh")
-    done, output = host.run_shell_command(commands.shell(script, context.name, layout.MARKER, timeout=60))
-    if not done:
-        raise Refused.because(f"{context.name}: podman does not list volumes: {output.stderr}", "run the deploy again")
-    lines = [line.partition(" ") for line in output.stdout_lines]
-    return next((_marker(context.name, volume, text) for volume, _, text in lines if text.strip()), None)
-
-
-def _marker(tenant: str, volume: str, text: str) -> Mapping[str, Any]:
-    """Raises Refused for one that cannot be read: it marks data all the same."""
-    try:
-        marker = json.loads(text)
-    except ValueError:
-        marker = None
-    if isinstance(marker, dict) and isinstance(marker.get("generation"), int):
-        return marker
-    raise Refused.because(f"{tenant}: the marker of its volume {volume} is not understood: {text}", _FOREIGN_VOLUME)
-
-
-def _refuse_foreign_volume(tenant: Tenant, image: BuiltImage, marker: Mapping[str, object]) -> None:
-    if marker.get("tenant") != tenant.name:
-        fact = f"{tenant.name}: its volume was initialised for {marker.get('tenant')!r}"
-        raise Refused.because(fact, _FOREIGN_VOLUME)
-    refuse_other_major(tenant, image, marker.get("major"))
+    yield context.write(layout.spec_file(context.name), initial_spec(context, image, generation).text())
 
 
 def init_arguments(tenant: Tenant, image: BuiltImage, generation: int) -> list[str]:

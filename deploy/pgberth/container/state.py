@@ -79,8 +79,9 @@ class TenantState:
     + answer: the probe's; None where the server is down, or has no tenant database yet
     + server_error: psql's own words in that case
     + part: what the server answered before it failed, in that case
-    + no_volume: whether podman certainly has no volume of the tenant
     + free_kib: on the file system of the account's volumes; None where it is not known
+    + cluster: the system identifier in the control file of the volume's cluster, as the running container sees it
+    + volumes: names of the tenant's volumes, whatever is in them; None where they are not known without asking podman
     + modes: path below the tenant's directory -> mode, as "600"
     """
 
@@ -96,8 +97,9 @@ class TenantState:
     part: Mapping[str, Any] = field(default_factory=dict)
     modes: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
-    no_volume: bool = False
     free_kib: int | None = None
+    cluster: str = ""
+    volumes: tuple[str, ...] | None = None
 
     @property
     def ready(self) -> bool:
@@ -108,6 +110,32 @@ class TenantState:
     def home(self) -> str:
         """The service account's; "" on a machine that was never prepared."""
         return self.machine_profile.home if self.machine_profile is not None else ""
+
+    @property
+    def no_volume(self) -> bool:
+        """Whether there is certainly no volume of the tenant."""
+        return self.volumes == ()
+
+    def foreign_data(self, tenant: str) -> str:
+        """
+        Why what the running container serves is not shown to be the tenant's data; "" where it is, or nothing runs.
+
+        The same rule as foreign_data in lib.sh, which looks at the volume before a container is started.
+        """
+        if self.container is None or not self.container.running:
+            return ""
+        marker = self.marker
+        if not marker:
+            return "has no marker, or one that is not understood"
+        if marker.get("tenant") != tenant:
+            return f"was initialised for another: {json.dumps(dict(marker))}"
+        if self.container.generation and str(marker.get("generation")) != self.container.generation:
+            return f"has the marker of generation {marker.get('generation')}"
+        served = {self.cluster, self.server.system_identifier if self.server is not None else self.cluster}
+        if served != {str(marker.get("system_identifier"))}:
+            found = ", ".join(sorted(served)).strip(", ") or "that cannot be read"
+            return f"holds the cluster {found}, and its marker names {marker.get('system_identifier')}"
+        return ""
 
     @property
     def running(self) -> bool:
@@ -163,8 +191,9 @@ class TenantState:
             part=part,
             modes=_digests(sections.get("modes", "")),
             units=_digests(sections["units"]),
-            no_volume=sections.get("volumes") == "none",
             free_kib=int(sections["disk"]) if sections.get("disk") else None,
+            cluster=sections.get("cluster", ""),
+            volumes=_volumes(sections.get("volumes", "")),
         )
 
 
@@ -186,6 +215,10 @@ def _json_object(text: str) -> Mapping[str, Any]:
     except ValueError:
         return {}  # half a file: it counts as none, and is written again
     return body if isinstance(body, dict) else {}
+
+
+def _volumes(text: str) -> tuple[str, ...] | None:
+    return None if not text else () if text == "none" else tuple(text.split())
 
 
 def _digests(text: str) -> dict[str, str]:

@@ -59,7 +59,7 @@ def read(context: TenantContext, server: Server) -> tuple[Trait, ...] | None:
 def drift(context: TenantContext, server: Server) -> list[str]:
     """What differs from the kept baseline, in words; nothing where there is none."""
     kept, password = read(context, server), context.secret("app")
-    if kept is None or password is None:
+    if kept is None or password is None or context.observe().foreign_data(context.name):
         return []
     with _sessions(context, _COMPARE_SECONDS) as open_session:
         try:
@@ -85,6 +85,7 @@ def baseline_known(context: TenantContext, actions: Mapping[str, Action]) -> Com
         return
     changed = context.changed
     try:
+        context.require_own_data()
         _make_one_at_a_time(context, server, actions)
     except Refused as refused:
         context.receipt.no_baseline = "; ".join(problem.fact for problem in refused.problems)

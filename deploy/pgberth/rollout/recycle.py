@@ -12,6 +12,7 @@ from pgberth.checks.pending import pending
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.container.desired import SPEC_LOST, desired_spec, refuse_foreign_container
+from pgberth.container.operations import data_is_its_own
 from pgberth.container.plugin import recreated
 from pgberth.container.port import refuse_taken_port
 from pgberth.container.run_lock import acquire_run_lock
@@ -61,6 +62,7 @@ def recycle_tenant(tenant: Tenant, found: Fleet, options: RecycleOptions, verb: 
     first = tenant in canaries
     context = begin(verb, tenant)
     acquire_run_lock(name="tenant is locked for this run", context=context)
+    data_is_its_own(name="data is its own", context=context)
     finish_interrupted_recycle(name="no recycle is half done", context=context)
     # Whole tenants, at most so many at once: pyinfra would stop the servers of all before it starts the first again.
     recycled(

@@ -11,7 +11,7 @@ from pgberth import commands
 from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.operations import container_running, secrets_exist, volume_initialised
+from pgberth.container.operations import container_running, data_is_its_own, secrets_exist, volume_initialised
 from pgberth.container.retire import discarded
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database.operations import access_current, configuration_current, connection_files_published
@@ -120,6 +120,7 @@ def stage_task(canary: Tenant, found: Fleet) -> None:  # noqa: ARG001
     context = begin("stage", canary)
     context.receipt.did["stage"] = "C"
     acquire_run_lock(name="tenant is locked for this run", context=context)
+    data_is_its_own(name="data is its own", context=context)
     task_done(name="a task is done", context=context)
     smoke(name="smoke checks pass", context=context)
     passed(name="stage is passed", context=context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra.api.exceptions import DeployError
 
 from pgberth.checks.operations import receipt_kept
+from pgberth.container.operations import data_is_its_own
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.migrations.moving import MODES, backfilled
 from pgberth.migrations.tenant_run import begin
@@ -28,5 +29,6 @@ def backfill() -> None:
         return
     context = begin("backfill", tenant)
     acquire_run_lock(name="tenant is locked for this run", context=context)
+    data_is_its_own(name="data is its own", context=context)
     backfilled(name="legacy memories are backfilled", context=context, schema=schema, mode=mode)
     receipt_kept(name="receipt is kept", context=context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra.api.exceptions import DeployError
 
 from pgberth.checks.operations import receipt_kept, smoke
+from pgberth.container.operations import data_is_its_own
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.migrations.changes import erased
 from pgberth.migrations.erase import erasure_from
@@ -29,6 +30,7 @@ def erase() -> None:
         return
     context = begin("erase", tenant)
     acquire_run_lock(name="tenant is locked for this run", context=context)
+    data_is_its_own(name="data is its own", context=context)
     erased(name="subject is erased", context=context, erasure=erasure)
     smoke(name="smoke checks pass", context=context)
     receipt_kept(name="receipt is kept", context=context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgberth.checks.operations import receipt_kept, smoke
+from pgberth.container.operations import data_is_its_own
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database.operations import access_current, connection_files_published
 from pgberth.inventory.run_inventory import switch, tenant_here
@@ -24,6 +25,7 @@ def migrate() -> None:
         return
     context = begin("migrate", tenant)
     acquire_run_lock(name="tenant is locked for this run", context=context)
+    data_is_its_own(name="data is its own", context=context)
     if rehearse:
         rehearsed(name="migration is rehearsed on a copy", context=context)
         return

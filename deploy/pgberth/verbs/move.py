@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgberth.checks.operations import receipt_kept, smoke
+from pgberth.container.operations import data_is_its_own
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database.operations import access_current
 from pgberth.inventory.run_inventory import tenant_here
@@ -19,6 +20,7 @@ def move() -> None:
         return
     context = begin("move", tenant)
     acquire_run_lock(name="tenant is locked for this run", context=context)
+    data_is_its_own(name="data is its own", context=context)
     set_aside(name="public holds pgvector alone", context=context)
     access_current(name="roles and rights are current", context=context)
     at_targets(name="schemas are at their versions", context=context)

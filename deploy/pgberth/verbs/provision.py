@@ -6,7 +6,7 @@ from pgberth.checks.operations import import_early, receipt_kept, smoke
 from pgberth.checks.pending import record_pending
 from pgberth.container.context import TenantContext
 from pgberth.container.create import tenant_created
-from pgberth.container.operations import container_running, secrets_exist, volume_initialised
+from pgberth.container.operations import container_running, data_is_its_own, secrets_exist, volume_initialised
 from pgberth.container.plugin import plugin_running
 from pgberth.container.port import port_free
 from pgberth.container.run_lock import acquire_run_lock
@@ -56,6 +56,7 @@ def bring_up(context: TenantContext, *, suite: bool) -> None:
     operations after it, up to `container_running`. Those find nothing to do then; they keep a tenant that exists.
     """
     acquire_run_lock(name="tenant is locked for this run", context=context)
+    data_is_its_own(name="data is its own", context=context)
     port_free(name="port is free", context=context)
     tenant_created(name="a new tenant is created", context=context)
     secrets_exist(name="passwords exist", context=context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra.api.exceptions import DeployError
 
 from pgberth.checks.operations import receipt_kept, smoke
+from pgberth.container.operations import data_is_its_own
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.inventory.run_inventory import tenant_here
 from pgberth.knowledge.model import model_from
@@ -29,6 +30,7 @@ def register_model() -> None:
         return
     context = begin("register_model", tenant)
     acquire_run_lock(name="tenant is locked for this run", context=context)
+    data_is_its_own(name="data is its own", context=context)
     model_registered(name="model is registered", context=context, model=model)
     at_targets(name="schemas are at their versions", context=context)
     smoke(name="smoke checks pass", context=context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra.api.exceptions import DeployError
 
 from pgberth.checks.operations import receipt_kept
+from pgberth.container.operations import data_is_its_own
 from pgberth.container.retire import retired
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.migrations.tenant_run import begin
@@ -22,6 +23,7 @@ def retire() -> None:
         return
     context = begin("retire", tenant)
     acquire_run_lock(name="tenant is locked for this run", context=context)
+    data_is_its_own(name="data is its own", context=context)
     retired(name="tenant is retired", context=context)
     context.receipt.state = "retired, data kept"
     receipt_kept(name="receipt is kept", context=context)

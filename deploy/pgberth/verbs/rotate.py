@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgberth.checks.operations import receipt_kept, smoke
+from pgberth.container.operations import data_is_its_own
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.database.operations import access_current
 from pgberth.database.rotation import app_rotated, roles_rotated
@@ -27,6 +28,7 @@ def rotate() -> None:
         return
     context = begin("rotate", tenant, passwords=passwords.get(tenant.name))
     acquire_run_lock(name="tenant is locked for this run", context=context)
+    data_is_its_own(name="data is its own", context=context)
     access_current(name="roles and rights are current", context=context)
     roles_rotated(name="superuser, migrator and monitor have new passwords", context=context)
     app_rotated(name="app has a new password", context=context, drain=drain)
