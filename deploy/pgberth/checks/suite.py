@@ -6,7 +6,7 @@ import time
 
 import psycopg
 
-from pgberth.checks import access, configuration, container, history, memory, schema, tls
+from pgberth.checks import access, configuration, container, history, memory, schema, search, tls
 from pgberth.checks.context import Check, CheckContext
 from pgberth.database.session import within
 from pgberth.report.receipt import Result
@@ -17,6 +17,7 @@ ALL: tuple[Check, ...] = (
     *access.CHECKS,
     *tls.CHECKS,
     *schema.CHECKS,
+    *search.CHECKS,
     *memory.CHECKS,
     *history.CHECKS,
 )
