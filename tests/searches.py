@@ -33,6 +33,7 @@ CREATE TEMP TABLE made AS
             FROM axis AS a JOIN centre AS c ON c.k = a.k AND c.g = 1 + n % {groups}) AS embedding
     FROM generate_series(1, {rows} + {groups}) AS n;
 """
+_EXACTLY = "SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on"
 _ASKED = "DELETE FROM made WHERE n > %s RETURNING embedding::text"
 
 
@@ -130,13 +131,13 @@ def answers(
     session: psycopg.Connection[Any], store: Store, asked: list[str], groups: int, limit: int
 ) -> Iterator[Answer]:
     """One answer for each vector asked, each with other groups in its filter, beside the answer of an exact search."""
-    dice = random.Random(groups * 1000 + limit)
+    dice = random.Random(groups * 1000 + limit)  # noqa: S311 - a sample, the same in each run
     for near in asked:
         values = {"groups": store.groups(groups, dice), "near": near, "limit": limit}
         began = time.perf_counter()
         found = session.execute(store.search.encode(), values).fetchall()
         seconds = time.perf_counter() - began
         with session.transaction():
-            session.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on")
+            session.execute(_EXACTLY)
             exact = session.execute(store.search.encode(), values, prepare=False).fetchall()
         yield Answer(len(exact) - len(found), len({*found} & {*exact}) / len(exact), seconds)

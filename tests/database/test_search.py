@@ -1,4 +1,4 @@
-"""A search for the nearest vectors returns all its rows, whatever its filter: what pgvector's own settings do not give."""
+"""A search for the nearest vectors returns all its rows, which it does not with the settings that pgvector comes with."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pgberth.database.access import access_sql
+from pgberth.migrations.source import Parameters
 from pgberth.model.profile import PROFILES, Profile
 from pgberth.model.roles import APP_LOGINS, LOGINS
 from pgberth.model.tenant import COMPONENTS, HEAD
@@ -24,12 +25,12 @@ ROWS = 3000
 DIMENSION = 256  # what the tests' register_model stamps
 ASKED = 10
 TENANT = replace(ACME, components=dict.fromkeys(COMPONENTS, HEAD))
-GIVEN = {
+GIVEN: dict[str, Parameters] = {
     "memory_plugin": {"dimension": DIMENSION},
     "control_plane": {**searches.PARAMETERS, "embedding_dimension": DIMENSION},
 }
 STATEMENTS = {**STORES, "knowledge by type": BY_TYPE}
-# pgvector's own defaults, as if the roles had none; and the index alone, as where a table is too large to be read whole.
+# pgvector's own defaults, as if the roles had none; and the index alone, as where a table is too large to be read.
 AS_SHIPPED = "SELECT set_config(name, boot_val, false) FROM pg_settings WHERE name LIKE 'hnsw.%'"
 INDEX_ALONE = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off"
 

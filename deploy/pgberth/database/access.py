@@ -74,8 +74,8 @@ def settings(tenant: Tenant) -> tuple[RoleSetting, ...]:
     """
     What a login starts with. The app's search_path names pg_temp last: the server would search it first otherwise.
 
-    Only the app has time limits: on the migrator they would end index builds. Every login searches with the profile's
-    settings, the operator's psql included. The server keeps them until the session first uses pgvector, which checks them.
+    Only the app has time limits: on the migrator they would end index builds. Every login, the operator's
+    psql included, searches with the profile's settings. pgvector checks them when the session first uses it.
     """
     first = tenant.first_component
     for_app = (
