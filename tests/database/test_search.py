@@ -1,4 +1,4 @@
-"""A search for the nearest vectors returns all its rows, which it does not with the settings that pgvector comes with."""
+"""A search for the nearest vectors returns all its rows; with the settings that pgvector comes with it does not."""
 
 from __future__ import annotations
 
