@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,14 +107,20 @@ BY_TYPE = Store(
 PARAMETERS = {"embedding_model": "m", "embedding_model_version": "1"}  # of control_plane
 
 
-def fill(session: psycopg.Connection[Any], store: Store, rows: int, dimension: int) -> list[str]:
-    """The store gets so many rows, as the superuser. The value is what can be asked: one vector near each centre."""
+def fill(session: psycopg.Connection[Any], stores: Collection[Store], rows: int, dimension: int) -> list[str]:
+    """
+    Each store gets the same rows, so many. The value is what can be asked: one vector near each group's centre.
+
+    + session: of a role that may write to the stores and make temporary tables, with pgvector in its search_path
+    """
     with session.transaction():
         session.execute(_MADE.format(rows=rows, dimension=dimension, axes=_AXES, groups=GROUPS).encode())
         asked = [row[0] for row in session.execute(_ASKED, [rows]).fetchall()]
-        session.execute(store.fill.encode())
+        for store in stores:
+            session.execute(store.fill.encode())
         session.execute("DROP TABLE axis, centre, made")
-    session.execute(f"ANALYZE {store.table}".encode())
+    for store in stores:
+        session.execute(f"ANALYZE {store.table}".encode())
     return asked
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import mean, quantiles
 
@@ -31,7 +30,7 @@ class Searched(Tenant):
 
 
 @pytest.fixture(scope="module")
-def full(ground: Ground) -> tuple[Tenant, Mapping[str, list[str]]]:
+def full(ground: Ground) -> tuple[Tenant, list[str]]:
     """A tenant with ROWS embeddings in each component, and what can be asked of it."""
     tenant = Searched(**vars(ground.site.tenant("searched", *COMPONENTS)))
     inventory = ground.site.inventory(tenant)
@@ -40,20 +39,19 @@ def full(ground: Ground) -> tuple[Tenant, Mapping[str, list[str]]]:
     with tenant.connect("memory_migrator", tenant.password("migrator")) as owner:
         owner.execute("SET ROLE memory_owner")
         owner.execute("SET search_path = public")
-        asked = {name: searches.fill(owner, store, ROWS, DIMENSION) for name, store in STORES.items()}
-    return tenant, asked
+        return tenant, searches.fill(owner, STORES.values(), ROWS, DIMENSION)
 
 
 @pytest.mark.parametrize("groups", FILTERS)
 @pytest.mark.parametrize("component", STORES)
 def test_every_row_comes_in_time_whatever_the_filter(
-    full: tuple[Tenant, Mapping[str, list[str]]], component: str, groups: int
+    full: tuple[Tenant, list[str]], component: str, groups: int
 ) -> None:
     tenant, asked = full
     with tenant.connect() as app:
         app.execute(f"SET search_path = {component}, public".encode())
         for limit in LIMITS:
-            answers = [*searches.answers(app, STORES[component], asked[component], groups, limit)]
+            answers = [*searches.answers(app, STORES[component], asked, groups, limit)]
             judge(f"{component}, {groups} of {GROUPS} groups, limit {limit}", answers)
 
 

@@ -43,16 +43,16 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def asked(server: Server) -> dict[str, list[str]]:
-    """Component -> what can be asked. Each has ROWS vectors."""
+def asked(server: Server) -> list[str]:
+    """What can be asked of the components, each of which has ROWS vectors."""
     database = Database(server, "memory")
     try:
         for component in TENANT.ordered_components:
             bring_up(database, component, GIVEN.get(component, parameters(component)))
-        with server.connect(dbname="memory") as session:
-            return {name: searches.fill(session, store, ROWS, DIMENSION)[:ASKED] for name, store in STORES.items()}
     finally:
         database.close()
+    with server.connect(dbname="memory") as session:
+        return searches.fill(session, STORES.values(), ROWS, DIMENSION)[:ASKED]
 
 
 def app(server: Server, store: Store) -> psycopg.Connection:
@@ -63,20 +63,18 @@ def app(server: Server, store: Store) -> psycopg.Connection:
     return session
 
 
-def taken(
-    server: Server, asked: dict[str, list[str]], name: str, groups: int, limit: int, *before: str
-) -> list[searches.Answer]:
+def taken(server: Server, asked: list[str], name: str, groups: int, limit: int, *before: str) -> list[searches.Answer]:
     store = STATEMENTS[name]
     with app(server, store) as session:
         for statement in before:
             session.execute(statement.encode())
-        return list(searches.answers(session, store, asked[store.component], groups, limit))
+        return list(searches.answers(session, store, asked, groups, limit))
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
 @pytest.mark.parametrize(("groups", "limit"), [(5, 20), (10, 20), (10, 100), (60, 100)])
 def test_with_pgvectors_own_settings_rows_are_missing(
-    server: Server, asked: dict[str, list[str]], name: str, groups: int, limit: int
+    server: Server, asked: list[str], name: str, groups: int, limit: int
 ) -> None:
     """What the other tests here are worth: the same rows and statements, and nobody says that the answers are short."""
     answers = taken(server, asked, name, groups, limit, AS_SHIPPED, INDEX_ALONE)
@@ -88,7 +86,7 @@ def test_with_pgvectors_own_settings_rows_are_missing(
 @pytest.mark.parametrize("limit", [20, 100])
 @pytest.mark.parametrize("groups", [1, 5, 10, 60])
 def test_all_rows_come_whatever_the_filter(
-    server: Server, asked: dict[str, list[str]], name: str, groups: int, limit: int
+    server: Server, asked: list[str], name: str, groups: int, limit: int
 ) -> None:
     answers = taken(server, asked, name, groups, limit)
     assert [answer.short for answer in answers] == [0] * ASKED
@@ -98,7 +96,7 @@ def test_all_rows_come_whatever_the_filter(
 @pytest.mark.parametrize("name", STATEMENTS)
 @pytest.mark.parametrize(("groups", "limit"), [(5, 20), (10, 20), (10, 100), (60, 100)])
 def test_all_rows_come_from_the_vector_index_too(
-    server: Server, asked: dict[str, list[str]], name: str, groups: int, limit: int
+    server: Server, asked: list[str], name: str, groups: int, limit: int
 ) -> None:
     answers = taken(server, asked, name, groups, limit, INDEX_ALONE)
     assert [answer.short for answer in answers] == [0] * ASKED
