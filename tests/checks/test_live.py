@@ -56,6 +56,19 @@ SPOILT: dict[str, tuple[str, dict[str, str]]] = {
         "ALTER ROLE memory_app_a IN DATABASE memory SET search_path = public",
         {"rights": "search_path=public is not wanted", "search-path": "the app's default search_path is 'public'"},
     ),
+    "weaker searches": (
+        "ALTER ROLE memory_app_a IN DATABASE memory SET hnsw.ef_search = 40;"
+        " ALTER ROLE memory_app_a IN DATABASE memory RESET hnsw.scan_mem_multiplier",
+        {
+            "rights": "memory_app_a in memory: hnsw.scan_mem_multiplier=4 is missing",
+            "search-defaults": "hnsw.ef_search is 40, wanted 400: a search can return too few rows\n"
+            "hnsw.scan_mem_multiplier is 1, wanted 4: a search can return too few rows",
+        },
+    ),
+    "a value that pgvector rejects": (
+        "ALTER ROLE memory_app_a IN DATABASE memory SET hnsw.iterative_scan = sideways",
+        {"search-defaults": "hnsw.iterative_scan is off, wanted strict_order: a search can return too few rows"},
+    ),
     "a schema gone": (
         "DROP SCHEMA memory_plugin CASCADE",
         {
@@ -142,13 +155,39 @@ def test_a_tenant_s_own_number_of_dimensions_is_the_one_that_works_and_is_enforc
     assert "memory-round-trip" in red(live)
 
 
+# How a tenant may be full of rows that are as near to the check's own as these are to each other, or nearer.
+CROWDS = {
+    "twenty embeddings in all": "(SELECT array_agg(sin(n % 20 * 7.0 + d)) FROM generate_series(1, 1536) AS d)::vector",
+    "the check's own embeddings": "array_cat(array_fill((n % 2)::real, '{1}'), array_cat(array_fill(1 - (n % 2)::real,"
+    " '{1}'), array_fill(0::real, '{1534}')))::vector",
+}
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_no_check_depends_on_how_alike_the_tenants_rows_are(live: Live, crowd: str) -> None:
+    """Not even where the app's searches are short, with the settings that pgvector comes with."""
+    live.sql(
+        "ALTER ROLE memory_app_a IN DATABASE memory SET hnsw.ef_search = 40;"
+        " ALTER ROLE memory_app_a IN DATABASE memory SET hnsw.iterative_scan = off;"
+        " ALTER TABLE memory_plugin.memory_records SET (autovacuum_enabled = off);"
+        " INSERT INTO memory_plugin.memory_namespaces (name, kind) VALUES ('workspace:full', 'workspace');"
+        " INSERT INTO memory_plugin.memory_records (namespace, content, kind, source, embedding)"
+        " SELECT 'workspace:full', 'The harbour master keeps a berth for every ship.', 'fact', 'agent',"
+        f" {CROWDS[crowd]} FROM generate_series(1, 5000) AS n"
+    )
+    assert {*red(live)} == {"rights", "search-defaults"}
+    live.sql("ANALYZE memory_plugin.memory_records")
+    assert {*red(live)} == {"rights", "search-defaults"}
+
+
 # Spoilt together, since none of a row stands in another's way: a suite takes a while.
 TOGETHER = [
     ["an index dropped", "anybody may make tables", "a role's setting", "a table in public", "metadata required"],
     ["programs for the app", "no right to write", "history may be rewritten", "reviews may be rewritten"],
     ["the ledger gone"],
     ["no foreign key", "any dimension"],
-    ["a schema gone"],
+    ["weaker searches"],
+    ["a value that pgvector rejects", "a schema gone"],
     ["the app locked out"],
     ["pgvector elsewhere"],
 ]

@@ -175,6 +175,26 @@ DRIFT: dict[str, tuple[str, list[str]]] = {
         "ALTER ROLE memory_app_a IN DATABASE memory RESET lock_timeout",
         ["lock_timeout=10s is missing"],
     ),
+    "weaker searches for the app": (
+        "ALTER ROLE memory_app_a IN DATABASE memory SET hnsw.ef_search = 40",
+        ["hnsw.ef_search=400 is missing", "setting memory_app_a in memory: hnsw.ef_search=40 is not wanted"],
+    ),
+    "no iterative scan for the login that waits": (
+        "ALTER ROLE memory_app_b IN DATABASE memory RESET hnsw.iterative_scan",
+        ["setting memory_app_b in memory: hnsw.iterative_scan=strict_order is missing"],
+    ),
+    "less memory for the migrator's searches": (
+        "ALTER ROLE memory_migrator IN DATABASE memory RESET hnsw.scan_mem_multiplier",
+        ["setting memory_migrator in memory: hnsw.scan_mem_multiplier=4 is missing"],
+    ),
+    "fewer rows for the monitor's searches": (
+        "ALTER ROLE memory_monitor SET hnsw.max_scan_tuples = 100",
+        ["setting memory_monitor in every database: hnsw.max_scan_tuples=100 is not wanted"],
+    ),
+    "no iterative scan for the operator": (
+        "ALTER ROLE postgres IN DATABASE memory SET hnsw.iterative_scan = off",
+        ["setting postgres in memory: hnsw.iterative_scan=strict_order is missing"],
+    ),
     "a setting of the database": (
         "ALTER DATABASE memory SET search_path = pg_temp",
         ["setting everybody in memory: search_path=pg_temp is not wanted"],

@@ -12,7 +12,7 @@ from tests.deploy.tenant import Tenant
 Act = Callable[[Tenant], object]
 
 _APP_CANNOT_LOG_IN = frozenset(
-    {"durable", "app-confined", "ready", "search-path", "task-history", "knowledge-history"}
+    {"durable", "app-confined", "ready", "search-path", "search-defaults", "task-history", "knowledge-history"}
     | {"memory-round-trip", "memory-index", "memory-metadata", "memory-namespace", "memory-dimension"}
 )
 
@@ -196,6 +196,15 @@ REPAIRED = (
         "ALTER ROLE memory_app_a IN DATABASE memory RESET statement_timeout",
         "rights",
         "setting memory_app_a in memory: statement_timeout=60s is missing",
+    ),
+    _repaired(
+        _ACCESS,
+        "the app's searches may be short",
+        "ALTER ROLE memory_app_a IN DATABASE memory RESET hnsw.iterative_scan;"
+        " ALTER ROLE memory_app_a IN DATABASE memory SET hnsw.ef_search = 40",
+        "rights search-defaults",
+        "hnsw.iterative_scan is off, wanted strict_order: a search can return too few rows",
+        "setting memory_app_a in memory: hnsw.iterative_scan=strict_order is missing",
     ),
     _repaired(
         _ACCESS,

@@ -20,9 +20,11 @@ _PUT = """INSERT INTO memory_namespaces (name, kind) VALUES (%s, 'workspace')
           ON CONFLICT (name) DO UPDATE SET kind = excluded.kind"""
 _POST = """INSERT INTO memory_records (namespace, content, kind, source, embedding)
            VALUES (%s, %s, 'fact', 'agent', %s::vector) RETURNING id"""
-_BY_TEXT = "SELECT id FROM memory_records WHERE namespace = %s AND content_tsv @@ plainto_tsquery('english', %s)"
-_BY_COSINE = """SELECT id FROM memory_records WHERE namespace = %s AND embedding IS NOT NULL
-                ORDER BY embedding <=> %s::vector LIMIT 1"""
+# Among the check's own rows alone: what an index over all rows returns depends on the tenant's data too.
+_BY_TEXT = """WITH own AS MATERIALIZED (SELECT id, content_tsv FROM memory_records WHERE namespace = %s)
+              SELECT id FROM own WHERE content_tsv @@ plainto_tsquery('english', %s)"""
+_BY_COSINE = """WITH own AS MATERIALIZED (SELECT id, embedding FROM memory_records WHERE namespace = %s)
+                SELECT id FROM own WHERE embedding IS NOT NULL ORDER BY embedding <=> %s::vector LIMIT 1"""
 _NEAREST = "EXPLAIN SELECT id FROM memory_records WHERE embedding IS NOT NULL ORDER BY embedding <=> %s::vector LIMIT 5"
 
 

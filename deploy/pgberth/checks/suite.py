@@ -8,7 +8,7 @@ from functools import cache
 
 import psycopg
 
-from pgberth.checks import access, configuration, container, history, memory, schema, tls
+from pgberth.checks import access, configuration, container, history, memory, schema, search, tls
 from pgberth.checks.context import Check, CheckContext
 from pgberth.database.problems import server_words
 from pgberth.database.session import within
@@ -21,6 +21,7 @@ ALL: tuple[Check, ...] = (
     *access.CHECKS,
     *tls.CHECKS,
     *schema.CHECKS,
+    *search.CHECKS,
     *memory.CHECKS,
     *history.CHECKS,
 )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pgberth.model.roles import APP, APP_LOGINS, DATABASE, MIGRATOR, MONITOR, OWNER
+from pgberth.model.roles import APP, APP_LOGINS, DATABASE, LOGINS, MIGRATOR, MONITOR, OWNER
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import EXTENSION_SCHEMA
@@ -74,7 +74,8 @@ def settings(tenant: Tenant) -> tuple[RoleSetting, ...]:
     """
     What a login starts with. The app's search_path names pg_temp last: the server would search it first otherwise.
 
-    Only the app has time limits: on the migrator they would end index builds.
+    Only the app has time limits: on the migrator they would end index builds. Every login, the operator's
+    psql included, searches with the profile's settings. pgvector checks them when the session first uses it.
     """
     first = tenant.first_component
     for_app = (
@@ -86,6 +87,7 @@ def settings(tenant: Tenant) -> tuple[RoleSetting, ...]:
         *(RoleSetting(login, name, words) for login in APP_LOGINS for name, words in for_app),
         RoleSetting(MIGRATOR, "search_path", ("pg_catalog", "pg_temp")),
         RoleSetting(MONITOR, "search_path", ("pg_catalog", "pg_temp")),
+        *(RoleSetting(login, name, (value,)) for login in LOGINS for name, value in tenant.profile.search.items()),
     )
 
 

@@ -41,6 +41,17 @@ COMMON: Mapping[str, str] = {
 SINCE: Mapping[str, int] = {"autovacuum_worker_slots": 18, "io_method": 18, "io_workers": 18}
 
 
+# pgvector's defaults let a search through an HNSW index return too few rows: it looks at the 40 nearest of the whole
+# table, and a filter takes its rows away from these. An iterative scan goes on until LIMIT rows have passed the filter.
+_SEARCH: Mapping[str, str] = {
+    "hnsw.iterative_scan": "strict_order",  # relaxed_order would return rows that are not in order of distance
+    "hnsw.ef_search": "400",  # the planner sees its cost: of a small table, or of few rows, it then searches exactly
+    "hnsw.max_scan_tuples": "2147483647",  # no bound but that of memory: a scan that meets it ends early, in silence
+}
+_SCAN_SHARE = 16  # one scan keeps what it has seen in at most this fraction of the container's memory
+_MEBIBYTES = {"m": 1, "g": 1024}
+
+
 @dataclass(frozen=True)
 class Profile:
     """
@@ -72,6 +83,17 @@ class Profile:
         """Connections that are not reserved for the superuser."""
         lines = self.lines()
         return int(lines["max_connections"]) - int(lines["superuser_reserved_connections"])
+
+    @property
+    def search(self) -> dict[str, str]:
+        """
+        The settings of pgvector that every login starts with: setting -> value.
+
+        They belong to roles and not to postgresql.conf, so that a running server gets them without a restart.
+        """
+        work_mem = int(self.settings["work_mem"].removesuffix("MB"))
+        multiplier = int(self.memory[:-1]) * _MEBIBYTES[self.memory[-1]] // _SCAN_SHARE // work_mem
+        return {**_SEARCH, "hnsw.scan_mem_multiplier": str(multiplier)}
 
     def lines(self) -> dict[str, str]:
         """Every setting of the profile, common ones included, for the newest major version."""

@@ -9,6 +9,7 @@ MIGRATOR = "memory_migrator"
 APP = "memory_app"  # NOLOGIN, holds the grants
 APP_LOGINS = ("memory_app_a", "memory_app_b")  # two, so that a password can change without refusing anyone
 MONITOR = "memory_monitor"
+LOGINS = (*APP_LOGINS, MIGRATOR, MONITOR, SUPERUSER)
 
 # Secret kinds: the name a secret's file begins with -> the role that logs in with it (the app's first; see
 # SpecFile.secret_roles for the present one).
