@@ -34,6 +34,7 @@ class CheckContext:
     + baseline: the catalogue of a fresh run; None where it was not asked for
     + no_baseline: why there is none
     + root: the authority, in PEM, that clients beyond loopback trust; "" for what their system trusts
+    + notes: what a check found that still works, but not for long
     """
 
     tenant: Tenant
@@ -46,6 +47,7 @@ class CheckContext:
     baseline: tuple[Trait, ...] | None = None
     no_baseline: str = ""
     root: str = ""
+    notes: list[str] = field(default_factory=list)
     _open: ExitStack = field(default_factory=ExitStack)
     _sessions: dict[str, Connection] = field(default_factory=dict)
 

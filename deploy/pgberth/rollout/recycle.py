@@ -24,6 +24,7 @@ from pgberth.model.problems import Refused
 from pgberth.model.tenant import Tenant
 from pgberth.report.receipt import current_report
 from pgberth.rollout.attempt import RecycleAttempt
+from pgberth.rollout.judgement import described
 from pgberth.rollout.rings import CANARY, canary_green
 from pgberth.rollout.settle import finish_interrupted_recycle
 from pgberth.run import current_run
@@ -111,6 +112,10 @@ def recycled(context: TenantContext, options: RecycleOptions, turn: bool) -> Com
         raise Refused([*problems, *keep_at_once(context)])
     yield from recreated(context)
     yield keep(context)
+    if receipt.failed_checks:
+        first_red.tenant = first_red.tenant or context.name
+        hint = "it runs the wanted spec, and no other container would change this; runbooks/check-is-red.md"
+        raise Refused(described(context.name, receipt.failed_checks, hint))
 
 
 def recyclable_spec(context: TenantContext) -> ContainerSpec:
