@@ -7,17 +7,14 @@ it (`settle`): there, too, either the previous or the desired container ends up 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
 import psycopg
-from pyinfra import host
 from pyinfra.api import StringCommand
 
-from pgberth import commands
 from pgberth.container.context import TenantContext
 from pgberth.container.launch import GATE_SECONDS, KILL_SECONDS, ContainerLaunch, running_launch
 from pgberth.container.spec import STOP_TIMEOUT, ContainerSpec
@@ -31,8 +28,9 @@ from pgberth.model.problems import Problem, Refused
 from pgberth.report.table import checks
 from pgberth.rollout import row_counts
 from pgberth.rollout.judgement import caused, described, preventing, red_checks, repair
+from pgberth.rollout.plugin_swap import PluginSwap
+from pgberth.rollout.record import PAGE, RecycleRecord
 
-PAGE = "runbooks/recycle-went-back.md"
 _UPDATE_EXTENSION = "\\connect memory\nSET search_path = pg_catalog, pg_temp;\nALTER EXTENSION vector UPDATE;\n"
 
 
@@ -49,12 +47,14 @@ class RecycleAttempt:
         self.answered = False
         self.probe: WriteProbe | None = None
         self.red_before: frozenset[str] = frozenset()
+        self.plugin = PluginSwap(context)
 
     def refusals(self) -> list[Problem]:
         """Why a tenant is not interrupted now: afterwards nobody could say what made it red."""
         repair(self.context)
         try:
             red = red_checks(self.context)
+            self.plugin = PluginSwap.before(self.context)
         except Refused as refused:
             return list(refused.problems)
         self.red_before = frozenset(result.id for result in red)
@@ -82,7 +82,9 @@ class RecycleAttempt:
 
     def _attempt(self, previous: ContainerLaunch, desired: ContainerLaunch) -> list[Problem]:
         try:
-            self._record(previous, desired)
+            reason = self.receipt.did.get("reason", "")
+            record = RecycleRecord(previous, desired, self.plugin, self.red_before, reason)
+            self._run("what would be brought back", record.written(self.context))
             killpoint("recycle.recorded")
             self._run("the checkpoint", self.context.superuser("CHECKPOINT;\n"))
             self._run_all("its files", desired.write_files(self.context))
@@ -113,6 +115,7 @@ class RecycleAttempt:
                 self._swap(previous, STOP_TIMEOUT if self.answered else KILL_SECONDS)
             killpoint("recycle.back.swapped")
             self._serve(previous)
+            self._run_all("its memory plugin", self.plugin.back())
             self._forget_record()
             red = red_checks(self.context)
         except Refused as failed:
@@ -132,7 +135,8 @@ class RecycleAttempt:
         The previous container, where it runs, is what a failed recycle would restore: it stays, whatever its checks
         say. The desired one stays where it is green in what a swap can change. Otherwise the previous one is restored.
         """
-        previous, desired = self._recorded()
+        record = RecycleRecord.read(self.context)
+        previous, desired, self.plugin, self.red_before = record.previous, record.desired, record.plugin, record.red
         runs = self._running_spec()
         if runs and runs not in (previous.hash, desired.hash):
             path = layout.recycling_file(self.name)
@@ -147,6 +151,7 @@ class RecycleAttempt:
                 self._prove(begun)
             else:
                 self.clear_leftovers()
+                self._run_all("its memory plugin", self.plugin.back())
             self._forget_record()
         except Refused as red:
             return self._settle_back(previous, red)
@@ -157,18 +162,6 @@ class RecycleAttempt:
         """The spec of the container that runs and that clients can reach; "" where none does."""
         container = self.context.observe().container
         return container.spec_hash if container is not None and container.running and container.reachable else ""
-
-    def _recorded(self) -> tuple[ContainerLaunch, ContainerLaunch]:
-        """The previous and the desired container of the recycle that was killed. Raises Refused."""
-        path = layout.recycling_file(self.name)
-        done, output = host.run_shell_command(commands.shell('cat "$1"', path, timeout=10))
-        try:
-            body = json.loads(output.stdout) if done else {}
-            self.red_before = frozenset(body.get("red", ()))
-            return ContainerLaunch.from_body(body["former"]), ContainerLaunch.from_body(body["wanted"])
-        except (ValueError, KeyError, TypeError):
-            fact = f"what an interrupted recycle left in ~/{path} is not understood"
-            raise Refused([self._problem(fact, PAGE)]) from None
 
     def _settle_back(self, previous: ContainerLaunch, red: Refused) -> list[Problem]:
         problems = self.go_back(previous, red.problems)
@@ -212,13 +205,6 @@ class RecycleAttempt:
         self.receipt.did[f"counted_{when}"] = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"
         return row_counts.rows(self.context)
 
-    def _record(self, previous: ContainerLaunch, desired: ContainerLaunch) -> None:
-        reason = self.receipt.did.get("reason", "")
-        red = sorted(self.red_before)
-        body = {"former": previous.to_body(), "wanted": desired.to_body(), "reason": reason, "red": red}
-        text = json.dumps(body, default=dict, indent=2) + "\n"
-        self._run("what would be brought back", self.context.write(layout.recycling_file(self.name), text))
-
     def _forget_record(self) -> None:
         self._run("the end", self.context.change('rm -f -- "$1"', layout.recycling_file(self.name)))
 
@@ -227,13 +213,18 @@ class RecycleAttempt:
         self._run("its container", to.swap(self.context, stop_seconds=stop_seconds))
 
     def _prove(self, launch: ContainerLaunch) -> None:
-        """It serves the app, and no check is red that the swap may have caused; only pgvector may need its update."""
+        """
+        It serves the app, no check is red that the swap may have caused, and the memory plugin runs beside it.
+
+        pgvector is updated where only that is red.
+        """
         self._serve(launch)
         red = caused(red_checks(self.context), self.red_before)
         if {result.id for result in red} <= {"extension"} and self._update_extension():
             red = caused(red_checks(self.context), self.red_before)
         if red:
             raise Refused(described(self.name, red))
+        self._run_all("its memory plugin", self.plugin.advance())
 
     def _serve(self, launch: ContainerLaunch) -> None:
         """Its server answers, is repaired, lets the app in, and takes writes; the connection files name it."""

@@ -12,7 +12,7 @@ from pgberth.checks.pending import pending
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.container.desired import SPEC_LOST, desired_spec, refuse_foreign_container
-from pgberth.container.plugin import recreated
+from pgberth.container.health_probe import plugin_watched
 from pgberth.container.port import refuse_taken_port
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.container.spec import ContainerSpec
@@ -106,11 +106,11 @@ def recycled(context: TenantContext, options: RecycleOptions, turn: bool) -> Com
     receipt.did |= {"reason": options.reason, "former": context.observe().spec.hash or None, "wanted": spec.hash}
     problems = attempt.refusals()
     if not problems:
-        problems = attempt.recycle(spec)
+        with plugin_watched(context):
+            problems = attempt.recycle(spec)
     if problems:
         first_red.tenant = first_red.tenant or context.name
         raise Refused([*problems, *keep_at_once(context)])
-    yield from recreated(context)
     yield keep(context)
     if receipt.failed_checks:
         first_red.tenant = first_red.tenant or context.name

@@ -7,6 +7,9 @@ from pyinfra import state
 from pgberth.checks.pending import record_pending
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
+from pgberth.container.plugin import PAGE as PLUGIN_PAGE
+from pgberth.container.plugin import plugin_fault
+from pgberth.container.plugin_state import observe_plugin
 from pgberth.container.state import TenantState
 from pgberth.inventory.load import Fleet
 from pgberth.inventory.run_inventory import machine_here, tenant_here
@@ -44,11 +47,20 @@ def state_known(context: TenantContext) -> Commands:
     if not observed.machine_profile.limits:
         receipt.notes.append("memory and pids limits are not enforced: this account has no cgroup of its own")
     receipt.notes += container_drift(observed)
+    receipt.notes += _plugin_faults(context)
     if observed.server is not None:
         receipt.notes += [f"drift: {finding}" for finding in observed.server.access]
         receipt.notes += [f"drift: {line}" for line in drift(context, observed.server)]
         if receipt.no_baseline:
             receipt.notes.append(f"drift: there is no fresh run's catalogue to compare with: {receipt.no_baseline}")
+
+
+def _plugin_faults(context: TenantContext) -> list[str]:
+    """That the memory plugin is down or ill, where the tenant has one and is in service."""
+    if context.tenant.sidecar is None or context.observe().container is None:
+        return []
+    fault = plugin_fault(observe_plugin(context.tenant))
+    return [f"memory plugin: {fault}; {PLUGIN_PAGE}"] if fault else []
 
 
 def container_drift(observed: TenantState) -> list[str]:
