@@ -54,18 +54,23 @@ class PluginLaunch:
         words = {name: tuple(body[name]) for name in ("command", "arguments")}
         return cls(**{**body, **words, "unit": SystemdUnit(**body["unit"])})
 
-    def start(self, context: TenantContext, *, required: bool) -> Commands:
-        """
-        It runs in a new container, whatever was there before.
-
-        + required: whether it must be healthy within the gate's seconds
-        """
+    def write_files(self, context: TenantContext) -> Commands:
+        """Its files, what it connects with, and the spec file."""
         name, directory = context.name, layout.sidecar_etc(context.name)
         files = [File(f"{directory}/{file}", text, f"0{file_mode(file)}") for file, text in self.files.items()]
         spec = context.observe().spec
         if spec and spec.sidecar != self.spec:
             files.append(File(layout.spec_file(name), spec.updated({"sidecar": dict(self.spec)}).text()))
         yield context.write_files(url_file(context), *files)
+
+    def start(self, context: TenantContext, *, required: bool) -> Commands:
+        """
+        It runs in a new container, whatever was there before.
+
+        + required: whether it must be healthy within the gate's seconds
+        """
+        yield from self.write_files(context)
+        name = context.name
         arguments = [
             *(name, layout.sidecar(name), layout.sidecar_stored_secrets(name), str(self.spec["port"]), str(GATE)),
             *("yes" if required else "no", f"{unit_name(name)}.service", self.unit.file, self.hooks),
@@ -92,7 +97,7 @@ def running_plugin(context: TenantContext, plugin: PluginState, spec: SidecarSpe
     + spec: the desired one, which has the same places
     """
     recorded = context.observe().spec.sidecar
-    if not plugin.running or not plugin.arguments or not recorded:
+    if not plugin.running or not plugin.arguments or "port" not in recorded:
         return None
     names, unit = list(spec.files), f"{layout.UNITS}/{unit_name(context.name)}.service"
     script = commands.script("container/read-files.sh")
@@ -104,4 +109,5 @@ def running_plugin(context: TenantContext, plugin: PluginState, spec: SidecarSpe
     found = {file: base64.b64decode(text).decode() for file, _, text in parts}
     text = found.pop(unit, "")
     started = SystemdUnit(unit, text.rstrip("\n")) if text else SystemdUnit()
-    return PluginLaunch(recorded, plugin.command, plugin.arguments, plugin.hooks, started, found)
+    body = {"hash": plugin.spec_hash, "image": plugin.runs, "port": recorded["port"]}
+    return PluginLaunch(body, plugin.command, plugin.arguments, plugin.hooks, started, found)

@@ -29,7 +29,7 @@ class PluginState:
     + labelled: the tenant that its container names, "" where there is none
     + health: the first line of the answer to GET /v1/health
     + arguments: of the `podman run` that created it; hooks: the directory of its OCI hooks, "" for none
-    + command: what its image runs in it
+    + runs, command: the id of the image that it runs, and what of it
     """
 
     image: PluginImage | None = None
@@ -39,6 +39,7 @@ class PluginState:
     health: str = ""
     arguments: tuple[str, ...] = ()
     hooks: str = ""
+    runs: str = ""
     command: tuple[str, ...] = ()
 
     @property
@@ -65,6 +66,7 @@ class PluginState:
             health=sections["health"],
             arguments=run_arguments(created),
             hooks=next((word.partition("=")[2] for word in created if word.startswith("--hooks-dir=")), ""),
+            runs="sha256:" + container.get("Image", "").removeprefix("sha256:") if container else "",
             command=tuple(config.get("Cmd") or ()),
         )
 

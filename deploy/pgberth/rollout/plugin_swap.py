@@ -83,5 +83,7 @@ class PluginSwap:
                 yield from removed(self.context)
             return
         plugin = observe_plugin(self.context.tenant)
-        if plugin is None or plugin.spec_hash != self.previous.spec["hash"] or not plugin.healthy:
+        if plugin is not None and plugin.healthy and plugin.spec_hash == self.previous.spec["hash"]:
+            yield from self.previous.write_files(self.context)
+        else:
             yield from self.previous.start(self.context, required=self.needed)
