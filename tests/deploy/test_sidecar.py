@@ -207,7 +207,6 @@ def test_a_rotation_gives_a_healthy_plugin_the_new_password_in_the_container_tha
     before = tenant.inspected()["Id"]
     run = inventory.verb("rotate").went_well()
     assert run.line(f"{tenant.name}: memory plugin: gap ", " refused of ", " requests"), run.said
-    print("DEBUG", run.line(f"{tenant.name}: memory plugin: gap "))
     assert newest_receipt(tenant, "rotate")["did"]["memory_plugin_probe"]["requests"] > 10
     assert tenant.inspected()["Id"] == before
     memory = {"namespaces": ["workspace:none"]}
