@@ -5,7 +5,8 @@
 set -eu
 PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
 pid=$(sed -n 's/.*"pid": *\([0-9][0-9]*\).*/\1/p')
-nsenter -t "$pid" -n ip rule add pref 100 to "$1" ipproto tcp dport "$2" lookup main
-# By protocol: slirp4netns only knows these two, and could not set its default route through an address that is closed.
-nsenter -t "$pid" -n ip rule add pref 101 to "$1" ipproto tcp prohibit
-nsenter -t "$pid" -n ip rule add pref 102 to "$1" ipproto udp prohibit
+# TCP and UDP by their numbers: a machine need not have the file of their names.
+nsenter -t "$pid" -n ip rule add pref 100 to "$1" ipproto 6 dport "$2" lookup main
+# By protocol: slirp4netns only carries these two, and could not set its default route through an address that is closed.
+nsenter -t "$pid" -n ip rule add pref 101 to "$1" ipproto 6 prohibit
+nsenter -t "$pid" -n ip rule add pref 102 to "$1" ipproto 17 prohibit
