@@ -26,6 +26,12 @@ esac
   exit 1
 }
 
+[ -z "$hooks" ] || PATH=$PATH:/usr/sbin:/sbin command -v ip >/dev/null || {
+  say "$tenant: there is no program ip here, which keeps its memory plugin from the rest of the machine's loopback"
+  say "HINT: nothing was stopped or started; install iproute2; runbooks/sidecar-unhealthy.md"
+  exit 1
+}
+
 if [ -e "$plain" ]; then
   systemctl --user stop "$service" 2>/dev/null
   systemctl --user reset-failed "$service" 2>/dev/null
