@@ -14,7 +14,6 @@ while [ "$(date +%s)" -lt "$deadline" ]; do
   fi
   sleep 0.05
 done
-printf '%s: its memory plugin is not healthy %s s after it was told its new password: %s\n' \
-  "$tenant" "$seconds" "${answer:-no answer}" >&2
+printf '%s\n' "$tenant: its memory plugin is not healthy $seconds s after it got its new password: ${answer:-no answer}" >&2
 printf 'HINT: run deploy/provision.py --limit %s, which creates it again; runbooks/sidecar-unhealthy.md\n' "$tenant" >&2
 exit 1

@@ -5,7 +5,7 @@
 # directory of its OCI hooks (empty for none), its image, the program that the image runs, then the arguments of podman
 # run. On stdin: the unit's text. Runs in the account's home.
 set -u
-tenant=$1 name=$2 own=$3 port=$4 seconds=$5 required=$6 service=$7 file=$8 hooks=$9
+tenant=$1 name=$2 own=$3 port=$4 seconds=$5 required=$6 service=$7 file=$8 directory=$9
 shift 9
 image=$1 program=$2
 shift 2
@@ -14,7 +14,7 @@ plain=.config/systemd/user/$service
 wanted=.config/systemd/user/default.target.wants/$service
 
 # What its entrypoint needs of the image, before anything is taken away.
-has=$(hooks=''; run_container --rm --pull=never --network=none --cap-drop=all --read-only --entrypoint=/bin/sh "$image" \
+has=$(run_container --rm --pull=never --network=none --cap-drop=all --read-only --entrypoint=/bin/sh "$image" \
   -c 'command -v "$1" >/dev/null && echo yes || echo no' sh "$program" 2>&1)
 case $has in
   yes) ;;
@@ -26,7 +26,7 @@ esac
   exit 1
 }
 
-[ -z "$hooks" ] || PATH=$PATH:/usr/sbin:/sbin command -v ip >/dev/null || {
+[ -z "$directory" ] || PATH=$PATH:/usr/sbin:/sbin command -v ip >/dev/null || {
   say "$tenant: there is no program ip here, which keeps its memory plugin from the rest of the machine's loopback"
   say "HINT: nothing was stopped or started; install iproute2; runbooks/sidecar-unhealthy.md"
   exit 1
@@ -43,6 +43,7 @@ if [ -n "$file" ]; then
   ln -sf "../$service" "$wanted" && systemctl --user daemon-reload && systemctl --user start "$service" || exit 1
 else
   rm -f "$plain" "$wanted"
+  hooks=$directory
   run_container "$@" >/dev/null || exit 1
 fi
 

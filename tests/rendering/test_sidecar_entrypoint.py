@@ -16,7 +16,7 @@ from tests.deploy.processes import eventually
 
 SHELLS = [["dash"], ["busybox", "sh"], ["bash", "--posix"]]
 SECRET = "/run/secrets/memory_plugin_database_url"
-# A plugin that writes down what it was given, and ends when it is told to.
+# A plugin that writes down what it was given, and ends at SIGTERM.
 PLUGIN = 'trap "exit 0" TERM; echo "$MEMORY_PLUGIN_DATABASE_URL" >> "$1"; while :; do sleep 0.05; done'
 
 
