@@ -14,6 +14,7 @@ plain=.config/systemd/user/$service
 wanted=.config/systemd/user/default.target.wants/$service
 
 # What its entrypoint needs of the image, before anything is taken away.
+# shellcheck disable=SC2016  # the image's own shell expands it
 has=$(run_container --rm --pull=never --network=none --cap-drop=all --read-only --entrypoint=/bin/sh "$image" \
   -c 'command -v "$1" >/dev/null && echo yes || echo no' sh "$program" 2>&1)
 case $has in
@@ -43,6 +44,7 @@ if [ -n "$file" ]; then
   ln -sf "../$service" "$wanted" && systemctl --user daemon-reload && systemctl --user start "$service" || exit 1
 else
   rm -f "$plain" "$wanted"
+  # shellcheck disable=SC2034  # for run_container
   hooks=$directory
   run_container "$@" >/dev/null || exit 1
 fi
