@@ -59,11 +59,11 @@ kill_orphaned_monitor() {
   done 2>/dev/null
 }
 
-# run_container ARGUMENT...: podman run, by the OCI runtime that the machine's probe recorded. A plain user's own
-# configuration may name another one, and is never edited.
+# run_container ARGUMENT...: podman run, by the OCI runtime that the machine's probe recorded, with the OCI hooks of the
+# directory $hooks. A plain user's own configuration may name another runtime, and is never edited.
 run_container() {
   runtime=$(sed -n 's/^ *"runtime": "\([a-z]*\)".*/\1/p' "$HOME/.local/share/pgberth/machine.json" 2>/dev/null) || runtime=
-  podman ${runtime:+--runtime "$runtime"} run "$@"
+  podman ${runtime:+--runtime "$runtime"} ${hooks:+"--hooks-dir=$hooks"} run "$@"
 }
 
 # place_of_volume VOLUME: print the directory that holds a volume's data. podman is asked only where it cannot be known:

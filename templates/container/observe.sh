@@ -9,7 +9,7 @@ files() {
   section machine; cat "$root/machine.json" 2>/dev/null
   section spec; cat "$dir/spec.json" 2>/dev/null
   section secrets; ls "$dir/secrets" 2>/dev/null
-  section files; (cd "$dir" 2>/dev/null && sha256sum etc/* tls/* passfile connection.env recycling.json receipts/.new 2>/dev/null)
+  section files; (cd "$dir" 2>/dev/null && sha256sum etc/* tls/* sidecar-secrets/* passfile connection.env recycling.json receipts/.new 2>/dev/null)
   section modes; (cd "$dir" 2>/dev/null && stat -c '%a %n' etc/* secrets/* tls/* passfile connection.env 2>/dev/null)
   section units; sha256sum ".config/containers/systemd/pgberth-$container.container" \
     ".config/systemd/user/pgberth-$container.service" \

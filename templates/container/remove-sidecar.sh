@@ -1,7 +1,8 @@
 # Take a tenant's memory plugin away: it holds no data.
-# Arguments: the container, what the names of the tenant's secrets begin with, its service, its directory.
+# Arguments: the container, what the names of secrets of an earlier release begin with, its service, its directories.
 set -u
-name=$1 own=$2 service=$3 directory=$4
+name=$1 own=$2 service=$3
+shift 3
 plain=.config/systemd/user/$service
 if [ -e "$plain" ]; then
   systemctl --user stop "$service" 2>/dev/null
@@ -12,4 +13,4 @@ podman rm --force --ignore --time 10 "$name" >/dev/null || exit 1
 for former in $(podman secret ls --format '{{.Name}}'); do
   case $former in "$own"*) podman secret rm "$former" >/dev/null || exit 1 ;; esac
 done
-rm -rf -- "$directory"
+rm -rf -- "$@"

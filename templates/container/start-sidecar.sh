@@ -1,15 +1,37 @@
 # uses lib.sh
 # Bring a tenant's memory plugin up, whatever was there before, and wait until it is healthy.
-# Arguments: the tenant, the container, its secret, what the names of the tenant's secrets begin with, its port of loopback,
-# seconds to wait, whether it is required, its service, the unit's file (empty where podman alone supervises), then the
-# arguments of podman run. On stdin: a line with the secret, then the unit's text. Runs in the account's home.
+# Arguments: the tenant, the container, what the names of secrets of an earlier release begin with, its port of loopback,
+# seconds to wait, whether it must be healthy, its service, the unit's file (empty where podman alone supervises), the
+# directory of its OCI hooks (empty for none), its image, the program that the image runs, then the arguments of podman
+# run. On stdin: the unit's text. Runs in the account's home.
 set -u
-tenant=$1 name=$2 secret=$3 own=$4 port=$5 seconds=$6 required=$7 service=$8 file=$9
+tenant=$1 name=$2 own=$3 port=$4 seconds=$5 required=$6 service=$7 file=$8 directory=$9
 shift 9
-IFS= read -r url
+image=$1 program=$2
+shift 2
 unit=$(cat)
 plain=.config/systemd/user/$service
 wanted=.config/systemd/user/default.target.wants/$service
+
+# What its entrypoint needs of the image, before anything is taken away.
+# shellcheck disable=SC2016  # the image's own shell expands it
+has=$(run_container --rm --pull=never --network=none --cap-drop=all --read-only --entrypoint=/bin/sh "$image" \
+  -c 'command -v "$1" >/dev/null && echo yes || echo no' sh "$program" 2>&1)
+case $has in
+  yes) ;;
+  no) say "$tenant: image $image of its memory plugin has no program $program, which it is to run" ;;
+  *) say "$tenant: image $image of its memory plugin has no /bin/sh that runs, which its entrypoint needs: $has" ;;
+esac
+[ "$has" = yes ] || {
+  say "HINT: nothing was stopped or started; give it an image with a shell and the plugin; runbooks/sidecar-unhealthy.md"
+  exit 1
+}
+
+[ -z "$directory" ] || PATH=$PATH:/usr/sbin:/sbin command -v ip >/dev/null || {
+  say "$tenant: there is no program ip here, which keeps its memory plugin from the rest of the machine's loopback"
+  say "HINT: nothing was stopped or started; install iproute2; runbooks/sidecar-unhealthy.md"
+  exit 1
+}
 
 if [ -e "$plain" ]; then
   systemctl --user stop "$service" 2>/dev/null
@@ -17,27 +39,30 @@ if [ -e "$plain" ]; then
 fi
 podman rm --force --ignore --time 10 "$name" >/dev/null || exit 1
 kill_orphaned_monitor "$name"
-podman secret inspect "$secret" >/dev/null 2>&1 || printf '%s\n' "$url" | podman secret create "$secret" - >/dev/null || exit 1
-for former in $(podman secret ls --format '{{.Name}}'); do
-  case $former in "$secret") ;; "$own"*) podman secret rm "$former" >/dev/null ;; esac
-done
 if [ -n "$file" ]; then
   mkdir -p "${wanted%/*}" && printf '%s\n' "$unit" | write_file "$file" || exit 1
   ln -sf "../$service" "$wanted" && systemctl --user daemon-reload && systemctl --user start "$service" || exit 1
 else
   rm -f "$plain" "$wanted"
+  # shellcheck disable=SC2034  # for run_container
+  hooks=$directory
   run_container "$@" >/dev/null || exit 1
 fi
 
 deadline=$(($(date +%s) + seconds))
 while :; do
   answer=$(health "$port")
-  case $answer in 'HTTP/'*' 200'*) exit 0 ;; esac
-  [ "$(date +%s)" -lt "$deadline" ] || break
-  sleep 1
+  case $answer in 'HTTP/'*' 200'*) break ;; esac
+  if [ "$(date +%s)" -ge "$deadline" ]; then
+    [ "$required" = yes ] || exit 0
+    say "$tenant: its memory plugin is not healthy after $seconds s: ${answer:-no answer}; its last words:"
+    podman logs --tail 5 "$name" >&2
+    say "HINT: the server and its data are untouched; runbooks/sidecar-unhealthy.md"
+    exit 1
+  fi
+  sleep 0.1
 done
-[ "$required" = yes ] || exit 0
-say "$tenant: its memory plugin is not healthy after $seconds s: ${answer:-no answer}; its last words:"
-podman logs --tail 5 "$name" >&2
-say "HINT: the server and its data are untouched; runbooks/sidecar-unhealthy.md"
-exit 1
+# Only now: a container of an earlier release, which may have to come back, needs its own.
+for former in $(podman secret ls --format '{{.Name}}'); do
+  case $former in "$own"*) podman secret rm "$former" >/dev/null ;; esac
+done

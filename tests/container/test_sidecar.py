@@ -13,13 +13,14 @@ import pytest
 from pgberth.commands import guarded_operation
 from pgberth.container import plugin
 from pgberth.container.context import TenantContext, TenantObservation
-from pgberth.container.plugin import PluginObservation, PluginState
-from pgberth.container.sidecar import PluginImage, SidecarSpec, sidecar_unit
+from pgberth.container.plugin_launch import PluginLaunch
+from pgberth.container.plugin_state import PluginObservation, PluginState
+from pgberth.container.sidecar import URL_FILE, PluginImage, SidecarSpec, plugin_url, sidecar_unit
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import Supervisor
+from pgberth.database.operations import digest
 from pgberth.model import layout
 from pgberth.model.listen import Listen
-from pgberth.model.secret import Secret
 from pgberth.model.sidecar import Sidecar
 from pgberth.model.tenant import Tenant
 from tests.fake_host import Answer, FakeHost, Sent, password_in, sent, stored
@@ -33,9 +34,19 @@ REQUIRED = replace(ACME, sidecar=replace(SIDECAR, required=True))
 
 def spec(podman: str = "4.3.1", **changes: Any) -> SidecarSpec:
     desired = SidecarSpec(
-        PLUGGED, SIDECAR, IMAGE, 5501, "memory_app_a", password_in("app-v1"), HOME, podman, False, Supervisor.PODMAN
+        PLUGGED, SIDECAR, IMAGE, 5501, HOME, podman, False, Supervisor.PODMAN
     )  # fmt: skip
     return replace(desired, **changes)
+
+
+def url(podman: str = "4.3.1", *, tls: bool = False) -> str:
+    return plugin_url(podman, 5501, "memory_app_a", password_in("app-v1"), tls=tls).reveal()
+
+
+def current(**changes: Any) -> TenantState:
+    """The tenant, with what its plugin connects with on its machine."""
+    found = state(**changes)
+    return replace(found, files={**found.files, f"sidecar-secrets/{URL_FILE}": digest(f"{url()}\n")})
 
 
 HEALTHY = PluginState(IMAGE, True, spec().hash, "acme", "HTTP/1.0 200 OK")
@@ -54,7 +65,7 @@ def do(
     found: PluginState | None, tenant: Tenant = PLUGGED, seen: TenantState | None = None
 ) -> tuple[list[Sent], Recorded]:
     """What plugin_running sends, and what it records."""
-    facts: dict[type, Any] = {TenantObservation: lambda **_: seen or state(), PluginObservation: lambda **_: found}
+    facts: dict[type, Any] = {TenantObservation: lambda **_: seen or current(), PluginObservation: lambda **_: found}
     host = FakeHost(facts=facts, answers=[stored(state().secrets)])
     return recorded(plugin.plugin_running, host, tenant)
 
@@ -68,21 +79,31 @@ def recorded(verb: Callable[..., Any], host: FakeHost, tenant: Tenant) -> tuple[
 # --- What it should be.
 
 
-def test_no_password_is_among_podmans_arguments_or_in_the_unit() -> None:
+def test_no_password_is_among_podmans_arguments_in_the_unit_or_in_the_fingerprint() -> None:
     for desired in (spec(), spec(supervisor=Supervisor.UNIT)):
-        unit = sidecar_unit(desired)
-        told = json.dumps(desired.arguments()) + (unit.text if unit else "")
-        assert desired.password.reveal() not in told
-        assert "DATABASE_URL=" not in told
+        told = json.dumps([desired.arguments(), sidecar_unit(desired).text, desired.files])
+        assert password_in("app-v1").reveal() not in told
+        assert "DATABASE_URL=" not in json.dumps(desired.arguments())
 
 
 def test_its_url_leads_to_the_server_through_either_network() -> None:
     password = password_in("app-v1").reveal()
     tail = "/memory?options=-csearch_path%3Dmemory_plugin%2Cpublic&sslmode=disable"
-    assert spec().url.reveal() == f"postgresql://memory_app_a:{password}@10.0.2.2:5501{tail}"
-    assert "--network=slirp4netns:allow_host_loopback=true" in spec().arguments()
-    assert spec("5.4.2").url.reveal() == f"postgresql://memory_app_a:{password}@127.0.0.1:5501{tail}"
+    assert url() == f"postgresql://memory_app_a:{password}@10.0.2.2:5501{tail}"
+    assert "--network=slirp4netns:allow_host_loopback=true,enable_ipv6=false" in spec().arguments()
+    assert url("5.4.2") == f"postgresql://memory_app_a:{password}@127.0.0.1:5501{tail}"
     assert "--network=pasta:-T,5501" in spec("5.4.2").arguments()
+    assert url(tls=True).endswith("&sslmode=require")
+
+
+def test_where_the_whole_loopback_stands_behind_one_address_a_hook_leaves_the_servers_port_alone() -> None:
+    hook = json.loads(spec().files["hooks/network.json"])
+    assert hook["hook"]["args"] == ["network-hook.sh", "10.0.2.2", "5501"]
+    assert hook["hook"]["path"] == f"{HOME}/{layout.sidecar_etc('acme')}/network-hook.sh"
+    assert (hook["stages"], hook["when"]) == (["createRuntime"], {"always": True})
+    assert "network-hook.sh" in spec().files
+    assert f"--hooks-dir={spec().hooks} run" in sidecar_unit(spec(supervisor=Supervisor.UNIT)).text
+    assert (spec("5.4.2").hooks, list(spec("5.4.2").files)) == ("", ["sidecar.sh"])
 
 
 def test_it_is_closed_as_the_server_is_and_published_on_loopback_only() -> None:
@@ -90,17 +111,9 @@ def test_it_is_closed_as_the_server_is_and_published_on_loopback_only() -> None:
     assert {"--cap-drop=all", "--read-only", "--security-opt=no-new-privileges", "--pull=never"} <= set(arguments)
     assert [word for word in arguments if word.startswith("--publish")] == ["--publish=127.0.0.1:5601:9100"]
     assert "--env=MEMORY_PLUGIN_SKIP_MIGRATE=1" in arguments
-    (mounted,) = (word for word in arguments if word.startswith("--secret="))
-    assert mounted.endswith(",uid=65532,gid=65532,mode=0400")
+    mounted = [word for word in arguments if word.startswith(("--volume=", "--secret="))]
+    assert all(word.endswith(":ro,Z") for word in mounted)
     assert arguments[-3:] == [IMAGE.id, *IMAGE.command]
-
-
-def test_another_password_is_another_secret_and_another_container() -> None:
-    other = spec(password=Secret("another"))
-    assert other.secret != spec().secret
-    assert other.hash != spec().hash
-    assert other.secret.startswith("pgberth_acme_")
-    assert spec(login="memory_app_b").secret != spec().secret
 
 
 @pytest.mark.parametrize(
@@ -152,17 +165,15 @@ def test_a_healthy_plugin_of_another_spec_is_pending_until_it_is_created_again()
     commands, record = do(other)
     assert commands == []
     assert record.notes == [f"memory plugin: pending: recycle (spec previous runs, {spec().hash} is wanted)"]
-    assert len(recreate(other, PLUGGED)) == 3
+    assert len(renewed(other, PLUGGED)) == 2
 
 
-def test_a_plugin_whose_sessions_the_server_no_longer_takes_is_created_again_however_healthy_it_says_it_is() -> None:
+def test_a_healthy_plugin_whose_url_is_outdated_gets_the_current_one_in_the_container_that_it_has() -> None:
     listens = {**spec_file(), "listen": Listen("10.0.0.5").published}
-    plain, told = {"hash": "x", "image": "x", "port": 1}, state(spec={**listens, "sidecar": {"hash": "x"}})
-    commands, _ = do(HEALTHY, seen=told)
-    assert any("sslmode=require" in one.stdin for one in commands)
-    assert do(HEALTHY, seen=state(spec={**listens, "sidecar": {**plain, "tls": True}}))[0] == []
-    commands, _ = do(HEALTHY, seen=state(spec={**spec_file(), "sidecar": {**plain, "tls": True}}))
-    assert any("sslmode=disable" in one.stdin for one in commands)
+    (told, reload), _ = do(HEALTHY, seen=current(spec=listens))
+    assert list(told.files.values()) == [(f"{url(tls=True)}\n", "0400")]
+    assert "podman kill --signal HUP" in reload.script
+    assert reload.arguments == ["acme", "acme_memory-plugin", "5601", "30"]
 
 
 @pytest.mark.parametrize(
@@ -171,19 +182,24 @@ def test_a_plugin_whose_sessions_the_server_no_longer_takes_is_created_again_how
     ids=["absent", "ended", "silent", "ill"],
 )
 def test_a_plugin_that_is_absent_or_ill_is_created_with_its_secret_on_stdin(found: PluginState) -> None:
-    (script, told, start), _ = do(found)
-    ((path, (_, mode)),) = script.files.items()
-    assert (path, mode) == (f"{layout.sidecar_etc('acme')}/tenant-entrypoint.sh", "0700")
-    assert json.loads(told.files[layout.spec_file("acme")][0]) == {
+    (written, start), _ = do(found)
+    directory, place = layout.sidecar_etc("acme"), layout.sidecar_secrets("acme")
+    assert written.files[f"{place}/{URL_FILE}"] == (f"{url()}\n", "0400")
+    assert {path: mode for path, (_, mode) in written.files.items() if path.startswith(f"{directory}/")} == {
+        f"{directory}/sidecar.sh": "0700",
+        f"{directory}/network-hook.sh": "0700",
+        f"{directory}/hooks/network.json": "0600",
+    }
+    assert json.loads(written.files[layout.spec_file("acme")][0]) == {
         **spec_file(), "sidecar": {"hash": spec().hash, "image": IMAGE.id, "port": 5601}
     }  # fmt: skip
     assert start.under_command_lock
-    assert start.stdin == spec().url.reveal() + "\n"
-    assert start.arguments[:9] == [
-        *("acme", "acme_memory-plugin", spec().secret, "pgberth_acme_", "5601", "30", "no"),
-        *("pgberth-acme_memory-plugin.service", ""),
+    assert start.stdin == ""
+    assert start.arguments[:11] == [
+        *("acme", "acme_memory-plugin", "pgberth_acme_", "5601", "30", "no"),
+        *("pgberth-acme_memory-plugin.service", "", spec().hooks, IMAGE.id, "/plugin"),
     ]
-    assert start.arguments[9:] == spec().arguments()
+    assert start.arguments[11:] == spec().arguments()
 
 
 def test_a_taken_port_is_found_before_anything_is_created() -> None:
@@ -193,14 +209,11 @@ def test_a_taken_port_is_found_before_anything_is_created() -> None:
     assert "acme: port 127.0.0.1:5601 is taken by pid 4711 (python3)" in refused.refusal
 
 
-def test_where_systemd_is_the_units_text_follows_the_secret() -> None:
+def test_where_systemd_is_the_units_text_is_sent() -> None:
     machine_profile = replace(READY, units=True)
     (*_, start), _ = do(NONE, seen=state(machine_profile=machine_profile))
-    desired = spec(supervisor=Supervisor.UNIT)
-    unit = sidecar_unit(desired)
-    assert unit is not None
-    assert start.stdin == desired.url.reveal() + "\n" + unit.text
-    assert start.arguments[8] == unit.file
+    unit = sidecar_unit(spec(supervisor=Supervisor.UNIT))
+    assert (start.stdin, start.arguments[7]) == (unit.text, unit.file)
 
 
 def test_what_is_degraded_is_noted() -> None:
@@ -211,21 +224,30 @@ def test_what_is_degraded_is_noted() -> None:
     ]
 
 
-def recreate(found: PluginState, tenant: Tenant) -> list[Sent]:
-    """What a rotation and a recycle send."""
+def renewed(found: PluginState, tenant: Tenant) -> list[Sent]:
+    """What a rotation sends."""
 
     @guarded_operation()
     def rotated(context: TenantContext) -> Any:
-        yield from plugin.recreated(context)
+        yield from plugin.password_renewed(context)
 
-    facts: dict[type, Any] = {TenantObservation: lambda **_: state(), PluginObservation: lambda **_: found}
+    facts: dict[type, Any] = {TenantObservation: lambda **_: current(), PluginObservation: lambda **_: found}
     host = FakeHost(facts, [stored(state().secrets)])
     return sent(rotated, host, context=TenantContext(tenant, "SELECT 1"))
 
 
-def test_after_a_rotation_it_is_created_again_though_it_is_healthy() -> None:
-    assert len(recreate(HEALTHY, PLUGGED)) == 3
-    assert recreate(HEALTHY, ACME) == []
+def test_a_rotation_reloads_a_healthy_plugin_and_creates_another_one_again() -> None:
+    (_, reload) = renewed(HEALTHY, PLUGGED)
+    assert "podman kill --signal HUP" in reload.script
+    for found in (NONE, replace(HEALTHY, health=""), replace(HEALTHY, spec_hash="previous")):
+        (_, start) = renewed(found, PLUGGED)
+        assert "podman kill --signal HUP" not in start.script
+    assert renewed(HEALTHY, ACME) == []
+
+
+def test_a_launch_is_recorded_whole() -> None:
+    launch = PluginLaunch.desired(spec(supervisor=Supervisor.UNIT))
+    assert PluginLaunch.from_body(json.loads(json.dumps(launch.to_body(), default=dict))) == launch
 
 
 REFUSALS: list[tuple[PluginState | None, str]] = [
@@ -247,10 +269,10 @@ def test_what_cannot_run_is_refused_and_nothing_is_touched(found: PluginState | 
 def test_a_plugin_that_the_inventory_has_no_longer_is_removed() -> None:
     had = state(spec={**spec_file(), "sidecar": {"hash": "x"}})
     (remove, told), _ = do(None, tenant=ACME, seen=had)
-    directory = layout.sidecar_etc("acme")
     assert remove.arguments == [
-        "acme_memory-plugin", "pgberth_acme_", "pgberth-acme_memory-plugin.service", directory
-    ]  # fmt: skip
+        *("acme_memory-plugin", "pgberth_acme_", "pgberth-acme_memory-plugin.service"),
+        *(layout.sidecar_etc("acme"), layout.sidecar_secrets("acme")),
+    ]
     assert json.loads(told.files[layout.spec_file("acme")][0]) == spec_file()
 
 
@@ -279,9 +301,12 @@ def answer(image: Any, container: Any, health: str) -> list[str]:
 
 def test_an_observation_is_read() -> None:
     image = {"Id": "ab" * 32, "Config": {"Entrypoint": ["/plugin"], "Cmd": ["--verbose"]}}
-    container = {"State": {"Status": "running"}, "Config": {"Labels": {"pgberth.tenant": "acme", "pgberth.spec": "x"}}}
+    created = ["podman", "--hooks-dir=/h", "run", "--detach", "x"]
+    config = {"Labels": {"pgberth.tenant": "acme", "pgberth.spec": "x"}, "Cmd": ["/plugin"], "CreateCommand": created}
+    container = {"State": {"Status": "running"}, "Image": "cd", "Config": config}
     found = PluginState.parse(answer(image, container, "HTTP/1.1 200 OK"))
-    assert found == PluginState(IMAGE, True, "x", "acme", "HTTP/1.1 200 OK")
+    created_by = ("--detach", "x"), "/h", "sha256:cd", ("/plugin",)
+    assert found == PluginState(IMAGE, True, "x", "acme", "HTTP/1.1 200 OK", *created_by)
     assert PluginState.parse(answer(None, None, "")) == PluginState(None, False, "", "", "")
     bare = {"Id": "sha256:" + "ab" * 32, "Config": {}}
     assert PluginState.parse(answer(bare, None, "")).image == PluginImage(IMAGE.id, ())

@@ -13,8 +13,6 @@ from tests.deploy.site import free_port
 from tests.fake_podman import FakePrograms
 
 SCRIPT = commands.script("container/health.sh") + commands.script("container/start-sidecar.sh")
-URL = "postgresql://app:hunter2@h/d"
-NEW = "pgberth_acme_new"
 
 
 @pytest.fixture(params=[200, 503])
@@ -37,16 +35,16 @@ def answering(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
 
 
 def start(machine: FakePrograms, port: int, required: str) -> tuple[int, str]:
-    told = ["acme", "acme_memory-plugin", NEW, "pgberth_acme_", str(port), "1", required, "pgberth-acme.service", ""]
-    ran = machine.run(SCRIPT, *told, "--detach", "sha256:ab", "/plugin", stdin=f"{URL}\n")
-    assert "hunter2" not in ran.stdout + ran.stderr
+    told = ["acme", "acme_memory-plugin", "pgberth_acme_", str(port), "1", required, "pgberth-acme.service", "", "/h"]
+    ran = machine.run(SCRIPT, *told, "sha256:ab", "/plugin", "--detach", "sha256:ab", "/plugin", stdin="")
     return ran.returncode, ran.stderr
 
 
 @pytest.fixture
 def podman(machine: FakePrograms) -> FakePrograms:
-    secrets = f"pgberth_acme_old\n{NEW}\npgberth_acme-two_x\nsomebodys"
-    machine.answer("podman", ("secret inspect *", "", 1), ("secret ls *", secrets, 0), ("logs *", "its last words", 0))
+    secrets = "pgberth_acme_old\npgberth_acme-two_x\nsomebodys"
+    answers = ("secret ls *", secrets, 0), ("logs *", "its last words", 0), ("run --rm *", "yes", 0)
+    machine.answer("podman", *answers)
     return machine
 
 
@@ -71,14 +69,29 @@ def test_one_that_says_nothing_is_not_healthy(podman: FakePrograms) -> None:
     assert "not healthy after 1 s: no answer" in said
 
 
-def test_the_secret_is_created_again_and_only_the_tenants_own_previous_ones_go(podman: FakePrograms) -> None:
-    start(podman, free_port(), "no")
+def test_it_is_created_with_its_hooks_and_what_an_earlier_release_stored_goes_once_it_is_healthy(
+    podman: FakePrograms, answering: tuple[int, int]
+) -> None:
+    port, status = answering
+    start(podman, port, "no")
     asked = podman.asked()
-    assert ["secret", "create", NEW, "-"] in asked
-    assert [words[2] for words in asked if words[:2] == ["secret", "rm"]] == ["pgberth_acme_old"]
+    gone = ["pgberth_acme_old"] if status == 200 else []
+    assert [words[2] for words in asked if words[:2] == ["secret", "rm"]] == gone
     assert ["rm", "--force", "--ignore", "--time", "10", "acme_memory-plugin"] in asked
-    assert ["run", "--detach", "sha256:ab", "/plugin"] in asked
-    assert not [words for words in asked if any("hunter2" in word for word in words)]
+    assert ["--hooks-dir=/h", "run", "--detach", "sha256:ab", "/plugin"] in asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "says"),
+    [("no", 0, "has no program /plugin"), ("no such file", 127, "has no /bin/sh that runs")],
+)
+def test_what_it_needs_of_its_image_is_asked_before_anything_is_taken_away(
+    podman: FakePrograms, answer: str, code: int, says: str
+) -> None:
+    podman.answer("podman", ("run --rm *", answer, code))
+    ended, said = start(podman, free_port(), "no")
+    assert (ended, says in said, "HINT: nothing was stopped or started" in said) == (1, True, True), said
+    assert not [words for words in podman.asked() if words[0] in ("rm", "secret")]
 
 
 def test_where_podman_does_not_run_it_nothing_is_waited_for(podman: FakePrograms) -> None:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from pgberth.database import certificate
 from pgberth.model.listen import Listen
@@ -66,6 +68,35 @@ def test_one_that_does_not_do_is_told_why(what: str) -> None:
     told = certificate.fault(made(), HERE, NOW, days=certificate.RENEWED_DAYS, authority=certificate.first(authority()))
     assert told is not None
     assert told.startswith(says)
+
+
+LENGTHS = [
+    (397, 60, False),
+    (397, 6, True),
+    (90, 20, False),
+    (90, 6, True),
+    (6, 6, False),
+    (6, 1, False),
+    (6, 0.2, True),
+]
+
+
+@pytest.mark.parametrize(("life", "left", "soon"), LENGTHS)
+def test_soon_is_a_share_of_the_certificates_own_life(life: float, left: float, soon: bool) -> None:
+    made = lasting(life)
+    told = list(certificate.ending(made, NOW + timedelta(days=life - left)))
+    assert bool(told) is soon, told
+    assert all(line.startswith("runs out on ") for line in told)
+    assert [line[:11] for line in certificate.ending(made, NOW + timedelta(days=life + 1))] == ["ran out on "]
+
+
+def lasting(days: float) -> str:
+    """A certificate of that length, from now on."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "db1.example")])
+    own = ec.generate_private_key(ec.SECP256R1())
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(own.public_key())
+    made = made.serial_number(1).not_valid_before(NOW).not_valid_after(NOW + timedelta(days=days))
+    return made.sign(own, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
 def test_a_wildcard_stands_for_one_name() -> None:

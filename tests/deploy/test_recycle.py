@@ -319,15 +319,58 @@ def test_after_the_first_red_none_is_begun(fleet: Fleet) -> None:
 STEPS = ["recorded", "written", "swapped", "proven"]
 
 
+# Neither has to do with which container runs. A deploy repairs the first, and the second is somebody's to drop.
+BENT = "ALTER ROLE memory_app_a SET work_mem = '8MB'; CREATE TABLE public.stray ()"
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
-    ("step", "to"), [*((step, "twin") for step in STEPS), ("swapped", "forky"), ("back.written", "dies")]
+    ("step", "to"),
+    [*((step, "twin") for step in STEPS), ("swapped", "forky"), ("back.written", "dies"), ("back.swapped", "dies")],
 )
-def test_a_recycle_killed_at(fleet: Fleet, step: str, to: str) -> None:
+def test_a_killed_recycle_ends_without_a_restart_for_what_no_container_can_change(
+    fleet: Fleet, step: str, to: str
+) -> None:
     desired, cluster = fleet.inventory(canary=to), identity(fleet.one)
     dead = desired.verb("recycle", "--limit", "canary", PGBERTH_KILL_AT=f"recycle.{step}")
     assert dead.code == -signal.SIGKILL, dead.said
+    if step == "back.written":  # nothing runs: the former container is started, once
+        ends_well(fleet, desired, cluster, to)
+    before = started(fleet.one)
+    fleet.one.superuser(BENT)
+    for _ in range(3):
+        red = desired.provision("--limit", fleet.one.name).failed()
+        assert red.line(fleet.one.name, "1 of ", "RED"), red.said
+        assert red.line(fleet.one.name, "public-clean: ", "stray"), red.said
+    assert started(fleet.one) == before
+    settings = (
+        "SELECT setconfig FROM pg_db_role_setting JOIN pg_roles r ON r.oid = setrole WHERE rolname = 'memory_app_a'"
+    )
+    assert "work_mem=8MB" not in fleet.one.superuser(settings)
+    assert not (fleet.one.directory / "recycling.json").exists()
+    fleet.one.superuser("DROP TABLE public.stray")
     ends_well(fleet, desired, cluster, to)
+    assert started(fleet.one) == before
+
+
+def started(tenant: Tenant) -> tuple[str, str]:
+    """Which container runs, and since when."""
+    found = tenant.container()
+    return found["Id"], found["State"]["StartedAt"]
+
+
+def test_a_recycle_is_neither_refused_nor_undone_for_what_no_container_can_change(fleet: Fleet) -> None:
+    before = fleet.one.container()["Id"]
+    fleet.one.superuser(BENT)
+    run = fleet.inventory().verb("recycle", "--limit", "canary").failed()
+    assert run.line(fleet.one.name, "recycled: gap", " 0 lost of "), run.said
+    assert run.line(fleet.one.name, "public-clean: ", "stray"), run.said
+    assert not run.line("rights: "), run.said
+    assert fleet.one.container()["Id"] != before
+    assert newest_receipt(fleet.one)["did"]["outcome"] == "recycled"
+    fleet.one.superuser("DROP TABLE public.stray")
+    clean(fleet, fleet.one)
+    fleet.inventory().verify("--limit", fleet.one.name).went_well()
 
 
 def ends_well(fleet: Fleet, desired: Inventory, cluster: str, to: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -173,16 +174,97 @@ def test_a_plugin_that_ended_is_brought_back_by_the_next_deploy(plugged: tuple[P
     assert eventually(lambda: tenant.inspected()["State"]["Status"] != "running")
     # Required: a suite that is green for the server alone would not be the truth.
     assert inventory.verify().failed().line(f"{tenant.name}: its memory plugin is not healthy: it does not run")
+    assert inventory.status().went_well().line(f"{tenant.name}: memory plugin: it does not run")
     inventory.provision().went_well()
     assert tenant.ask("GET", "/v1/health")[0] == 200
 
 
-def test_after_a_rotation_the_plugin_has_the_new_password(plugged: tuple[Plugged, Inventory]) -> None:
+def test_it_reaches_its_server_and_nothing_else_on_the_machines_loopback(plugged: tuple[Plugged, Inventory]) -> None:
+    tenant, _ = plugged
+    _, host = way(tenant.account.podman("version", "--format", "{{.Version}}").out, tenant.port)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
+    ):
+        assert reached(tenant, host, tenant.port) == "reached"
+        for place in (host, "127.0.0.1", "10.0.2.2"):
+            assert reached(tenant, place, other.getsockname()[1]) == "not reached", place
+        for place in ("::1", "fd00::2"):
+            assert reached(tenant, place, six.getsockname()[1]) == "not reached", place
+
+
+def reached(tenant: Plugged, host: str, port: int) -> str:
+    """What becomes of a connection from the plugin's container."""
+    code = f"import socket\ntry: socket.create_connection(({host!r}, {port}), 3)\nexcept OSError: print('not reached')"
+    code += "\nelse: print('reached')"
+    return tenant.account.podman("exec", tenant.sidecar, "python3", "-c", code).out.strip()
+
+
+def test_a_rotation_gives_a_healthy_plugin_the_new_password_in_the_container_that_it_has(
+    plugged: tuple[Plugged, Inventory],
+) -> None:
     tenant, inventory = plugged
-    inventory.verb("rotate").went_well()
+    before = tenant.inspected()["Id"]
+    run = inventory.verb("rotate").went_well()
+    assert run.line(f"{tenant.name}: memory plugin: gap ", " refused of ", " requests"), run.said
+    assert newest_receipt(tenant, "rotate")["did"]["memory_plugin_probe"]["requests"] > 10
+    assert tenant.inspected()["Id"] == before
     memory = {"namespaces": ["workspace:none"]}
     assert tenant.ask("POST", "/v1/search", memory) == (200, {"memories": []})
     inventory.provision().changed_nothing()
+
+
+def test_a_recycle_counts_what_the_plugins_clients_notice_and_leaves_the_plugin_alone(
+    plugged: tuple[Plugged, Inventory],
+) -> None:
+    tenant, inventory = plugged
+    before, server = tenant.inspected()["Id"], tenant.container()["Id"]
+    run = inventory.verb("recycle").went_well()
+    assert run.line(f"{tenant.name}: memory plugin: gap ", " refused of "), run.said
+    counted = newest_receipt(tenant, "recycle")["did"]["memory_plugin_probe"]
+    assert 0 < counted["refused"] < counted["requests"]  # while its server was away
+    assert counted["gap_ms"] > 0
+    assert (tenant.inspected()["Id"], tenant.container()["Id"] != server) == (before, True)
+    assert tenant.ask("GET", "/v1/health")[0] == 200
+
+
+WRONG = {
+    "a plugin that exits at once": (
+        'FROM {tag}\nENTRYPOINT ["python3", "-c", "raise SystemExit(3)"]\n',
+        "its memory plugin is not healthy after 30 s: ",
+    ),
+    "an image without a shell": (
+        'FROM scratch\nCOPY Containerfile.wrong /plugin\nENTRYPOINT ["/plugin"]\n',
+        "of its memory plugin has no /bin/sh that runs",
+    ),
+    "an image without its program": ('FROM {tag}\nENTRYPOINT ["/gone"]\n', "has no program /gone"),
+}
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("what", WRONG)
+def test_a_recycle_goes_back_with_its_plugin_where_it_was_given(
+    plugged: tuple[Plugged, Inventory], site: Site, tag: str, what: str
+) -> None:
+    tenant, inventory = plugged
+    text, says = WRONG[what]
+    wrong = f"localhost/berthtest-plugin:{'-'.join(what.split())}"
+    build = f'cat > "$1" && podman build --quiet --isolation=chroot --tag {wrong} -f "$1" . && rm "$1"'
+    tenant.account.run("sh", "-c", build, "build", "Containerfile.wrong", stdin=text.format(tag=tag), timeout=120)
+    try:
+        run = site.inventory(replace(tenant, plugin=sidecar(wrong, tenant.plugin_port))).verb("recycle").failed()
+        assert run.line(tenant.name, says), run.said
+        assert run.line(tenant.name, "went back to the previous spec", "which is green"), run.said
+        assert tenant.ask("GET", "/v1/health")[0] == 200
+        assert not (tenant.directory / "recycling.json").exists()
+        inventory.provision().changed_nothing()
+    finally:
+        tenant.account.podman("image", "rm", "--force", wrong)
+
+
+def newest_receipt(tenant: Plugged, verb: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(max((tenant.directory / "receipts").glob(f"*-{verb}.json")).read_text())
+    return found
 
 
 def test_an_ill_plugin_fails_a_deploy_where_it_is_required(plugged: tuple[Plugged, Inventory]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -137,8 +138,8 @@ def test_a_certificate_that_runs_out_is_renewed_under_a_session_that_stays(opene
     opened.context.host.run(f"cat > {TENANT}/{opened.file}", ACCOUNT, stdin=almost)
     opened.context.superuser("SELECT pg_reload_conf()")
     with psycopg.connect(opened.url()) as session:
-        red = opened.fleet.verify().failed()
-        assert red.line("open: tls-certificate: the certificate it shows runs out on "), red.said
+        told = opened.fleet.verify().went_well()
+        assert told.line("open: the certificate it shows runs out on ", "certificate-is-refused.md"), told.said
         before = opened.shown()
         said = opened.fleet.provision("-vvv", "--diff").went_well().said
         assert opened.shown() != before
@@ -178,28 +179,52 @@ def test_a_line_that_lets_plain_sessions_in_turns_its_check_red_and_a_deploy_clo
     assert "no encryption" in refused(plain(opened, opened.context.host.address))
 
 
+NAME = "db.example.test"
+
+
+def from_elsewhere(opened: Open, since: datetime) -> dict[str, str]:
+    """Kind -> file, of a certificate from elsewhere for the tenant's name that was issued then, for 397 days."""
+    theirs = certificate.authority("somebody", since)
+    whole = certificate.issued(Listen(opened.context.host.address, NAME), theirs, since)
+    texts = {"certificate": certificate.first(whole), "key": whole[whole.index("-----BEGIN PRIVATE") :]}
+    texts["ca"] = certificate.first(theirs)
+    for kind, text in texts.items():
+        (opened.place / f"{kind}.pem").write_text(text)
+    return {kind: str(opened.place / f"{kind}.pem") for kind in texts}
+
+
 def test_a_certificate_from_elsewhere_is_taken_and_the_wrong_ones_are_refused_together(opened: Open) -> None:
-    now, name = datetime.now(UTC), "db.example.test"
-    theirs = certificate.authority("somebody", now)
-    files = {kind: opened.place / f"{kind}.pem" for kind in ("certificate", "key", "ca")}
-    whole = certificate.issued(Listen(opened.context.host.address, name), theirs, now)
-    files["certificate"].write_text(certificate.first(whole))
-    files["key"].write_text(whole[whole.index("-----BEGIN PRIVATE") :])
-    files["ca"].write_text(certificate.first(theirs))
-    told = {kind: str(path) for kind, path in files.items()}
+    name, told = NAME, from_elsewhere(opened, datetime.now(UTC))
     before = opened.shown()
     wrong = opened.listening(name="other.example.test", **told).provision().failed()
-    assert wrong.line(f"open: certificate {files['certificate']} is not for other.example.test"), wrong.said
+    assert wrong.line(f"open: certificate {told['certificate']} is not for other.example.test"), wrong.said
     assert opened.shown() == before
     desired = opened.listening(name=name, **told)
     assert desired.provision().went_well().line("open", f"-> {name} at "), "it is not said to be pending"
     assert opened.shown() == before  # clients have been told of it, and of no other
     desired.verb("recycle", seconds=300).went_well()
-    assert opened.shown() == certificate.first(whole)
+    assert opened.shown() == Path(told["certificate"]).read_text()
     url = opened.url("tls/given.crt")
     assert f"@{name}:" in url
     assert answered(f"{url}&hostaddr={opened.context.host.address}") == "true"
     desired.provision().changed_nothing()
+
+
+@pytest.mark.parametrize("step", ["recorded", "swapped"])
+def test_six_days_before_its_end_a_recycle_that_was_killed_ends_without_a_restart(opened: Open, step: str) -> None:
+    told = from_elsewhere(opened, datetime.now(UTC) - timedelta(days=391))
+    desired = opened.listening(name=NAME, **told)
+    assert desired.provision().went_well().line("open: the certificate it shows runs out on ")
+    dead = desired.verb("recycle", seconds=300, PGBERTH_KILL_AT=f"recycle.{step}")
+    assert dead.code == -signal.SIGKILL, dead.said
+    before = opened.context.container()["Id"]
+    run = desired.provision().went_well()
+    assert run.line("open: an interrupted recycle was ended"), run.said
+    good = from_elsewhere(opened, datetime.now(UTC))
+    desired.provision().went_well()
+    assert opened.shown() == Path(good["certificate"]).read_text()
+    desired.provision().changed_nothing()
+    assert opened.context.container()["Id"] == before
 
 
 def test_a_tenant_goes_back_to_loopback_alone(opened: Open) -> None:

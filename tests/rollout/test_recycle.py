@@ -11,7 +11,7 @@ from pgberth.container.state import TenantState
 from pgberth.model import layout
 from pgberth.report.receipt import Receipt, Result
 from pgberth.report.table import checks
-from pgberth.rollout import attempt, recycle
+from pgberth.rollout import attempt, judgement, recycle
 from pgberth.rollout.recycle import FirstRed, RecycleOptions
 from pgberth.run import current_run
 from tests.fake_host import Answer, FakeHost, Sent, sent
@@ -29,7 +29,8 @@ def do(
 ) -> tuple[list[Sent], Receipt, list[Sent]]:
     """What the operation yields, the tenant's receipt, and what was sent at once."""
     context = TenantContext(ACME, receipt=Receipt("recycle", "acme", ("canary",), 5501))
-    monkeypatch.setattr(attempt, "judge", lambda context: setattr(context.receipt, "results", results))
+    monkeypatch.setattr(judgement, "judge", lambda context: setattr(context.receipt, "results", results))
+    monkeypatch.setattr(attempt, "repair", lambda _: None)
     host = FakeHost(
         facts={TenantObservation: lambda **_: found}, answers=[("podman image exists", Answer()), (KEPT, Answer())]
     )
@@ -50,12 +51,12 @@ def test_a_tenant_whose_container_cannot_be_brought_back_is_not_interrupted_and_
     assert (begun, receipt.state) == ([], "not begun: acme is red")
 
 
-def test_a_tenant_that_is_red_already_is_not_interrupted_and_the_table_counts_its_checks(
+def test_a_tenant_that_is_red_in_what_a_swap_can_cause_is_not_interrupted_and_the_table_counts_its_checks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    results = Result("ready", (), 0.1), Result("public-clean", ("stray public.x",), 0.1)
+    results = Result("ready", (), 0.1), Result("memory-index", ("it serves nothing",), 0.1)
     (refused,), receipt, asked = do(monkeypatch, state(), results)
-    assert refused.refusal.startswith("acme: public-clean: stray public.x\nHINT: nothing was done; ")
+    assert refused.refusal.startswith("acme: memory-index: it serves nothing\nHINT: nothing was done; ")
     assert checks(receipt, failed=True) == "1 of 2 RED"
     assert current_run().part(FirstRed).tenant == "acme"
     assert [command.arguments[0] for command in asked if command.under_command_lock] == [layout.receipts("acme")]

@@ -36,6 +36,7 @@ class CheckContext:
     + no_baseline: why there is none
     + root: the authority, in PEM, that clients beyond loopback trust; "" for what their system trusts
     + ask_activity: who is connected at the moment of the call
+    + notes: what a check found that still works, but not for long
     """
 
     tenant: Tenant
@@ -49,6 +50,7 @@ class CheckContext:
     no_baseline: str = ""
     root: str = ""
     ask_activity: Callable[[], Activity] = Activity
+    notes: list[str] = field(default_factory=list)
     _open: ExitStack = field(default_factory=ExitStack)
     _sessions: dict[str, Connection] = field(default_factory=dict)
 

@@ -59,7 +59,9 @@ def judge(context: TenantContext, *, drift: bool = False) -> list[Problem]:
         return [fault]
     record_observation(context)
     with reached(context.port) as address:
-        receipt.results = run(check_context(context, address, drift=drift))
+        asked = check_context(context, address, drift=drift)
+        receipt.results = run(asked)
+    receipt.notes += [note for note in asked.notes if note not in receipt.notes]  # a run may judge more than once
     receipt.finished = datetime.now(UTC)
     lines = [f"{context.name}: {r.id}: {problem}" for r in receipt.failed_checks for problem in r.problems]
     if not lines:

@@ -1,4 +1,4 @@
-"""What a tenant's memory plugin should be: its container, its secret and its unit."""
+"""What a tenant's memory plugin should be: its container, its files, its URL and its unit."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from pgberth.model.image import version_of
 from pgberth.model.secret import Secret
 from pgberth.model.sidecar import Sidecar
 from pgberth.model.tenant import MEMORY_PLUGIN, Tenant
-from pgberth.model.url import tenant_url, variable
-from pgberth.rendering.entrypoint import entrypoint
+from pgberth.model.url import tenant_url
 
 PORT = 9100  # inside
 USER = 65532  # nobody in particular: it owns nothing in any image
-SCRIPT = "tenant-entrypoint.sh"
 STOP_TIMEOUT = 3  # seconds; it holds no data, and a reboot must not wait for it
 
 _ETC = "/etc/pgberth"
 _SECRETS = "/run/secrets"
-_URL = "memory_plugin_database_url"
+_SCRIPT, _HOOK = "sidecar.sh", "network-hook.sh"
+URL_FILE = "memory_plugin_database_url"
 
 # pasta, the network of podman 5, can lead one port of the machine's loopback into a container. Older podmen have
-# slirp4netns, where the whole of the machine's loopback stands behind one address.
+# slirp4netns, where the whole of the machine's loopback stands behind one address; an OCI hook leaves one port of it.
 PASTA_FLOOR = (5, 0)
 _SLIRP_HOST = "10.0.2.2"
 
@@ -38,7 +37,17 @@ def way(podman: str, port: int) -> tuple[str, str]:
     """From a container of its own to a server on loopback: podman's option, and what loopback is called inside."""
     if version_of(podman) >= PASTA_FLOOR:
         return f"--network=pasta:-T,{port}", "127.0.0.1"
-    return "--network=slirp4netns:allow_host_loopback=true", _SLIRP_HOST
+    return "--network=slirp4netns:allow_host_loopback=true,enable_ipv6=false", _SLIRP_HOST
+
+
+def plugin_url(podman: str, port: int, login: str, password: Secret, *, tls: bool) -> Secret:
+    """
+    What the plugin connects with, over loopback. Without TLS, which is of no use there and which Go's driver would
+    ask for; where the server insists on TLS, the certificate's authority is not checked.
+    """
+    _, host = way(podman, port)
+    url = tenant_url(port, MEMORY_PLUGIN, password=password, user=login, host=host)
+    return Secret(f"{url}&sslmode={'require' if tls else 'disable'}")
 
 
 @dataclass(frozen=True)
@@ -58,47 +67,44 @@ class SidecarSpec:
 
     + server_port: where the tenant's server listens
     + home, podman, limits, supervisor: see ContainerSpec
-    + login, password: the app's
-    + tls: whether the server accepts only sessions with TLS
     """
 
     tenant: Tenant
     sidecar: Sidecar
     image: PluginImage
     server_port: int
-    login: str
-    password: Secret
     home: str
     podman: str
     limits: bool
     supervisor: Supervisor
-    tls: bool = False
 
     @property
-    def url(self) -> Secret:
-        """
-        What the plugin connects with, over loopback. Without TLS, which is of no use there and which Go's driver would
-        ask for; where the server insists on TLS, the certificate's authority is not checked.
-        """
-        _, host = way(self.podman, self.server_port)
-        url = tenant_url(self.server_port, MEMORY_PLUGIN, password=self.password, user=self.login, host=host)
-        return Secret(f"{url}&sslmode={'require' if self.tls else 'disable'}")
+    def files(self) -> dict[str, str]:
+        """Name in its directory -> text. Its password is not among them: it changes without a new container."""
+        hook = {}
+        if self.hooks:
+            told = {"path": f"{self._directory}/{_HOOK}", "args": [_HOOK, _SLIRP_HOST, str(self.server_port)]}
+            body = {"version": "1.0.0", "hook": told, "when": {"always": True}, "stages": ["createRuntime"]}
+            hook = {
+                _HOOK: commands.script(f"container/{_HOOK}"),
+                "hooks/network.json": json.dumps(body, indent=2) + "\n",
+            }
+        return {_SCRIPT: commands.script(f"entrypoint/{_SCRIPT}"), **hook}
 
     @property
-    def secret(self) -> str:
-        """The secret's name: another URL has another, since a container keeps the secret that it was made with."""
-        digest = hashlib.sha256(self.url.reveal().encode()).hexdigest()[:12]
-        return f"{layout.sidecar_secrets(self.tenant.name)}{digest}"
+    def hooks(self) -> str:
+        """The directory of its OCI hooks; "" where its network needs none."""
+        return f"{self._directory}/hooks" if version_of(self.podman) < PASTA_FLOOR else ""
 
     @property
-    def script(self) -> str:
-        """The text of its entrypoint."""
-        return entrypoint([MEMORY_PLUGIN])
+    def _directory(self) -> str:
+        return f"{self.home}/{layout.sidecar_etc(self.tenant.name)}"
 
     @property
     def hash(self) -> str:
         """Fingerprint of everything that needs a new container to change."""
-        body = json.dumps([self._core_options(), self.image.id, self.image.command, self.script, self.supervisor])
+        files = sorted(self.files.items())
+        body = json.dumps([self._core_options(), self.image.id, self.image.command, files, self.supervisor])
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
     def arguments(self) -> list[str]:
@@ -108,7 +114,6 @@ class SidecarSpec:
 
     def _core_options(self) -> list[str]:
         name = self.tenant.name
-        file = f"{_SECRETS}/{_URL}"
         network, _ = way(self.podman, self.server_port)
         return [
             "--detach",
@@ -121,18 +126,16 @@ class SidecarSpec:
             "--log-driver=k8s-file",
             "--log-opt=max-size=10mb",
             *hardening(self.image),
-            # runc can mount no secret into a root file system that is read-only.
-            f"--mount=type=tmpfs,destination={_SECRETS},tmpfs-mode=0755,tmpfs-size=64k,noexec",
-            f"--secret={self.secret},type=mount,target={file},uid={USER},gid={USER},mode=0400",
-            f"--volume={self.home}/{layout.sidecar_etc(name)}:{_ETC}:ro,Z",
+            f"--volume={self._directory}:{_ETC}:ro,Z",
+            # A directory, and not podman's own secret, which a container keeps as it was when it was created.
+            f"--volume={self.home}/{layout.sidecar_secrets(name)}:{_SECRETS}:ro,Z",
             network,
             f"--publish=127.0.0.1:{self.sidecar.port}:{PORT}",
-            f"--env={variable(MEMORY_PLUGIN)}_FILE={file}",
             "--env=MEMORY_PLUGIN_SKIP_MIGRATE=1",
             f"--env=MEMORY_PLUGIN_LISTEN_ADDR=0.0.0.0:{PORT}",  # of its own network, which loopback alone leads to
             *self._limits(),
             f"--user={USER}:{USER}",
-            f"--entrypoint={_ETC}/{SCRIPT}",
+            f"--entrypoint={_ETC}/{_SCRIPT}",
         ]
 
     def _limits(self) -> Iterable[str]:
@@ -155,6 +158,10 @@ def sidecar_unit(spec: SidecarSpec) -> SystemdUnit:
     name = spec.tenant.name
     words = " ".join(escaped(word) for word in spec.arguments() if not word.startswith("--restart="))
     text = commands.script("container/sidecar.unit").format(
-        name=name, words=words, container=layout.sidecar(name), seconds=STOP_TIMEOUT + 7
+        name=name,
+        words=words,
+        hooks=f"--hooks-dir={spec.hooks} " if spec.hooks else "",
+        container=layout.sidecar(name),
+        seconds=STOP_TIMEOUT + 7,
     )
     return SystemdUnit(f"{layout.UNITS}/{unit_name(name)}.service", text)

@@ -240,11 +240,12 @@ def _container(text: str, sections: Mapping[str, str]) -> ContainerState:
         process=dict(line.replace(":", "", 1).split(maxsplit=1) for line in sections.get("process", "").splitlines()),
         unreachable=sections.get("unreachable", ""),
         supervised=bool(sections.get("supervised")),
-        arguments=_arguments(inspected["Config"].get("CreateCommand") or []),
+        arguments=run_arguments(inspected["Config"].get("CreateCommand") or []),
     )
 
 
-def _arguments(command: list[str]) -> tuple[str, ...]:
+def run_arguments(command: list[str]) -> tuple[str, ...]:
+    """The arguments of the `podman run` in a container's CreateCommand."""
     # podman's own options may stand before the word `run`.
     return tuple(command[command.index("run") + 1 :]) if "run" in command else ()
 

@@ -18,6 +18,9 @@ from pgberth.model.listen import Listen
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397  # the most that clients elsewhere take for granted
 RENEWED_DAYS = 30  # before its end
+# The share of its life that is left when a certificate ends soon: four weeks of the 397 days of one of ours, which any
+# deploy renews before; half a day of six.
+SOON = 1 / 14
 _CLOCKS = timedelta(days=1)  # by which a client's clock may be behind
 
 
@@ -127,11 +130,16 @@ def refused_by_a_client(listen: Listen, trusted: str) -> str | None:
     return None
 
 
-def ending(text: str, now: datetime, days: float) -> Iterator[str]:
-    """Of the certificates in the text those that do not last so long, in words that follow their name."""
+def ending(text: str, now: datetime) -> Iterator[str]:
+    """
+    Of the certificates in the text those that end soon by their own length, in words that follow their name.
+
+    One that has ended is among them.
+    """
     for found in x509.load_pem_x509_certificates(text.encode()) if text.strip() else ():
-        if found.not_valid_after_utc < now + timedelta(days=days):
-            yield f"runs out on {found.not_valid_after_utc:%Y-%m-%d}"
+        end = found.not_valid_after_utc
+        if end - now < (end - found.not_valid_before_utc) * SOON:
+            yield f"{'ran' if end < now else 'runs'} out on {end:%Y-%m-%d %H:%M} UTC"
 
 
 def certificates(text: str) -> str:

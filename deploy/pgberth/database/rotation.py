@@ -23,8 +23,9 @@ from pgberth import commands
 from pgberth.commands import File, guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.container.desired import SPEC_LOST
+from pgberth.container.health_probe import plugin_watched
 from pgberth.container.operations import create_secrets
-from pgberth.container.plugin import recreated
+from pgberth.container.plugin import password_renewed
 from pgberth.database.login_probe import LoginProbe
 from pgberth.database.operations import connection_files, has_password
 from pgberth.database.problems import reported
@@ -60,14 +61,16 @@ def app_rotated(context: TenantContext, drain: int) -> Steps:
         fact = f"{context.name}: ~/{layout.spec_file(context.name)} is missing, or is not understood"
         raise Refused.because(fact, f"nothing was changed; {SPEC_LOST.format(context.name)}")
     probe = LoginProbe(context.login, password)
-    with probe.running(current_host, context.port):
+    with probe.running(current_host, context.port), plugin_watched(context):
         if observed.spec.previous_login is None and _due(context, "app"):
             yield from _switch_login(context)
         yield from _publish(context, probe)
-        yield from recreated(context)  # a container keeps the secret that it was created with
+        yield from password_renewed(context)
         yield from _close_previous_login(context, drain)
-    receipt.did |= {"logins": probe.logins, "refused": len(probe.refused)}
-    receipt.notes.append("rotated: " + ", ".join(f"{count} {what}" for what, count in receipt.did.items()))
+    receipt.did = {"logins": probe.logins, "refused": len(probe.refused), **receipt.did}
+    receipt.notes.append(
+        "rotated: " + ", ".join(f"{count} {what}" for what, count in receipt.did.items() if isinstance(count, int))
+    )
     if probe.refused:
         fact = f"{context.name}: {len(probe.refused)} logins were refused in the meantime: {probe.refused[0]}"
         raise Refused.because(fact, "the new password is in place; runbooks/rotate-passwords.md")

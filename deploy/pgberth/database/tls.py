@@ -82,13 +82,13 @@ def certificate_current(context: TenantContext) -> Commands:
     The tenant's server has a certificate for where it listens. One of our own authority is renewed in time.
 
     A running server shows it to its next session, and no session ends for it. A server that will listen elsewhere, or
-    show another kind of certificate, keeps the one it was started with until it is recycled.
+    show another kind of certificate, keeps the one it was started with until it is recycled. One from elsewhere is
+    installed by the runs that have read it.
     """
-    observed, listen = context.observe(), context.tenant.listen
-    if not observed.ready or listen is None:
+    observed, listen, external = context.observe(), context.tenant.listen, context.certificate
+    if not observed.ready or listen is None or (listen.given and not external):
         return
     runs = observed.spec.listening if observed.running else {}
-    external = context.certificate
     missing = _external_files(context, listen, external) if external else _own_files(context, listen)
     if runs and runs["file"] != listen.file and runs["own"]:
         previous = Listen(str(runs["address"]), str(runs["host"]) if runs["host"] != runs["address"] else "")

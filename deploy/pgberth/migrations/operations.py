@@ -43,7 +43,7 @@ def at_targets(context: TenantContext) -> Any:
         yield as_migrator(context, _refuse_in_full(tenant))
         return
     behind = [planned.component for planned in plans if planned.steps]
-    broken = [planned.component for planned in plans if not planned.steps and _repairable(server, planned)]
+    broken = _broken(server, plans)
     if not behind and not broken:
         return
 
@@ -53,6 +53,30 @@ def at_targets(context: TenantContext) -> Any:
         upgrade(connect, tenant, behind=behind, broken=broken)
 
     yield as_migrator(context, work)
+
+
+def repair_schemas(context: TenantContext) -> None:
+    """
+    What is missing of the schemas, and holds no data, is created again at once; no version is applied.
+
+    A component that is behind its target is left to `at_targets`. Raises Refused, or psycopg.Error.
+    """
+    tenant, server = context.tenant, context.require_server()
+    broken = _broken(server, [plan(tenant, component, server) for component in tenant.ordered_components])
+    if not broken:
+        return
+    from pgberth.database.session import connect, reached
+    from pgberth.migrations.upgrade import upgrade
+
+    password = context.secret("migrator")
+    with reached(context.port) as address:
+        context.invalidate_server()
+        upgrade(lambda: connect(address, MIGRATOR, password), tenant, behind=(), broken=broken)
+
+
+def _broken(server: Server, plans: Iterable[Plan]) -> list[str]:
+    """The components at their targets of which something that can be created again is missing."""
+    return [planned.component for planned in plans if not planned.steps and _repairable(server, planned)]
 
 
 def plan(tenant: Tenant, component: str, server: Server) -> Plan:

@@ -98,7 +98,11 @@ def sidecar_etc(tenant: str) -> str:
 
 
 def sidecar_secrets(tenant: str) -> str:
-    """What the names of its secrets in podman's store begin with."""
+    return f"{directory(tenant)}/sidecar-secrets"
+
+
+def sidecar_stored_secrets(tenant: str) -> str:
+    """What the names of its secrets in podman's store begin with, where an earlier release put them."""
     return f"pgberth_{tenant}_"
 
 

@@ -7,18 +7,14 @@ it (`settle`): there, too, either the previous or the desired container ends up 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
 import psycopg
-from pyinfra import host
 from pyinfra.api import StringCommand
 
-from pgberth import commands
-from pgberth.checks.operations import judge
 from pgberth.container.context import TenantContext
 from pgberth.container.launch import GATE_SECONDS, KILL_SECONDS, ContainerLaunch, running_launch
 from pgberth.container.spec import STOP_TIMEOUT, ContainerSpec
@@ -29,30 +25,41 @@ from pgberth.database.write_probe import CLEAR, LEFTOVER, WriteProbe, WriteRepor
 from pgberth.model import layout
 from pgberth.model.killpoint import killpoint
 from pgberth.model.problems import Problem, Refused
+from pgberth.report.table import checks
 from pgberth.rollout import row_counts
+from pgberth.rollout.judgement import caused, described, preventing, red_checks, repair
+from pgberth.rollout.plugin_swap import PluginSwap
+from pgberth.rollout.record import PAGE, RecycleRecord
 
-# Checks that a new container may turn green.
-_CURED = frozenset({"container-spec", "container-image", "container-hardened", "container-mounts", "tls-certificate"})
-
-PAGE = "runbooks/recycle-went-back.md"
 _UPDATE_EXTENSION = "\\connect memory\nSET search_path = pg_catalog, pg_temp;\nALTER EXTENSION vector UPDATE;\n"
 
 
 class RecycleAttempt:
-    """A tenant and the steps of its recycle; each step raises Refused where it fails."""
+    """
+    A tenant and the steps of its recycle; each step raises Refused where it fails.
+
+    What a killed run or an operator left wrong is repaired before anything is judged, and only checks that a swap can
+    change decide about one: see `judgement`.
+    """
 
     def __init__(self, context: TenantContext):
         self.context, self.receipt, self.name = context, context.receipt, context.name
         self.answered = False
         self.probe: WriteProbe | None = None
+        self.red_before: frozenset[str] = frozenset()
+        self.plugin = PluginSwap(context)
 
     def refusals(self) -> list[Problem]:
-        """Why a tenant that is red now is not interrupted: afterwards nobody could say what made it red."""
-        judge(self.context)
-        red = [result for result in self.receipt.failed_checks if result.id not in _CURED]
-        facts = [f"{self.name}: {result.id}: {problem}" for result in red for problem in result.problems]
+        """Why a tenant is not interrupted now: afterwards nobody could say what made it red."""
+        repair(self.context)
+        try:
+            red = red_checks(self.context)
+            self.plugin = PluginSwap.before(self.context)
+        except Refused as refused:
+            return list(refused.problems)
+        self.red_before = frozenset(result.id for result in red)
         hint = f"nothing was done; run deploy/provision.py --limit {self.name} first, or see runbooks/check-is-red.md"
-        return [*map(Problem, facts[:-1]), *(Problem(fact, hint) for fact in facts[-1:])]
+        return described(self.name, preventing(red), hint)
 
     def recycle(self, spec: ContainerSpec) -> list[Problem]:
         """The desired container runs; or the previous one runs again and the value says why."""
@@ -75,7 +82,9 @@ class RecycleAttempt:
 
     def _attempt(self, previous: ContainerLaunch, desired: ContainerLaunch) -> list[Problem]:
         try:
-            self._record(previous, desired)
+            reason = self.receipt.did.get("reason", "")
+            record = RecycleRecord(previous, desired, self.plugin, self.red_before, reason)
+            self._run("what would be brought back", record.written(self.context))
             killpoint("recycle.recorded")
             self._run("the checkpoint", self.context.superuser("CHECKPOINT;\n"))
             self._run_all("its files", desired.write_files(self.context))
@@ -91,57 +100,68 @@ class RecycleAttempt:
         return []
 
     def go_back(self, previous: ContainerLaunch, why: Iterable[Problem]) -> list[Problem]:
-        """The previous spec file and its container are restored. The value says why, and what came of it."""
+        """
+        The previous container runs; one that runs already is left alone. The value says why, and what came of it.
+
+        It is over once that container serves the app: its checks are reported, and nothing is swapped for them.
+        """
         reasons = [Problem(problem.fact) for problem in why]
         self.context.observe()
         try:
             self._run_all("the previous files", previous.write_files(self.context))
             killpoint("recycle.back.written")
-            # A server that has answered is stopped in order; one that never did has nothing to write to its disk.
-            self._swap(previous, STOP_TIMEOUT if self.answered else KILL_SECONDS)
+            if self._running_spec() != previous.hash:
+                # A server that has answered is stopped in order; one that never did has nothing to write to its disk.
+                self._swap(previous, STOP_TIMEOUT if self.answered else KILL_SECONDS)
             killpoint("recycle.back.swapped")
-            self._prove(previous)
+            self._serve(previous)
+            self._run_all("its memory plugin", self.plugin.back())
             self._forget_record()
-        except Refused as red:
+            red = red_checks(self.context)
+        except Refused as failed:
             self.receipt.did["outcome"] = "failed both ways"
             self.receipt.state = "RED both ways"
-            facts = [Problem(f"{self.name}: and the previous spec {previous.hash} is red, too:"), *red.problems]
+            facts = [Problem(f"{self.name}: and the previous spec {previous.hash} is red, too:"), *failed.problems]
             return [*reasons, *facts, self._problem("the recycle is not over", f"run it again; {PAGE}")]
         self.receipt.did["outcome"] = "went back"
-        self.receipt.state = f"went back: {len(self.receipt.results or ())} passed"
-        return [*reasons, self._problem(f"went back to the previous spec {previous.hash}, which is green", PAGE)]
+        self.receipt.state = f"went back: {checks(self.receipt, failed=bool(red))}"
+        said = f"is red in {', '.join(result.id for result in red)}, too" if red else "is green"
+        return [*reasons, self._problem(f"went back to the previous spec {previous.hash}, which {said}", PAGE)]
 
     def settle(self) -> list[Problem]:
-        """End what a killed recycle began: prove its container where it answers, restore the previous one otherwise."""
-        previous, desired = self._recorded()
-        container = self.context.observe().container
-        runs = container.spec_hash if container is not None and container.running and container.reachable else ""
+        """
+        End what a killed recycle began.
+
+        The previous container, where it runs, is what a failed recycle would restore: it stays, whatever its checks
+        say. The desired one stays where it is green in what a swap can change. Otherwise the previous one is restored.
+        """
+        record = RecycleRecord.read(self.context)
+        previous, desired, self.plugin, self.red_before = record.previous, record.desired, record.plugin, record.red
+        runs = self._running_spec()
         if runs and runs not in (previous.hash, desired.hash):
             path = layout.recycling_file(self.name)
             fact = f"~/{path} records a recycle from spec {previous.hash} to {desired.hash}, and {runs} runs"
             raise Refused([self._problem(fact, f"nothing was done; it is outdated: move it away; {PAGE}")])
-        begun = desired if runs == desired.hash and runs != previous.hash else previous
+        begun = previous if runs == previous.hash else desired
         try:
-            if runs != begun.hash:
+            if not runs:
                 raise Refused([self._problem("an interrupted recycle left it without a container of its own")])
             self._run_all("its files", begun.write_files(self.context))
-            self._prove(begun)
+            if begun is desired:
+                self._prove(begun)
+            else:
+                self.clear_leftovers()
+                self._run_all("its memory plugin", self.plugin.back())
             self._forget_record()
         except Refused as red:
             return self._settle_back(previous, red)
         self.receipt.notes.append(f"an interrupted recycle was ended: spec {begun.hash} runs")
         return []
 
-    def _recorded(self) -> tuple[ContainerLaunch, ContainerLaunch]:
-        """The previous and the desired container of the recycle that was killed. Raises Refused."""
-        path = layout.recycling_file(self.name)
-        done, output = host.run_shell_command(commands.shell('cat "$1"', path, timeout=10))
-        try:
-            body = json.loads(output.stdout) if done else {}
-            return ContainerLaunch.from_body(body["former"]), ContainerLaunch.from_body(body["wanted"])
-        except (ValueError, KeyError, TypeError):
-            fact = f"what an interrupted recycle left in ~/{path} is not understood"
-            raise Refused([self._problem(fact, PAGE)]) from None
+    def _running_spec(self) -> str:
+        """The spec of the container that runs and that clients can reach; "" where none does."""
+        container = self.context.observe().container
+        return container.spec_hash if container is not None and container.running and container.reachable else ""
 
     def _settle_back(self, previous: ContainerLaunch, red: Refused) -> list[Problem]:
         problems = self.go_back(previous, red.problems)
@@ -185,12 +205,6 @@ class RecycleAttempt:
         self.receipt.did[f"counted_{when}"] = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"
         return row_counts.rows(self.context)
 
-    def _record(self, previous: ContainerLaunch, desired: ContainerLaunch) -> None:
-        reason = self.receipt.did.get("reason", "")
-        body = {"former": previous.to_body(), "wanted": desired.to_body(), "reason": reason}
-        text = json.dumps(body, default=dict, indent=2) + "\n"
-        self._run("what would be brought back", self.context.write(layout.recycling_file(self.name), text))
-
     def _forget_record(self) -> None:
         self._run("the end", self.context.change('rm -f -- "$1"', layout.recycling_file(self.name)))
 
@@ -199,7 +213,23 @@ class RecycleAttempt:
         self._run("its container", to.swap(self.context, stop_seconds=stop_seconds))
 
     def _prove(self, launch: ContainerLaunch) -> None:
-        """Wait for a login, publish the connection files, pass the whole suite; update pgvector if only that is red."""
+        """
+        It serves the app, no check is red that the swap may have caused, and the memory plugin runs beside it.
+
+        pgvector is updated where only that is red.
+        """
+        self._serve(launch)
+        red = caused(red_checks(self.context), self.red_before)
+        if {result.id for result in red} <= {"extension"} and self._update_extension():
+            red = caused(red_checks(self.context), self.red_before)
+        if red:
+            raise Refused(described(self.name, red))
+        self._run_all("its memory plugin", self.plugin.advance())
+
+    def _serve(self, launch: ContainerLaunch) -> None:
+        """Its server answers, is repaired, lets the app in, and takes writes; the connection files name it."""
+        self._wait_for_answer()
+        repair(self.context)
         self._wait_for_login(launch.port)
         self.answered = True
         self.context.invalidate()
@@ -208,11 +238,15 @@ class RecycleAttempt:
         elif not self.probe.wait_for_write():
             raise Refused([self._problem("its probe could not write")])
         self._run_all("connection files", publish(self.context))
-        problems = judge(self.context)
-        if problems and self._update_extension_if_behind():
-            problems = judge(self.context)
-        if problems:
-            raise Refused(problems)
+
+    def _wait_for_answer(self) -> None:
+        """A server that was swapped in has answered on its socket; one that a killed run left may be starting."""
+        deadline = time.monotonic() + GATE_SECONDS
+        while self.context.observe().server is None:
+            if time.monotonic() > deadline:
+                raise Refused([Problem(self.context.not_answering().fact)])
+            time.sleep(0.2)
+            self.context.invalidate()
 
     def _wait_for_login(self, port: int) -> None:
         login, password, deadline = self.context.login, self.context.secret("app"), time.monotonic() + GATE_SECONDS
@@ -227,11 +261,10 @@ class RecycleAttempt:
             time.sleep(0.1)
         raise Refused([self._problem(f"the app could not log in over TCP within {GATE_SECONDS} s: {reason}")])
 
-    def _update_extension_if_behind(self) -> bool:
-        """Whether pgvector was updated to the image's newer version; nothing else may be red."""
+    def _update_extension(self) -> bool:
+        """Whether pgvector was behind the image's version, and was updated."""
         server = self.context.observe().server
-        behind = server is not None and server.vector != server.vector_available
-        if not behind or {result.id for result in self.receipt.failed_checks} != {"extension"}:
+        if server is None or server.vector == server.vector_available:
             return False
         self._run("pgvector's update", self.context.superuser(_UPDATE_EXTENSION))
         return True

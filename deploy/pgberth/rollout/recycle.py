@@ -12,8 +12,8 @@ from pgberth.checks.pending import pending
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
 from pgberth.container.desired import SPEC_LOST, desired_spec, refuse_foreign_container
+from pgberth.container.health_probe import plugin_watched
 from pgberth.container.operations import data_is_its_own
-from pgberth.container.plugin import recreated
 from pgberth.container.port import refuse_taken_port
 from pgberth.container.run_lock import acquire_run_lock
 from pgberth.container.spec import ContainerSpec
@@ -25,6 +25,7 @@ from pgberth.model.problems import Refused
 from pgberth.model.tenant import Tenant
 from pgberth.report.receipt import current_report
 from pgberth.rollout.attempt import RecycleAttempt
+from pgberth.rollout.judgement import described
 from pgberth.rollout.rings import CANARY, canary_green
 from pgberth.rollout.settle import finish_interrupted_recycle
 from pgberth.run import current_run
@@ -107,12 +108,16 @@ def recycled(context: TenantContext, options: RecycleOptions, turn: bool) -> Com
     receipt.did |= {"reason": options.reason, "former": context.observe().spec.hash or None, "wanted": spec.hash}
     problems = attempt.refusals()
     if not problems:
-        problems = attempt.recycle(spec)
+        with plugin_watched(context):
+            problems = attempt.recycle(spec)
     if problems:
         first_red.tenant = first_red.tenant or context.name
         raise Refused([*problems, *keep_at_once(context)])
-    yield from recreated(context)
     yield keep(context)
+    if receipt.failed_checks:
+        first_red.tenant = first_red.tenant or context.name
+        hint = "it runs the wanted spec, and no other container would change this; runbooks/check-is-red.md"
+        raise Refused(described(context.name, receipt.failed_checks, hint))
 
 
 def recyclable_spec(context: TenantContext) -> ContainerSpec:

@@ -9,6 +9,9 @@ from pgberth.checks.pending import record_pending
 from pgberth.checks.suite import run_observed
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
+from pgberth.container.plugin import PAGE as PLUGIN_PAGE
+from pgberth.container.plugin import plugin_fault
+from pgberth.container.plugin_state import observe_plugin
 from pgberth.container.state import TenantState
 from pgberth.inventory.load import Fleet
 from pgberth.inventory.run_inventory import machine_here, tenant_here
@@ -51,6 +54,7 @@ def state_known(context: TenantContext) -> Commands:
     if not observed.machine_profile.limits:
         receipt.notes.append("memory and pids limits are not enforced: this account has no cgroup of its own")
     receipt.notes += unfinished_work(observed)
+    receipt.notes += _plugin_faults(context)
     if (fault := context.outage()) is not None and observed.running:
         receipt.notes.append(f"{fault.fact.removeprefix(f'{context.name}: ')}; {fault.hint}")
     if observed.server is not None and observed.container is not None:
@@ -62,6 +66,14 @@ def state_known(context: TenantContext) -> Commands:
         receipt.notes += [f"drift: {line}" for line in drift(context, observed.server)] if fault is None else []
         if receipt.no_baseline:
             receipt.notes.append(f"drift: there is no fresh run's catalogue to compare with: {receipt.no_baseline}")
+
+
+def _plugin_faults(context: TenantContext) -> list[str]:
+    """That the memory plugin is down or ill, where the tenant has one and is in service."""
+    if context.tenant.sidecar is None or context.observe().container is None:
+        return []
+    fault = plugin_fault(observe_plugin(context.tenant))
+    return [f"memory plugin: {fault}; {PLUGIN_PAGE}"] if fault else []
 
 
 def unfinished_work(observed: TenantState) -> list[str]:

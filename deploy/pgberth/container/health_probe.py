@@ -1,0 +1,89 @@
+"""A client that asks a memory plugin for its health again and again, while a verb may interrupt it."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pyinfra import host
+
+from pgberth.connectors.tunnel import loopback
+from pgberth.container.context import TenantContext
+from pgberth.container.plugin_state import observe_plugin
+
+PAUSE = 0.01  # seconds between two requests
+_SECONDS = 3  # for one request
+
+
+@dataclass
+class HealthProbe:
+    """
+    + address: where the plugin's port answers on this side
+    + requests: how many were sent; refused: those of them that were not answered with 200
+    + gap: the longest time between two that were, in seconds
+    """
+
+    address: tuple[str, int]
+    requests: int = 0
+    refused: int = 0
+    gap: float = 0.0
+    _last: float = 0.0
+
+    def __str__(self) -> str:
+        return f"gap {self.gap * 1000:.0f} ms, {self.refused} refused of {self.requests} requests"
+
+    def ask(self) -> None:
+        """One request."""
+        self.requests += 1
+        client = http.client.HTTPConnection(*self.address, timeout=_SECONDS)
+        try:
+            client.request("GET", "/v1/health")
+            answered = client.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            answered = False
+        finally:
+            client.close()
+        if not answered:
+            self.refused += 1
+            return
+        now = time.monotonic()
+        self.gap, self._last = max(self.gap, now - self._last), now
+
+    @contextmanager
+    def running(self) -> Iterator[HealthProbe]:
+        """In the background, from one request before the body to one after it."""
+        over = threading.Event()
+
+        def keep_asking() -> None:
+            while not over.wait(PAUSE):
+                self.ask()
+
+        self._last = time.monotonic()
+        self.ask()
+        worker = threading.Thread(target=keep_asking, daemon=True)
+        worker.start()
+        try:
+            yield self
+        finally:
+            over.set()
+            worker.join(2 * _SECONDS)
+            self.ask()
+
+
+@contextmanager
+def plugin_watched(context: TenantContext) -> Iterator[None]:
+    """What clients of a healthy memory plugin notice of the body is counted, and is in the receipt."""
+    sidecar = context.tenant.sidecar
+    plugin = observe_plugin(context.tenant) if sidecar is not None else None
+    if sidecar is None or plugin is None or not plugin.healthy:
+        yield
+        return
+    with loopback(host, sidecar.port) as address, HealthProbe(address).running() as probe:
+        yield
+    counted = {"requests": probe.requests, "refused": probe.refused, "gap_ms": round(probe.gap * 1000)}
+    context.receipt.did["memory_plugin_probe"] = counted
+    context.receipt.notes.append(f"memory plugin: {probe}")
