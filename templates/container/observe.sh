@@ -45,9 +45,10 @@ section marker; timeout 10 nsenter -t "$pid" -U -m --preserve-credentials cat "$
 section server
 psql() { timeout -k 5 30 "$@" "$bindir/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres -d memory -f - 2>&1; }
 # nsenter costs a tenth of podman exec, which remains as the fallback.
-if answer=$(printf '%s' "$sql" | psql nsenter -t "$pid" -U -m --preserve-credentials); then printf '%s\n' "$answer"
-else case $answer in
-  *nsenter:*) printf '%s' "$sql" | psql podman exec -i "$container" ;;
-  *) printf '%s\n' "$answer" ;;
-esac fi
+ask() {
+  answer=$(printf '%s' "$sql" | psql nsenter -t "$pid" -U -m --preserve-credentials) && return
+  case $answer in *nsenter:*) answer=$(printf '%s' "$sql" | psql podman exec -i "$container") ;; *) return 1 ;; esac
+}
+with_a_place ask
+printf '%s\n' "$answer"
 exit 0

@@ -1,12 +1,17 @@
+# uses lib.sh
 # Run what comes on stdin through the server's own psql, as the superuser over the socket.
 # Arguments: the container, the server's process, 0 where it is not known, bindir, the database.
 # Into the container's namespaces directly: a tenth of the cost of podman exec, which stays as the way round.
 container=$1 pid=$2 bindir=$3 database=$4
 sql=$(cat; echo .)
 ask() { printf '%s' "${sql%.}" | "$@" "$bindir/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres -d "$database" -f - 2>&1; }
-answer=nsenter: code=1
-if [ "$pid" -gt 0 ]; then answer=$(ask nsenter -t "$pid" -U -m --preserve-credentials); code=$?; fi
-case $code,$answer in *,nsenter:*) [ "$code" -eq 0 ] || { answer=$(ask podman exec -i "$container"); code=$?; } ;; esac
+inside() {
+  answer=nsenter: code=1
+  if [ "$pid" -gt 0 ]; then answer=$(ask nsenter -t "$pid" -U -m --preserve-credentials); code=$?; fi
+  case $code,$answer in *,nsenter:*) [ "$code" -eq 0 ] || { answer=$(ask podman exec -i "$container"); code=$?; } ;; esac
+  return "$code"
+}
+with_a_place inside; code=$?
 [ "$code" -eq 0 ] && { [ -z "$answer" ] || printf '%s\n' "$answer"; exit 0; }
 printf '%s\n' "$answer" >&2
 exit "$code"

@@ -19,6 +19,7 @@ from pgberth.database.tls import trusted_by_clients
 from pgberth.migrations import baseline
 from pgberth.model import layout
 from pgberth.model.problems import Problem, Refused
+from pgberth.model.roles import PASSWORD_KINDS, SUITE
 from pgberth.model.secret import Secret
 from pgberth.rendering.configuration import reload_files
 
@@ -67,6 +68,7 @@ def _check_context(context: TenantContext, address: tuple[str, int], *, drift: b
         server=server,
         address=address,
         password=context.secret("app") or Secret(""),
+        suite_password=context.secret(PASSWORD_KINDS[SUITE]) or Secret(""),
         files={**reload_files(context.tenant), **files_of_the_container(context)},
         baseline=fresh,
         no_baseline=context.receipt.no_baseline if fresh is None else "",

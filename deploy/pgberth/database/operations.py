@@ -91,6 +91,11 @@ def access_current(context: TenantContext) -> Commands:
 
     What differs is logged and repaired: it holds no data.
     """
+    yield from repair_access(context)
+
+
+def repair_access(context: TenantContext) -> Commands:
+    """What is missing until access is the desired one. Raises Refused without a password, or without an answer."""
     observed = context.observe()
     if not observed.ready or not observed.running:
         return
@@ -113,7 +118,7 @@ def access_current(context: TenantContext) -> Commands:
 
 def _missing_verifiers(context: TenantContext, server: Server | None) -> dict[str, Secret]:
     """Role -> verifier of its stored password, where the server has another. Raises Refused without a password."""
-    secrets = {role: context.secret(kind) for kind, role in context.observe().spec.secret_roles.items()}
+    secrets = {role: context.secret(kind) for role, kind in context.observe().spec.password_kinds.items()}
     if missing := sorted(role for role, secret in secrets.items() if secret is None):
         raise Refused([_no_secret(context.name, missing)])
     passwords = {role: secret for role, secret in secrets.items() if secret is not None}
