@@ -17,10 +17,10 @@ from pgberth.database.login_probe import LoginProbe
 from pgberth.database.session import connect, prove_login
 from pgberth.migrations import runner
 from pgberth.migrations.session import RetryPolicy
+from pgberth.migrations.session import _key as session_key
 from pgberth.model.roles import MIGRATOR, MONITOR, PASSWORD_KINDS, SUITE
 from pgberth.model.secret import Secret
 from tests.checks.conftest import LIVE, Live
-from tests.checks.test_operations import session_key
 from tests.fake_host import password_in
 from tests.postgres import Server, running_server
 
@@ -162,7 +162,5 @@ def test_the_app_fills_no_disk_with_temporary_files(live: Live) -> None:
 
 
 def test_the_suite_starts_with_what_the_app_starts_with() -> None:
-    given = {
-        role: {(it.name, it.words) for it in settings(LIVE) if it.role == role} for role in ("memory_app_a", SUITE)
-    }
-    assert given["memory_app_a"] == given[SUITE] != set()
+    app, suite = ([(it.name, it.words) for it in settings(LIVE) if it.role == role] for role in ("memory_app_a", SUITE))
+    assert app == suite != []

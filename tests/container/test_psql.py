@@ -68,4 +68,4 @@ def test_a_server_that_stays_full_is_a_failure_in_its_own_words(machine: FakePro
     machine.answer("nsenter", ("*", FULL, 2))
     machine.answer("podman")
     assert asked(machine) == (2, "", f"{FULL}\n")
-    assert 10 < len(machine.asked("sleep"))
+    assert len(machine.asked("sleep")) > 10

@@ -128,7 +128,7 @@ def test_a_session_that_stays_is_ended_when_its_time_is_up(tenant: Tenant, inven
 
 @contextlib.contextmanager
 def crowded(tenant: Tenant) -> Iterator[int]:
-    """The app holds every connection that it gets, and sixty more never send a password. The value is how many it got."""
+    """The app holds every connection that it gets, and sixty never send a password. The value is how many it got."""
     with contextlib.ExitStack() as held, knocking(tenant.port, 60):
         number = 0
         with contextlib.suppress(psycopg.OperationalError):
