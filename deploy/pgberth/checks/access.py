@@ -95,7 +95,7 @@ def _refused(
 
 
 def _confined(context: CheckContext) -> Iterator[str]:
-    connection = context.app()
+    connection = context.client()
     for statement in _OUT_OF_REACH:
         yield from expect_refused(
             partial(rolled_back_statement, connection, statement),
