@@ -32,6 +32,11 @@ def configuration_current(context: TenantContext) -> Commands:
 
     Files that only a new container reads are restored where the running container was created with them.
     """
+    yield from repair_configuration(context)
+
+
+def repair_configuration(context: TenantContext) -> Commands:
+    """What is missing until the server's files are the desired ones, and are read."""
     observed = context.observe()
     if not observed.ready:
         return

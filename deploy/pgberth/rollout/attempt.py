@@ -23,7 +23,7 @@ from pgberth.container.context import TenantContext
 from pgberth.container.launch import GATE_SECONDS, KILL_SECONDS, ContainerLaunch, running_launch
 from pgberth.container.spec import STOP_TIMEOUT, ContainerSpec
 from pgberth.container.state import TenantState
-from pgberth.database.operations import publish, repair_access
+from pgberth.database.operations import publish, repair_access, repair_configuration
 from pgberth.database.session import prove_login, reached
 from pgberth.database.write_probe import CLEAR, LEFTOVER, WriteProbe, WriteReport
 from pgberth.model import layout
@@ -207,7 +207,9 @@ class RecycleAttempt:
             self.clear_leftovers()
         elif not self.probe.wait_for_write():
             raise Refused([self._problem("its probe could not write")])
-        self._run_all("its roles", repair_access(self.context))  # their connections are those of the new container
+        # The suite needs its role and that role's line of pg_hba.conf; its connections are those of the new container.
+        self._run_all("its configuration", repair_configuration(self.context))
+        self._run_all("its roles", repair_access(self.context))
         self._run_all("connection files", publish(self.context))
         problems = judge(self.context)
         if problems and self._update_extension_if_behind():
