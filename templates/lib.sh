@@ -59,6 +59,18 @@ kill_orphaned_monitor() {
   done 2>/dev/null
 }
 
+# with_a_place FUNCTION: call it, and again while connections that have not logged in hold all of a server's places. The
+# server ends each of them after five seconds. The function leaves in `answer` what the server said.
+with_a_place() {
+  waits=0
+  until "$@"; do
+    failed=$?
+    case $answer in *'sorry, too many clients already'*) ;; *) return "$failed" ;; esac
+    [ "$waits" -lt 40 ] || return "$failed"
+    waits=$((waits + 1)); sleep 0.3
+  done
+}
+
 # run_container ARGUMENT...: podman run, by the OCI runtime that the machine's probe recorded, with the OCI hooks of the
 # directory $hooks. A plain user's own configuration may name another runtime, and is never edited.
 run_container() {

@@ -16,7 +16,7 @@ from pgberth.machine.facts import MachineProfile
 from pgberth.migrations import source
 from pgberth.model import layout, scram
 from pgberth.model.image import BuiltImage, Image
-from pgberth.model.roles import APP_LOGINS, SECRETS
+from pgberth.model.roles import APP_LOGINS, PASSWORD_KINDS
 from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import HEAD, Machine, Tenant
 from pgberth.rendering.configuration import reload_files, restart_files
@@ -121,7 +121,7 @@ def server(tenant: Tenant = ACME, **changes: Any) -> dict[str, Any]:
         "vector": "0.8.7",
         "vector_available": "0.8.7",
         "in_recovery": False,
-        "verifiers": {role: _verifier(f"{kind}-v1") for kind, role in SECRETS.items()},
+        "verifiers": {role: _verifier(f"{kind}-v1") for role, kind in PASSWORD_KINDS.items()},
         "access": [],
         "app_logins": [APP_LOGINS[0]],
         "ledger": ledger(tenant),

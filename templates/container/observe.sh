@@ -71,11 +71,11 @@ process &
 [ -n "$bindir" ] || { wait; exit 0; }
 psql() { timeout -k 5 30 "$@" "$bindir/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres -d memory -f - 2>&1; }
 # nsenter costs a tenth of podman exec, which remains as the fallback.
-answer=$(printf '%s' "$sql" | psql nsenter -t "$pid" -U -m --preserve-credentials)
-case $?,$answer in
-  0,*) ;;
-  *nsenter:*) answer=$(printf '%s' "$sql" | psql podman exec -i "$container") ;;
-esac
+ask() {
+  answer=$(printf '%s' "$sql" | psql nsenter -t "$pid" -U -m --preserve-credentials) && return
+  case $answer in *nsenter:*) answer=$(printf '%s' "$sql" | psql podman exec -i "$container") ;; *) return 1 ;; esac
+}
+with_a_place ask
 wait
 section server
 printf '%s\n' "$answer"

@@ -15,7 +15,7 @@ from pgberth.machine.facts import MachineProfile
 from pgberth.migrations.source import load
 from pgberth.model import layout, scram
 from pgberth.model.image import Image
-from pgberth.model.roles import SECRETS
+from pgberth.model.roles import PASSWORD_KINDS
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import HEAD, Tenant
 from pgberth.model.tenant import Machine as TargetMachine
@@ -122,7 +122,7 @@ def _initialise(spec: ContainerSpec, volume: str) -> list[str]:
 
 def _sql(tenant: Tenant) -> str:
     """Roles and extension as the superuser, then every migration as their owner."""
-    verifiers = {role: scram.verifier(Secret(f"bench-{kind}")) for kind, role in SECRETS.items()}
+    verifiers = {role: scram.verifier(Secret(f"bench-{kind}")) for role, kind in PASSWORD_KINDS.items()}
     text = access_sql(tenant, verifiers).reveal()
     text += "SET ROLE memory_owner;\nSET search_path = pg_catalog, pg_temp;\n"
     return text + "".join(step.up for component in tenant.ordered_components for step in load(component))

@@ -20,7 +20,7 @@ from pgberth.database.access import access_sql
 from pgberth.migrations import runner
 from pgberth.migrations.tenant_run import tenant_probe
 from pgberth.model import scram
-from pgberth.model.roles import MIGRATOR, SECRETS
+from pgberth.model.roles import MIGRATOR, PASSWORD_KINDS
 from pgberth.model.tenant import COMPONENTS, HEAD, Tenant
 from pgberth.rendering.configuration import pg_hba_conf
 from tests.fake_host import password_in
@@ -67,7 +67,7 @@ class Live:
         self.spoilt = False
 
     def make_access(self) -> None:
-        verifiers = {role: scram.verifier(password_in(f"{kind}-v1")) for kind, role in SECRETS.items()}
+        verifiers = {role: scram.verifier(password_in(f"{kind}-v1")) for role, kind in PASSWORD_KINDS.items()}
         self.psql(access_sql(LIVE, verifiers).reveal(), "postgres")
 
     def psql(self, script: str, database: str) -> str:
@@ -98,7 +98,8 @@ class Live:
         found = TenantState.parse(observe_output(LIVE, seen).splitlines()).server
         assert found is not None
         address = ("127.0.0.1", self.cluster.port)
-        made = CheckContext(tenant, seen, container(LIVE), found, address, password_in("app-v1"), {"pg_hba.conf": HBA})
+        passwords = password_in("app-v1"), password_in("migrator-v1")
+        made = CheckContext(tenant, seen, container(LIVE), found, address, *passwords, {"pg_hba.conf": HBA})
         return replace(made, **changes)
 
 

@@ -19,7 +19,8 @@ def context(seen: Any = None, told: dict[str, Any] | None = None) -> CheckContex
     answered = replace(found, answer=told or server()).server
     assert answered is not None
     assert found.container is not None
-    return CheckContext(ACME, found, found.container, answered, ("127.0.0.1", 1), password_in("app-v1"), {})
+    passwords = password_in("app-v1"), password_in("migrator-v1")
+    return CheckContext(ACME, found, found.container, answered, ("127.0.0.1", 1), *passwords, {})
 
 
 def problems(of: CheckContext) -> dict[str, list[str]]:

@@ -211,8 +211,8 @@ OPENED = {
     "everybody is trusted": (
         "host all all all trust\n",
         {
-            "no-password": "memory_app_a was let into memory over TCP with no password",
-            "wrong-password": "memory_app_a was let into memory over TCP with a password",
+            "no-password": "memory_suite was let into memory over TCP with no password",
+            "wrong-password": "memory_suite was let into memory over TCP with a password",
             "superuser-tcp": "postgres was let into postgres over TCP with a password",
             "hba": "pg_hba.conf is not the wanted one",
         },
@@ -306,7 +306,7 @@ def test_a_server_that_is_gone_turns_red_what_needs_it_and_nothing_else(live: Li
     context = live.context(address=("127.0.0.1", 1))
     told = {result.id: result.problems for result in run(context)}
     assert any("could not be asked: connection failed" in problem for problem in told["ready"])
-    assert told["no-password"][0].startswith("memory_app_a with no password in memory was refused for another reason")
+    assert told["no-password"][0].startswith("memory_suite with no password in memory was refused for another reason")
     assert told["rights"] == told["container-spec"] == told["ledger"] == ()
 
 

@@ -183,7 +183,7 @@ def test_what_only_a_recycle_would_change_is_told_of_a_running_tenant(
 def test_a_setting_that_only_a_new_container_puts_back_is_pending() -> None:
     held = [{**row, "context": "postmaster"} for row in settings(max_connections="500")]
     found = pending.pending(state(answer=server(settings=held)), spec_of())
-    assert found == "max_connections 500 -> 23"
+    assert found == "max_connections 500 -> 136"
 
 
 def test_the_image_that_waits_is_named_beside_the_one_that_runs() -> None:
@@ -371,7 +371,7 @@ def test_a_baseline_that_somebody_else_makes_is_waited_for_and_taken(
 def test_whoever_holds_the_baseline_too_long_is_named(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline, "_SECONDS", 0.1)
     into = receipt()
-    with live.cluster.connect("memory_app_a", "memory") as other:
-        other.execute("SELECT pg_advisory_lock(%s, %s)", session_key(FRESH))
+    with live.cluster.connect("memory_migrator", "memory") as other:
+        other.execute("SELECT pg_try_advisory_lock(%s, %s)", session_key(FRESH))
         make_baseline(live, into)
     assert into.no_baseline.startswith("memory_fresh is being migrated by pid ")

@@ -50,3 +50,22 @@ def test_both_ways_closed_is_a_failure_in_podmans_words(machine: FakePrograms) -
     machine.answer("nsenter", ("*", "nsenter: no", 1))
     machine.answer("podman", ("*", "Error: no such container acme", 125))
     assert asked(machine) == (125, "", "Error: no such container acme\n")
+
+
+FULL = "psql: error: connection to server failed: FATAL:  sorry, too many clients already"
+
+
+def test_a_server_whose_places_are_held_by_silent_connections_is_asked_again(machine: FakePrograms) -> None:
+    machine.answer("nsenter", ("*", FULL, 2))
+    machine.also("nsenter", "*", "cat > got; [ -e waited ] && { echo 1; exit 0; }; touch waited")
+    machine.answer("sleep")
+    assert asked(machine) == (0, "1\n", "")
+    assert (machine.home / "got").read_text() == "SELECT 1;\n\n"
+
+
+def test_a_server_that_stays_full_is_a_failure_in_its_own_words(machine: FakePrograms) -> None:
+    machine.answer("sleep")
+    machine.answer("nsenter", ("*", FULL, 2))
+    machine.answer("podman")
+    assert asked(machine) == (2, "", f"{FULL}\n")
+    assert len(machine.asked("sleep")) > 10

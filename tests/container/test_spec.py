@@ -63,9 +63,9 @@ def test_the_arguments_of_podman_run_are_these() -> None:
 def test_memory_and_processes_are_limited_where_the_machine_can_enforce_it() -> None:
     limited = set(replace(spec_of(), limits=True).arguments()) - set(spec_of().arguments())
     assert {word for word in limited if "label" not in word} == {
-        "--memory=256m",
-        "--memory-swap=256m",
-        "--pids-limit=100",
+        "--memory=384m",
+        "--memory-swap=384m",
+        "--pids-limit=318",
     }
 
 
@@ -154,7 +154,7 @@ def test_the_fingerprint_stays_with_everything_else(change: str) -> None:
 def test_the_fingerprint_changes_with_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     small = PROFILES["small"]
     settings = {**small.settings, "maintenance_work_mem": "64MB"}  # the size of /dev/shm follows it
-    bigger = Profile("bigger", small.rows, memory="1g", pids=small.pids, settings=settings)
+    bigger = Profile("bigger", small.rows, small.clients, "1g", small.temp_files, settings=settings)
     monkeypatch.setitem(PROFILES, "bigger", bigger)
     assert of(profile_name="bigger").hash != spec_of().hash
 

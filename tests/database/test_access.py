@@ -12,15 +12,16 @@ import pytest
 
 from pgberth.database.access import MEMBERSHIPS, REPAIRABLE, ROLES, access_sql, access_verify_sql, roles, settings
 from pgberth.model import scram
+from pgberth.model.connections import SILENT
 from pgberth.model.profile import PROFILES
-from pgberth.model.roles import SECRETS
+from pgberth.model.roles import APP_LOGINS, PASSWORD_KINDS
 from pgberth.model.secret import Secret
 from pgberth.model.server import AccessFinding
 from tests.fake_host import password_in
 from tests.postgres import Server, running_server
 from tests.sample import ACME
 
-PASSWORDS = {role: password_in(f"{kind}-v1") for kind, role in SECRETS.items()}
+PASSWORDS = {role: password_in(f"{kind}-v1") for role, kind in PASSWORD_KINDS.items()}
 VERIFIERS = {role: scram.verifier(password) for role, password in PASSWORDS.items()}
 
 
@@ -148,7 +149,7 @@ DRIFT: dict[str, tuple[str, list[str]]] = {
     "may replicate": ("ALTER ROLE memory_monitor REPLICATION", ["role memory_monitor has an attribute it"]),
     "past row security": ("ALTER ROLE memory_app_a BYPASSRLS", ["role memory_app_a has an attribute it"]),
     "the owner logs in": ("ALTER ROLE memory_owner LOGIN", ["role memory_owner can log in"]),
-    "no connection limit": ("ALTER ROLE memory_app_a CONNECTION LIMIT -1", ["connection limit -1, wanted 15"]),
+    "no connection limit": ("ALTER ROLE memory_app_a CONNECTION LIMIT -1", ["connection limit -1, wanted 26"]),
     "the app owns": ("GRANT memory_owner TO memory_app", ["member memory_app of memory_owner is not wanted"]),
     "the app reads all": ("GRANT pg_read_all_data TO memory_app_a", ["of pg_read_all_data is not wanted"]),
     "a membership gone": ("REVOKE memory_app FROM memory_app_a", ["member memory_app_a of memory_app is missing"]),
@@ -423,8 +424,10 @@ def test_the_search_path_leads_to_the_first_component_and_names_the_temporary_sc
 
 
 def test_time_limits_are_the_apps_alone() -> None:
-    limited = {setting.role for setting in settings(ACME) if setting.name.endswith("_timeout")}
-    assert limited == {"memory_app_a", "memory_app_b"}
+    """The suite has them, too: its checks are those of a client. The migrator has none that ends a long statement."""
+    limits = {(setting.role, setting.name): setting.words for setting in settings(ACME) if "_timeout" in setting.name}
+    assert {role for role, name in limits if name == "lock_timeout"} == {"memory_app_a", "memory_app_b", "memory_suite"}
+    assert limits["memory_migrator", "statement_timeout"] == ("0",)
 
 
 def test_the_migrator_is_the_owners_only_member_and_has_to_say_so() -> None:
@@ -434,13 +437,26 @@ def test_the_migrator_is_the_owners_only_member_and_has_to_say_so() -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_the_roles_together_take_what_a_server_has_for_clients_and_no_more(profile: str) -> None:
+def test_a_server_has_places_for_every_session_that_its_roles_may_open_and_more(profile: str) -> None:
     tenant = replace(ACME, profile_name=profile)
     lines = tenant.profile.lines()
-    # One of the app's logins at a time, but for the moment in which its password changes.
-    at_once = sum(role.connections for role in roles(tenant) if role.login or role.name == "memory_app_a")
-    assert at_once == int(lines["max_connections"]) - int(lines["superuser_reserved_connections"])
+    places = int(lines["max_connections"]) - int(lines["superuser_reserved_connections"])
+    assert places - sum(role.connections for role in roles(tenant)) >= SILENT
+    assert int(lines["reserved_connections"]) == sum(r.connections for r in roles(tenant) if r.name not in APP_LOGINS)
+    assert tenant.connections.total <= tenant.profile.max_connections
 
 
-def test_the_small_profile_has_the_roles_as_they_are_written() -> None:
-    assert roles(ACME) == ROLES
+@pytest.mark.parametrize("clients", [5, None])
+def test_each_login_of_the_app_holds_the_clients_the_plugin_and_a_proof(clients: int | None) -> None:
+    limits = {role.name: role.connections for role in roles(replace(ACME, clients=clients, plugin_pool=2))}
+    assert limits["memory_app_a"] == limits["memory_app_b"] == (clients or 20) + 2 + 1
+
+
+def test_a_server_of_an_earlier_release_keeps_places_for_pgberth_until_it_is_recycled() -> None:
+    """0.1.0 started it with 23 connections, of which the app got 15; more would shut out the suite and the operator."""
+    with running_server(18, {"max_connections": "23"}) as server:
+        run(server, access_sql(ACME, VERIFIERS))
+        assert findings(server) == []
+        with server.connect() as session:
+            limit = session.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'memory_app_a'").fetchone()
+    assert limit == (15,)

@@ -158,7 +158,7 @@ def test_the_script_goes_in_over_the_socket_as_the_superuser_on_stdin() -> None:
     assert "podman exec -i" in script.script
     assert "-h /run/postgresql -U postgres" in script.script
     assert "ON_ERROR_STOP=1" in script.script
-    assert script.stdin.count(" PASSWORD 'SCRAM-SHA-256$") == 4
+    assert script.stdin.count(" PASSWORD 'SCRAM-SHA-256$") == 5
 
 
 NOT_MADE_YET = [
@@ -232,7 +232,7 @@ def test_a_password_that_is_not_stored_is_refused_and_none_is_set(missing: str) 
 @pytest.mark.parametrize("unreadable", [Answer(stderr="Permission denied", done=False), Answer(""), Answer("app-v1")])
 def test_passwords_that_cannot_be_read_are_refused_all_of_them_by_role(unreadable: Answer) -> None:
     (refused,) = do("access", host(state(), (SECRETS[0], unreadable)))
-    assert "memory_app_a, memory_migrator, memory_monitor, postgres" in refused.refusal
+    assert "memory_app_a, memory_migrator, memory_monitor, memory_suite, postgres" in refused.refusal
     (refused,) = do("connections", host(state(files={}), (SECRETS[0], unreadable)))
     assert "no stored password for memory_app_a" in refused.refusal
 

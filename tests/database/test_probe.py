@@ -16,7 +16,7 @@ from pgberth.database.probe import probe_sql
 from pgberth.migrations.tenant_run import tenant_probe
 from pgberth.model import scram
 from pgberth.model.resources import TEMPLATES
-from pgberth.model.roles import SECRETS
+from pgberth.model.roles import PASSWORD_KINDS
 from pgberth.model.server import AccessFinding
 from pgberth.model.server import Server as ParsedServer
 from pgberth.model.tenant import COMPONENTS, HEAD
@@ -39,7 +39,7 @@ def psql(server: Server, script: str, database: str) -> str:
 def answer() -> Iterator[str]:
     """What the probe says of a cluster whose access is in order and which has no schema yet."""
     with running_server(18) as cluster:
-        verifiers = {role: scram.verifier(password_in(f"{kind}-v1")) for kind, role in SECRETS.items()}
+        verifiers = {role: scram.verifier(password_in(f"{kind}-v1")) for role, kind in PASSWORD_KINDS.items()}
         assert psql(cluster, access_sql(ALL_THREE, verifiers).reveal(), "postgres") == ""
         yield psql(cluster, tenant_probe(ALL_THREE), "memory")
 
@@ -80,7 +80,7 @@ def test_what_is_not_there_is_told_as_findings(answer: str) -> None:
 
 def test_a_stored_password_is_recognised_and_no_verifier_is_told(answer: str) -> None:
     found = parsed(answer)
-    for kind, role in SECRETS.items():
+    for role, kind in PASSWORD_KINDS.items():
         stored = found.verifiers[role]
         assert scram.matches(password_in(f"{kind}-v1"), stored.salt, stored.iterations, stored.digest)
         assert not scram.matches(password_in("another"), stored.salt, stored.iterations, stored.digest)

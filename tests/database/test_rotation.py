@@ -75,7 +75,7 @@ def test_the_spec_file_tells_who_the_app_is(
     found = SpecFile(spec)
     assert (found.app_login, found.previous_login) == (login, previous)
     assert found.secret_version("app") == version
-    assert found.secret_roles["app"] == login
+    assert [role for role, kind in found.password_kinds.items() if kind == "app"] == [login]
 
 
 @pytest.mark.parametrize(

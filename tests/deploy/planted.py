@@ -11,7 +11,7 @@ from tests.deploy.tenant import Tenant
 
 Act = Callable[[Tenant], object]
 
-_APP_CANNOT_LOG_IN = frozenset(
+_NEITHER_THE_APP_NOR_THE_SUITE_LOGS_IN = frozenset(
     {"durable", "app-confined", "ready", "search-path", "search-defaults", "task-history", "knowledge-history"}
     | {"memory-round-trip", "memory-index", "memory-metadata", "memory-namespace", "memory-dimension"}
 )
@@ -148,7 +148,7 @@ REPAIRED = (
         _ACCESS,
         "the app may not connect",
         "REVOKE CONNECT ON DATABASE memory FROM memory_app",
-        _APP_CANNOT_LOG_IN | {"rights"},
+        _NEITHER_THE_APP_NOR_THE_SUITE_LOGS_IN | {"rights"},
         "grant database memory lacks CONNECT for memory_app",
     ),
     _repaired(
@@ -162,7 +162,7 @@ REPAIRED = (
         _ACCESS,
         "the app is a superuser",
         "ALTER ROLE memory_app_a SUPERUSER",
-        "rights app-confined task-history knowledge-history",
+        "rights app-confined",
         "role memory_app_a has an attribute it should not have",
     ),
     _repaired(
@@ -172,7 +172,7 @@ REPAIRED = (
         _ACCESS,
         "the app's password is another",
         "ALTER ROLE memory_app_a PASSWORD 'changed-by-hand'",
-        _APP_CANNOT_LOG_IN,
+        "ready search-path durable app-confined",
         "password authentication failed",
         "password of memory_app_a is not the stored one",
     ),
@@ -406,7 +406,7 @@ REPAIRED = (
         "pg_hba.conf trusts everybody",
         _everybody_trusted,
         # The app's own sessions insist on SCRAM, and so get none.
-        _APP_CANNOT_LOG_IN | {"hba", "no-password", "wrong-password", "superuser-tcp"},
+        _NEITHER_THE_APP_NOR_THE_SUITE_LOGS_IN | {"hba", "no-password", "wrong-password", "superuser-tcp"},
         "postgres was let into memory over TCP with a password",
         "pg_hba.conf is not the wanted one",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -123,6 +124,57 @@ def test_a_session_that_stays_is_ended_when_its_time_is_up(tenant: Tenant, inven
         assert run.line("rotated: ", "1 old sessions ended"), run.err
         with pytest.raises(psycopg.OperationalError):
             stays.execute("SELECT 1")
+
+
+@contextlib.contextmanager
+def crowded(tenant: Tenant) -> Iterator[int]:
+    """The app holds every connection that it gets, and sixty never send a password. The value is how many it got."""
+    with contextlib.ExitStack() as held, knocking(tenant.port, 60):
+        number = 0
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                held.enter_context(contextlib.closing(tenant.connect(*published(tenant))))
+                number += 1
+        yield number
+
+
+@contextlib.contextmanager
+def knocking(port: int, connections: int) -> Iterator[None]:
+    """So many connections that name the app's role and say no more, each replaced when the server ends it."""
+    words = b"user\0memory_app_a\0database\0memory\0\0"
+    packet = (len(words) + 8).to_bytes(4, "big") + (3 << 16).to_bytes(4, "big") + words
+    over = threading.Event()
+
+    def knock() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5) as line:
+                line.sendall(packet)
+                while not over.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        if not line.recv(4096):
+                            break
+            over.wait(0.05)
+
+    threads = [threading.Thread(target=knock) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(30)
+
+
+def test_the_verbs_work_beside_an_app_that_takes_every_connection_it_gets(tenant: Tenant, inventory: Inventory) -> None:
+    with crowded(tenant) as clients:
+        assert clients >= 20 + 5, "README promises twenty clients, and the memory plugin has a pool"
+        inventory.verify().went_well()
+        inventory.provision().changed_nothing()
+        run = inventory.verb("rotate", "--data", "drain=1").went_well()
+        assert run.line("rotated: ", " logins, 0 refused", f"{clients} old sessions ended"), run.err
+    with crowded(tenant):
+        inventory.verb("recycle").went_well()
 
 
 def some_stored_secret_logs_in(tenant: Tenant) -> dict[str, bool]:

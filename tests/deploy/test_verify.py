@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from tests.deploy.planted import LEFT_ALONE, REPAIRED, Fault
 from tests.deploy.product import Inventory, Run
 from tests.deploy.site import Site
 from tests.deploy.tenant import Tenant
+from tests.runbook import page
 
 AT_ONCE = 6  # faults planted side by side, each in a tenant of its own: a run costs little more for another tenant
 
@@ -159,6 +161,20 @@ def test_verify_changes_nothing(deployed: Deployed) -> None:
         (tenant.directory / "catalogue.json").unlink(missing_ok=True)
     deployed.both.verify().changed_nothing()
     deployed.both.verify().changed_nothing()
+
+
+def test_an_alert_can_leave_out_what_the_checks_let_the_server_refuse(deployed: Deployed) -> None:
+    """By the runbook's own command."""
+    log = deployed.two.directory / "server.log"
+    began = log.stat().st_size
+    deployed.both.verify().went_well()
+    written = log.read_bytes()[began:].decode()
+    [command] = [line for step in page("look-at-a-tenant").steps for line in step.commands if "grep -Ev" in line]
+    found = subprocess.run(
+        ["sh", "-c", command.split("2>&1 | ")[1]], input=written, capture_output=True, text=True, check=False
+    )
+    assert "ERROR:  permission denied" in written
+    assert (found.stdout, found.stderr) == ("", "")
 
 
 def test_two_first_verifies_at_once_do_not_get_into_each_others_way(deployed: Deployed) -> None:

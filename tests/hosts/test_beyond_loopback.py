@@ -174,7 +174,7 @@ def test_a_line_that_lets_plain_sessions_in_turns_its_check_red_and_a_deploy_clo
     opened.context.host.run(f"sed -i s/^hostssl/host/ {hba}", ACCOUNT)
     opened.context.superuser("SELECT pg_reload_conf()")
     red = opened.fleet.verify().failed()
-    assert red.line("open: tls-only: memory_app_a was let in without TLS"), red.said
+    assert red.line("open: tls-only: memory_suite was let in without TLS"), red.said
     opened.fleet.provision().went_well()
     assert "no encryption" in refused(plain(opened, opened.context.host.address))
 

@@ -160,6 +160,11 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     ("profile", "Small", "profile 'Small' must be one of small"),
     ("profile", ["small"], "profile ['small'] must be one of small"),
     ("profile", 1, "profile 1 must be one of small"),
+    ("clients", 0, "clients 0 must be a whole number from 1"),
+    ("clients", "20", "clients '20' must be a whole number from 1"),
+    ("clients", True, "clients True must be"),
+    ("plugin_pool", -1, "plugin_pool -1 must be a whole number from 0"),
+    ("plugin_pool", 2.0, "plugin_pool 2.0 must be"),
     ("image", "forky", "image 'forky' must be an Image"),
     ("image", Image(suite="$(id)"), "suite"),
     ("image", Image(postgres=9), "major version"),
@@ -340,6 +345,29 @@ def test_a_tenant_has_no_sidecar_unless_it_is_given_one() -> None:
     sidecar = Sidecar("sha256:" + "ab" * 32, 5600, True)
     fleet = loaded(tenant(), tenant("globex", line=9, sidecar=sidecar))
     assert (fleet.tenants["acme"].sidecar, fleet.tenants["globex"].sidecar) == (None, sidecar)
+
+
+def test_connections_that_do_not_add_up_are_refused_with_every_term() -> None:
+    (problem,) = problems(tenant(clients=60, plugin_pool=4))
+    assert problem.fact == (
+        "inventories/prod.py:8: tenant 'acme': profile small has 136 connections, and these need more: 60 clients + 4"
+        " memory plugin + 1 proof of login + 65 the same again during a rotation + 6 smoke suite + 6 migrator"
+        " + 3 monitor + 3 superuser + 64 not logged in yet = 212"
+    )
+    assert "larger profile" in problem.hint
+    assert facts(tenant(plugin_pool=60)) and facts(tenant(defaults=(("canary", {"clients": 60}),)))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_has_the_connections_that_it_promises(profile: str) -> None:
+    acme = loaded(tenant(profile=profile)).tenants["acme"]
+    assert acme.connections.clients == PROFILES[profile].clients
+    assert acme.connections.total <= acme.profile.max_connections
+
+
+def test_other_numbers_of_connections_are_taken_where_they_add_up() -> None:
+    acme = loaded(tenant(profile="medium", clients=12, plugin_pool=20)).tenants["acme"]
+    assert (acme.connections.clients, acme.connections.plugin_pool, acme.connections.app) == (12, 20, 33)
 
 
 def test_of_a_port_asked_for_twice_the_next_free_one_is_told() -> None:

@@ -27,7 +27,7 @@ from tests.postgres import NOBODY, Server
 from tests.sample import ACME
 
 OPEN = replace(ACME, superuser_tcp=True)
-LOGINS = "memory_app_a,memory_app_b,memory_migrator,memory_monitor"
+LOGINS = "memory_app_a,memory_app_b,memory_suite,memory_migrator,memory_monitor"
 
 GOLDEN = f"""\
 # Written by pgberth; edits are undone by the next deploy.

@@ -9,7 +9,7 @@ from functools import partial
 from psycopg import errors
 
 from pgberth.checks.context import Check, CheckContext, expect_refused, one, rolled_back_statement
-from pgberth.model.roles import SUPERUSER
+from pgberth.model.roles import SUITE, SUPERUSER
 from pgberth.model.secret import Secret
 from pgberth.model.url import EXTENSION_SCHEMA, search_path
 
@@ -33,13 +33,19 @@ _OUT_OF_REACH = (
     "SELECT lo_from_bytea(0, '')",
     "SET ROLE memory_owner",
     "SET session_replication_role = replica",
+    # What others need, too: places in the table of locks, the disk of all tenants.
+    "SELECT pg_advisory_lock(0)",
+    "SELECT pg_try_advisory_lock(0, 0)",
+    "SELECT pg_advisory_xact_lock_shared(0)",
+    "SELECT pg_logical_emit_message(false, 'berth', 'text')",
+    "SET temp_file_limit = -1",
 )
 # What the image does not contain is out of reach, too.
 _NOT_THERE = (errors.FeatureNotSupported, errors.UndefinedFile)
 
 
 def _ready(context: CheckContext) -> Iterator[str]:
-    if one(context.app().cursor(), "SELECT 1") != 1:
+    if one(context.client().cursor(), "SELECT 1") != 1:
         yield "SELECT 1 over TCP as the app is not 1"
     if context.server.in_recovery:
         yield "the server is in recovery"
@@ -48,7 +54,7 @@ def _ready(context: CheckContext) -> Iterator[str]:
 def _search_path(context: CheckContext) -> Iterator[str]:
     first = context.tenant.first_component
     default = f"{first}, {EXTENSION_SCHEMA}, pg_temp"
-    found = one(context.app().cursor(), "SHOW search_path")
+    found = one(context.client().cursor(), "SHOW search_path")
     if found != default:
         yield f"the app's default search_path is {found!r}, wanted {default!r}"
     for component in context.tenant.ordered_components:
@@ -60,11 +66,11 @@ def _search_path(context: CheckContext) -> Iterator[str]:
 
 
 def _no_password(context: CheckContext) -> Iterator[str]:
-    yield from _refused(context, context.login, None, *_NO_PASSWORD)
+    yield from _refused(context, SUITE, None, *_NO_PASSWORD)
 
 
 def _wrong_password(context: CheckContext) -> Iterator[str]:
-    yield from _refused(context, context.login, Secret("not-the-password"), _WRONG_PASSWORD)
+    yield from _refused(context, SUITE, Secret("not-the-password"), _WRONG_PASSWORD)
 
 
 def _superuser(context: CheckContext) -> Iterator[str]:
@@ -89,7 +95,7 @@ def _refused(
 
 
 def _confined(context: CheckContext) -> Iterator[str]:
-    connection = context.app()
+    connection = context.client()
     for statement in _OUT_OF_REACH:
         yield from expect_refused(
             partial(rolled_back_statement, connection, statement),

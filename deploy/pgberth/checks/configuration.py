@@ -25,7 +25,7 @@ def _configuration(context: CheckContext) -> Iterator[str]:
 def _durable(context: CheckContext) -> Iterator[str]:
     for name in _DURABLE:
         # As the app sees it: a role or a database may have another value than the server.
-        found = one(context.app().cursor(), "SELECT current_setting(%s)", [name])
+        found = one(context.client().cursor(), "SELECT current_setting(%s)", [name])
         if found != "on":
             yield f"{name} is {found}"
     if not context.server.checksums:

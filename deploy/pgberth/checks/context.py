@@ -10,9 +10,10 @@ from typing import Any
 import psycopg
 
 from pgberth.container.state import ContainerState, TenantState
-from pgberth.database.session import connect
+from pgberth.database.session import ROLE_IS_FULL, connect
 from pgberth.migrations.drift import Trait
 from pgberth.model import layout
+from pgberth.model.roles import SUITE
 from pgberth.model.secret import Secret
 from pgberth.model.server import Server
 from pgberth.model.sessions import Activity
@@ -22,6 +23,7 @@ from pgberth.model.url import search_path
 Connection = psycopg.Connection[Any]
 
 _CONNECT_SECONDS = 6  # the server itself gives a login five
+_TIME_LIMITS = "-cstatement_timeout=10s -clock_timeout=3s -cidle_in_transaction_session_timeout=30s"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class CheckContext:
 
     + address: where its port answers on this side
     + password: the app's
+    + suite_password: of the role that has the app's rights and connections that the app cannot take
     + files: the configuration the server should have, name -> text
     + baseline: the catalogue of a fresh run; None where it was not asked for
     + no_baseline: why there is none
@@ -45,6 +48,7 @@ class CheckContext:
     server: Server
     address: tuple[str, int]
     password: Secret
+    suite_password: Secret
     files: dict[str, str]
     baseline: tuple[Trait, ...] | None = None
     no_baseline: str = ""
@@ -69,14 +73,28 @@ class CheckContext:
         """The pg_hba.conf in force, as the container's own command has it."""
         return layout.HBA_TLS if self.listening else layout.HBA
 
+    def client(self) -> Connection:
+        """
+        A session as the app's clients have one; one with the same rights where all connections of the app are in use.
+
+        The server says that they are only after it accepted the password.
+        """
+        try:
+            return self._session("client", self.login, self.password, _TIME_LIMITS)
+        except psycopg.OperationalError as error:
+            if ROLE_IS_FULL not in str(error):
+                raise
+            return self.app()
+
     def app(self, component: str | None = None) -> Connection:
-        """The app's session for a component's URL; one for each, kept open for the next check."""
-        key = component or ""
+        """A session with the app's rights for a component's URL; one for each, kept open for the next check."""
+        # In the connection: that overrides what the app may have set for its own role.
+        path = f" -csearch_path={','.join(search_path(component))}" if component else ""
+        return self._session(component or "", SUITE, self.suite_password, _TIME_LIMITS + path)
+
+    def _session(self, key: str, user: str, password: Secret, options: str) -> Connection:
         if key not in self._sessions or self._sessions[key].closed:
-            # In the connection: that overrides what the app may have set for its own role.
-            options = "-cstatement_timeout=10s -clock_timeout=3s -cidle_in_transaction_session_timeout=30s"
-            options += f" -csearch_path={','.join(search_path(component))}" if component else ""
-            session = self.connect(self.login, self.password, options=options)
+            session = self.connect(user, password, options=options)
             self._sessions[key] = self._open.enter_context(session)
         return self._sessions[key]
 
@@ -86,7 +104,7 @@ class CheckContext:
 
     @property
     def open_sessions(self) -> list[Connection]:
-        """The sessions that `app` opened."""
+        """The sessions that `client` and `app` opened."""
         return list(self._sessions.values())
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from pgberth.database.tls import trusted_by_clients
 from pgberth.model import layout
 from pgberth.model.diagnosis import pages
 from pgberth.model.problems import Problem, Refused
+from pgberth.model.roles import PASSWORD_KINDS, SUITE
 from pgberth.model.secret import Secret
 from pgberth.rendering.configuration import reload_files
 
@@ -89,6 +90,7 @@ def check_context(context: TenantContext, address: tuple[str, int], *, drift: bo
         server=server,
         address=address,
         password=context.secret("app") or Secret(""),
+        suite_password=context.secret(PASSWORD_KINDS[SUITE]) or Secret(""),
         files={**reload_files(context.tenant), **files_of_the_container(context)},
         baseline=fresh,
         no_baseline=context.receipt.no_baseline if fresh is None else "",

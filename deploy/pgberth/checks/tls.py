@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pgberth.checks.context import Check, CheckContext, expect_refused
 from pgberth.database.tls import shown
 from pgberth.model.listen import Listen
+from pgberth.model.roles import SUITE
 
 _PAGE = "runbooks/certificate-is-refused.md"
 # The answer of pg_hba.conf, or the server's where no line is for such sessions.
@@ -16,10 +17,10 @@ _NO_TLS = ("no encryption", "SSL off")
 
 def _only(context: CheckContext) -> Iterator[str]:
     return expect_refused(
-        lambda: context.connect(context.login, context.password, sslmode="disable").close(),
+        lambda: context.connect(SUITE, context.suite_password, sslmode="disable").close(),
         lambda error: any(words in str(error) for words in _NO_TLS),
-        f"{context.login} without TLS",
-        f"{context.login} was let in without TLS",
+        f"{SUITE} without TLS",
+        f"{SUITE} was let in without TLS",
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pgberth.model.roles import APP, APP_LOGINS, DATABASE, LOGINS, MIGRATOR, MONITOR, OWNER
+from pgberth.model import connections
+from pgberth.model.roles import APP, APP_LOGINS, DATABASE, LOGINS, MIGRATOR, MONITOR, OWNER, SUITE
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import EXTENSION_SCHEMA
@@ -22,7 +23,7 @@ class Role:
 
     name: str
     login: bool | None
-    connections: int  # at most; the roles share the profile's max_connections, less the superuser's reserve
+    connections: int = 0  # at most
 
 
 @dataclass(frozen=True)
@@ -46,47 +47,72 @@ class RoleSetting:
         return f"{self.name}={', '.join(self.words)}"
 
 
-# The connections are those of the small profile.
 ROLES = (
-    Role(OWNER, login=False, connections=0),
-    Role(APP, login=False, connections=0),
-    Role(MIGRATOR, login=True, connections=3),
-    Role(APP_LOGINS[0], login=None, connections=15),
-    Role(APP_LOGINS[1], login=None, connections=15),
-    Role(MONITOR, login=True, connections=2),
+    Role(OWNER, login=False),
+    Role(APP, login=False),
+    *(Role(name, login=True, connections=number) for name, number in connections.OWN.items()),
+    *(Role(name, login=None) for name in APP_LOGINS),
 )
+# A server that 0.1.0 started has fewer connections until it is recycled. The app leaves it what pgberth uses at once.
+_AT_WORK = 5
 MEMBERSHIPS = (
     Membership(OWNER, MIGRATOR, inherit=False),
     Membership(APP, APP_LOGINS[0], inherit=True),
     Membership(APP, APP_LOGINS[1], inherit=True),
+    Membership(APP, SUITE, inherit=True),
     Membership("pg_monitor", MONITOR, inherit=True),
+    *(Membership("pg_use_reserved_connections", name, inherit=True) for name in connections.OWN),
+)
+# Functions of the server that everybody may call, and that use up what is not the caller's own: large objects stand
+# outside every schema; each advisory lock takes a place in the server's table of locks, and when that is full, not even
+# the superuser logs in; the last one writes to the WAL without a table.
+CLOSED_FUNCTIONS = (
+    "lo_creat",
+    "lo_create",
+    "lo_from_bytea",
+    "pg_advisory_lock",
+    "pg_advisory_lock_shared",
+    "pg_advisory_xact_lock",
+    "pg_advisory_xact_lock_shared",
+    "pg_try_advisory_lock",
+    "pg_try_advisory_lock_shared",
+    "pg_try_advisory_xact_lock",
+    "pg_try_advisory_xact_lock_shared",
+    "pg_logical_emit_message",
 )
 
 
 def roles(tenant: Tenant) -> tuple[Role, ...]:
-    """The roles. The app's get all connections of the tenant's profile that the others leave."""
-    others = sum(role.connections for role in ROLES if role.login and role.name not in APP_LOGINS)
-    left = tenant.profile.clients - others
-    return tuple(replace(role, connections=left) if role.name in APP_LOGINS else role for role in ROLES)
+    """The roles, with the tenant's own limit for the app's."""
+    app = tenant.connections.app
+    return tuple(replace(role, connections=app) if role.name in APP_LOGINS else role for role in ROLES)
 
 
 def settings(tenant: Tenant) -> tuple[RoleSetting, ...]:
     """
     What a login starts with. The app's search_path names pg_temp last: the server would search it first otherwise.
 
-    Only the app has time limits: on the migrator they would end index builds. Every login, the operator's
-    psql included, searches with the profile's settings. pgvector checks them when the session first uses it.
+    Only the app has time limits: on the migrator they would end index builds and bulk loads. The suite has what the app
+    has, or its checks would prove nothing. Every login, the operator's psql included, searches with the profile's
+    settings; pgvector checks them when the session first uses it.
     """
     first = tenant.first_component
     for_app = (
         ("search_path", (first, EXTENSION_SCHEMA, "pg_temp")),
         ("statement_timeout", ("60s",)),
         ("lock_timeout", ("10s",)),
+        ("temp_file_limit", (tenant.profile.temp_files,)),
+    )
+    for_migrator = (
+        ("search_path", ("pg_catalog", "pg_temp")),
+        ("statement_timeout", ("0",)),
+        ("idle_in_transaction_session_timeout", ("15min",)),
     )
     return (
-        *(RoleSetting(login, name, words) for login in APP_LOGINS for name, words in for_app),
-        RoleSetting(MIGRATOR, "search_path", ("pg_catalog", "pg_temp")),
+        *(RoleSetting(login, name, words) for login in (*APP_LOGINS, SUITE) for name, words in for_app),
+        *(RoleSetting(MIGRATOR, name, words) for name, words in for_migrator),
         RoleSetting(MONITOR, "search_path", ("pg_catalog", "pg_temp")),
+        RoleSetting(MONITOR, "temp_file_limit", (tenant.profile.temp_files,)),
         *(RoleSetting(login, name, (value,)) for login in LOGINS for name, value in tenant.profile.search.items()),
     )
 
@@ -118,6 +144,10 @@ def _values(tenant: Tenant) -> dict[str, Any]:
         "migrator": MIGRATOR,
         "app": APP,
         "monitor": MONITOR,
+        "suite": SUITE,
+        "app_logins": APP_LOGINS,
+        "at_work": _AT_WORK,
+        "closed_functions": CLOSED_FUNCTIONS,
         "comma": comma,
     }
 

@@ -11,7 +11,7 @@ import gevent
 import psycopg
 
 from pgberth.connectors.tunnel import loopback
-from pgberth.database.session import connect
+from pgberth.database.session import prove_login
 from pgberth.model.secret import Secret
 
 PAUSE = 0.05  # seconds between two logins
@@ -21,7 +21,7 @@ PAUSE = 0.05  # seconds between two logins
 class LoginProbe:
     """
     + login, password: as published; `use` replaces both
-    + logins: how many were accepted and answered
+    + logins: how many were accepted
     + refused: the server's own words, one for each login that failed
     """
 
@@ -35,10 +35,9 @@ class LoginProbe:
         self.login, self.password = login, password
 
     def try_login(self, address: tuple[str, int]) -> None:
-        """One login and one question."""
+        """One login."""
         try:
-            with connect(address, self.login, self.password) as session:
-                session.execute("SELECT 1")
+            prove_login(address, self.login, self.password)
         except psycopg.Error as error:
             self.refused.append(str(error).strip())
         else:

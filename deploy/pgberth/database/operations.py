@@ -33,6 +33,11 @@ def configuration_current(context: TenantContext) -> Commands:
     A file that only a new container reads is restored if the running container was created with that text; otherwise
     it waits for a recycle.
     """
+    yield from repair_configuration(context)
+
+
+def repair_configuration(context: TenantContext) -> Commands:
+    """What is missing until the server's files are the desired ones, and are read."""
     observed = context.observe()
     if not observed.ready:
         return
@@ -92,6 +97,11 @@ def access_current(context: TenantContext) -> Commands:
 
     What differs is logged and repaired: it holds no data.
     """
+    yield from repair_access(context)
+
+
+def repair_access(context: TenantContext) -> Commands:
+    """What is missing until access is the desired one. Raises Refused without a password, or without an answer."""
     observed = context.observe()
     if not observed.ready or not observed.running:
         return
@@ -112,7 +122,7 @@ def access_current(context: TenantContext) -> Commands:
 
 def _missing_verifiers(context: TenantContext, server: Server | None) -> dict[str, Secret]:
     """Role -> verifier of its stored password, where the server has another. Raises Refused without a password."""
-    secrets = {role: context.secret(kind) for kind, role in context.observe().spec.secret_roles.items()}
+    secrets = {role: context.secret(kind) for role, kind in context.observe().spec.password_kinds.items()}
     if missing := sorted(role for role, secret in secrets.items() if secret is None):
         raise Refused([_no_secret(context.name, missing)])
     passwords = {role: secret for role, secret in secrets.items() if secret is not None}

@@ -29,11 +29,11 @@ from pgberth.container.plugin import password_renewed
 from pgberth.database.login_probe import LoginProbe
 from pgberth.database.operations import connection_files, has_password
 from pgberth.database.problems import reported
-from pgberth.database.session import connect, reached
+from pgberth.database.session import connect, prove_login, reached
 from pgberth.model import layout, scram
 from pgberth.model.killpoint import killpoint
 from pgberth.model.problems import Problem, Refused
-from pgberth.model.roles import APP_LOGINS, MONITOR, SECRETS, SUPERUSER
+from pgberth.model.roles import APP_LOGINS, MONITOR, PASSWORD_KINDS, SECRETS, SUPERUSER
 from pgberth.model.secret import Secret
 from pgberth.model.spec_file import SpecFile
 from pgberth.rendering.sql import render
@@ -154,13 +154,18 @@ def roles_rotated(context: TenantContext) -> Steps:
     old = {kind: context.secret(kind) for kind in kinds}
     new = {kind: _next_name(spec, kind) for kind in kinds}
     if new:
-        yield from _set(context, {SECRETS[kind]: name for kind, name in new.items()}, "roles")
+        yield from _set(context, _by_role(new), "roles")
         yield _write_spec(context, spec.updated({"secrets": {**spec.secret_names, **new}}))
     killpoint("rotate.roles.named")
     # Over TCP the superuser is refused with any password.
     refused = {SECRETS[kind]: secret for kind, secret in old.items() if secret is not None and kind != "superuser"}
     yield _function(context, partial(_prove_refused, context, refused))
     yield _keep_named(context, *IN_PLACE)
+
+
+def _by_role(names: Mapping[str, str]) -> dict[str, str]:
+    """Role -> name of its secret, from kind of password -> name. Two roles have the migrator's."""
+    return {role: names[kind] for role, kind in PASSWORD_KINDS.items() if kind in names}
 
 
 def _due(context: TenantContext, *kinds: str) -> list[str]:
@@ -203,7 +208,7 @@ def _prove(context: TenantContext, passwords: Mapping[str, Secret]) -> None:
     with reached(context.port) as address:
         for role, password in passwords.items():
             if role != SUPERUSER:
-                connect(address, role, password).close()
+                prove_login(address, role, password)
     if SUPERUSER not in passwords:
         return
     # The superuser logs in over the socket only, which asks for no password.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -17,18 +18,35 @@ from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
 
 CONNECT_TIMEOUT = 10  # seconds
+PLACE_SECONDS = 11.0  # for a place: twice authentication_timeout and a little
+# The server's own words.
+_NO_PLACE = ("sorry, too many clients already", "remaining connection slots are reserved")
+ROLE_IS_FULL = "too many connections for role"
 
 
 def connect(
     address: tuple[str, int], user: str, password: Secret | None, *, database: str = DATABASE, **parameters: Any
 ) -> psycopg.Connection[Any]:
     """
-    A session in autocommit mode.
+    A session in autocommit mode. Where connections that never log in hold all places, it waits until they are ended.
 
     + password: None sends none, and keeps libpq from finding one elsewhere
 
     Raises psycopg.OperationalError where the server refuses or is not there.
     """
+    deadline = time.monotonic() + PLACE_SECONDS
+    while True:
+        try:
+            return _connect(address, user, password, database, parameters)
+        except psycopg.OperationalError as error:
+            if not any(words in str(error) for words in _NO_PLACE) or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.1)
+
+
+def _connect(
+    address: tuple[str, int], user: str, password: Secret | None, database: str, parameters: Mapping[str, Any]
+) -> psycopg.Connection[Any]:
     return psycopg.connect(
         host=address[0],
         port=address[1],
@@ -45,6 +63,21 @@ def connect(
             **parameters,
         },
     )
+
+
+def prove_login(address: tuple[str, int], user: str, password: Secret | None, **parameters: Any) -> None:
+    """
+    Prove that this password logs in, by one login and one question.
+
+    The server says that all connections of a role are in use only after it accepted the password: that is a proof, too.
+    Raises psycopg.Error otherwise.
+    """
+    try:
+        with connect(address, user, password, **parameters) as session:
+            session.execute("SELECT 1")
+    except psycopg.OperationalError as error:
+        if ROLE_IS_FULL not in str(error):
+            raise
 
 
 @contextmanager

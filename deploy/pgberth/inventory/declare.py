@@ -66,8 +66,8 @@ def tenant(name: Any, *, on: MachineLine | Any = None, **fields: Any) -> HostLin
     Declare a tenant on a machine, as a line of a ring.
 
     + on: the machine
-    + port, components, parameters, profile, image, superuser_tcp, allow_old_pgvector, sidecar, listen, secrets: see
-      model.tenant.Tenant
+    + port, components, parameters, profile, clients, plugin_pool, image, superuser_tcp, allow_old_pgvector, sidecar,
+      listen, secrets: see model.tenant.Tenant
     """
     return tenant_line(name, on, fields, _unique_place(_caller(), str(name)), {})
 

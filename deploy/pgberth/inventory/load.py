@@ -15,6 +15,7 @@ from pgberth.inventory.rules import (
     TENANT_DEFAULTS,
     TENANT_RULES,
     components_fault,
+    connections_fault,
     did_you_mean,
 )
 from pgberth.model.names import is_reserved, machine_name_fault, port_fault, tenant_name_fault
@@ -105,7 +106,7 @@ def load(lines: Iterable[InventoryLine]) -> Fleet:
     machines = [line.name for line in lines if line.kind == "machine"]  # a list, since a wrong name may be unhashable
     problems = [*_duplicates(lines), *_unknown_fields(lines), *_group_problems(lines)]
     problems += [problem for line in lines for problem in _line_problems(line, machines)]
-    problems += [*_port_collisions(lines), *_sidecars_without_tables(lines)]
+    problems += [*_port_collisions(lines), *_sidecars_without_tables(lines), *_connections_problems(lines)]
     if problems:
         raise Refused(problems)
     return _fleet(lines)
@@ -205,6 +206,14 @@ def _sidecars_without_tables(lines: list[InventoryLine]) -> Iterator[Problem]:
             yield line.fault("sidecar", "sidecar needs the tables of memory_plugin among its components")
 
 
+def _connections_problems(lines: list[InventoryLine]) -> Iterator[Problem]:
+    for line in lines:
+        names = ("profile", "clients", "plugin_pool")
+        if line.kind == "tenant" and (says := connections_fault(*map(line.value, names))):
+            fact = line.fault(next((name for name in names[1:] if name in line.fields), "profile"), says).fact
+            yield Problem(fact, "ask for fewer clients or a smaller plugin_pool, or choose a larger profile")
+
+
 def next_free(port: int, taken: Collection[int]) -> int:
     """The first port after this one that is not taken; after 65535 comes 1024."""
     everywhere = [*range(port + 1, 65536), *range(1024, port)]
@@ -227,6 +236,8 @@ def _tenant(line: InventoryLine, machines: Mapping[str, Machine]) -> Tenant:
         profile_name=line.value("profile"),
         image=line.value("image"),
         rings=line.rings,
+        clients=line.value("clients"),
+        plugin_pool=line.value("plugin_pool"),
         superuser_tcp=line.value("superuser_tcp"),
         allow_old_pgvector=line.value("allow_old_pgvector"),
         sidecar=line.value("sidecar"),

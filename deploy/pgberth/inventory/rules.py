@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pgberth.model.connections import PLUGIN_POOL, Connections
 from pgberth.model.image import Image, image_fault
 from pgberth.model.listen import listen_fault
 from pgberth.model.names import (
@@ -69,6 +70,28 @@ def profile_fault(value: Any) -> str | None:
     return f"one of {', '.join(PROFILES)}" + did_you_mean(value, PROFILES)
 
 
+def clients_fault(value: Any) -> str | None:
+    """The rule that this number of clients violates, or None where it is valid."""
+    return None if value is None or _is_count(value, 1) else "a whole number from 1"
+
+
+def plugin_pool_fault(value: Any) -> str | None:
+    """The rule that this size of the memory plugin's pool violates, or None where it is valid."""
+    return None if _is_count(value, 0) else "a whole number from 0"
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def connections_fault(profile: Any, clients: Any, plugin_pool: Any) -> str | None:
+    """What these fields together must be, or None where they add up, or one of them is wrong by itself."""
+    if profile_fault(profile) or clients_fault(clients) or plugin_pool_fault(plugin_pool):
+        return None
+    chosen = PROFILES[profile]
+    return chosen.connections_fault(Connections(chosen.clients if clients is None else clients, plugin_pool))
+
+
 def flag_fault(value: Any) -> str | None:
     """The rule that this yes-or-no field violates, or None where it is valid."""
     return None if isinstance(value, bool) else "True or False"
@@ -80,6 +103,8 @@ TENANT_RULES: Mapping[str, Rule] = {
     "parameters": parameters_fault,
     "profile": profile_fault,
     "image": image_fault,
+    "clients": clients_fault,
+    "plugin_pool": plugin_pool_fault,
     "superuser_tcp": flag_fault,
     "allow_old_pgvector": flag_fault,
     "sidecar": sidecar_fault,
@@ -90,6 +115,8 @@ TENANT_DEFAULTS: Mapping[str, Any] = {
     "parameters": {},
     "profile": "small",
     "image": Image(),
+    "clients": None,
+    "plugin_pool": PLUGIN_POOL,
     "superuser_tcp": False,
     "allow_old_pgvector": False,
     "sidecar": None,

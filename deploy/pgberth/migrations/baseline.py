@@ -107,8 +107,7 @@ def _history_holds(tenant: Tenant, server: Server) -> bool:
 def _make_one_at_a_time(context: TenantContext, server: Server, actions: Mapping[str, Action]) -> None:
     """A second run waits, and finds the baseline made. Raises Refused or psycopg.Error."""
     with _sessions(context, 3 * _SECONDS) as open_session:
-        # The app's session: the migrator has three, and may need them all.
-        waiting = open_session(context.login, context.secret("app"))
+        waiting = open_session(MIGRATOR, context.secret("migrator"))
         with locked(waiting, FRESH, RetryPolicy(lock_seconds=_SECONDS)):
             if read(context, server) is None:
                 _make(context, server, actions)

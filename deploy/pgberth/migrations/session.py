@@ -114,6 +114,8 @@ def locked(connection: Connection, name: str, retry: RetryPolicy) -> Iterator[No
     """
     Hold this database's lock of that name. Raises Refused, naming the holder, after `retry.lock_seconds`.
 
+    Only a runner can hold it: the app may not call the function that takes it (access.sql). 0.1.0 takes the same lock.
+
     It polls: a session that waits for an advisory lock holds a snapshot, CREATE INDEX CONCURRENTLY waits for that
     snapshot, and the server ends one of the two as a deadlock.
     """

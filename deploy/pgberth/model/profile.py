@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pgberth.model import connections
+from pgberth.model.connections import Connections
+
 # The settings of every tenant, whatever its size.
 COMMON: Mapping[str, str] = {
     "listen_addresses": "*",  # inside the container's own network; podman publishes it on loopback only
@@ -33,12 +36,24 @@ COMMON: Mapping[str, str] = {
     "track_io_timing": "on",
     "default_text_search_config": "pg_catalog.english",  # the search columns use it; the default is `simple`
     "max_wal_senders": "3",
-    "superuser_reserved_connections": "3",
+    # Every session of the app may hold a lock on every relation that it may read, the catalogue's included (about 330).
+    "max_locks_per_transaction": "128",
+    "superuser_reserved_connections": str(connections.SUPERUSER),
+    # The roles of pgberth's own get in while the app, and connections that never log in, hold all the others.
+    "reserved_connections": str(sum(connections.OWN.values())),
+    # An application could fill the disk that all tenants share with these; temp_file_limit is a setting of its roles.
+    "max_notify_queue_pages": "2048",  # of 8 kB
+    "max_slot_wal_keep_size": "1GB",
 }
 
 
 # Setting -> the first major version that has it: an older server does not start with it.
-SINCE: Mapping[str, int] = {"autovacuum_worker_slots": 18, "io_method": 18, "io_workers": 18}
+SINCE: Mapping[str, int] = {
+    "max_notify_queue_pages": 17,
+    "autovacuum_worker_slots": 18,
+    "io_method": 18,
+    "io_workers": 18,
+}
 
 
 # pgvector's defaults let a search through an HNSW index return too few rows: it looks at the 40 nearest of the whole
@@ -58,15 +73,17 @@ class Profile:
     One size of tenant.
 
     + rows: about how many embedded rows it is for
+    + clients: connections of the tenant's applications, unless its inventory line has another number
     + memory: the container's limit, in podman's notation
-    + pids: the largest number of processes in the container
+    + temp_files: what one session of the app may write to temporary files, as PostgreSQL writes sizes
     + settings: lines of postgresql.conf
     """
 
     name: str
     rows: int
+    clients: int
     memory: str
-    pids: int
+    temp_files: str
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -79,10 +96,24 @@ class Profile:
         return f"{2 * int(self.settings['maintenance_work_mem'].removesuffix('MB')) + 64}m"
 
     @property
-    def clients(self) -> int:
-        """Connections that are not reserved for the superuser."""
-        lines = self.lines()
-        return int(lines["max_connections"]) - int(lines["superuser_reserved_connections"])
+    def max_connections(self) -> int:
+        return int(self.settings["max_connections"])
+
+    @property
+    def pids(self) -> int:
+        """
+        The largest number of processes in the container.
+
+        PostgreSQL accepts twice as many connections as it has slots, until it knows what each of them is; a fork that
+        fails would shut out the superuser as well. Beside them are about forty of the server and of what runs there.
+        """
+        return 2 * (self.max_connections + int(COMMON["max_wal_senders"])) + 40
+
+    def connections_fault(self, wanted: Connections) -> str | None:
+        """What this budget is too much for, with all its terms; None where it adds up."""
+        if wanted.total <= self.max_connections:
+            return None
+        return f"profile {self.name} has {self.max_connections} connections, and these need more: {wanted}"
 
     @property
     def search(self) -> dict[str, str]:
@@ -110,14 +141,15 @@ PROFILES: Mapping[str, Profile] = {
     "small": Profile(
         name="small",
         rows=50_000,
-        memory="256m",
-        pids=100,
+        clients=20,
+        memory="384m",
+        temp_files="128MB",
         settings={
             "shared_buffers": "64MB",
             "effective_cache_size": "160MB",
             "work_mem": "4MB",
             "maintenance_work_mem": "32MB",
-            "max_connections": "23",  # twenty clients and the three reserved
+            "max_connections": "136",
             "io_method": "sync",  # the default, worker, is three more processes per tenant
             "max_parallel_workers_per_gather": "0",
             "max_parallel_maintenance_workers": "0",
@@ -130,14 +162,15 @@ PROFILES: Mapping[str, Profile] = {
     "medium": Profile(
         name="medium",
         rows=500_000,
+        clients=40,
         memory="1g",
-        pids=150,
+        temp_files="512MB",
         settings={
             "shared_buffers": "256MB",
             "effective_cache_size": "700MB",
             "work_mem": "8MB",
             "maintenance_work_mem": "64MB",
-            "max_connections": "43",
+            "max_connections": "176",
             "io_method": "worker",
             "io_workers": "2",
             "max_parallel_workers_per_gather": "1",
@@ -151,14 +184,15 @@ PROFILES: Mapping[str, Profile] = {
     "large": Profile(
         name="large",
         rows=2_000_000,
+        clients=100,
         memory="4g",
-        pids=250,
+        temp_files="2GB",
         settings={
             "shared_buffers": "1GB",
             "effective_cache_size": "3GB",
             "work_mem": "16MB",
             "maintenance_work_mem": "256MB",
-            "max_connections": "103",
+            "max_connections": "296",
             "io_method": "worker",
             "io_workers": "3",
             "max_parallel_workers_per_gather": "2",

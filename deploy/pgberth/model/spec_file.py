@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgberth.model import layout
-from pgberth.model.roles import APP_LOGINS, SECRETS
+from pgberth.model.roles import APP_LOGINS, PASSWORD_KINDS, SECRETS
 
 # What the file says of the container; everything else in it outlives a container.
 OF_THE_CONTAINER = ("generation", "image", "port", "profile", "supervisor", "hash", "rollout", "listen")
@@ -135,9 +135,10 @@ class SpecFile:
         return (self.app_login, *([self.previous_login] if self.previous_login else []))
 
     @property
-    def secret_roles(self) -> dict[str, str]:
-        """Kind of secret -> the role that logs in with it."""
-        return {**SECRETS, "app": self.app_login}
+    def password_kinds(self) -> dict[str, str]:
+        """Role that logs in -> the kind of secret that is its password. Of the app's two roles, the present one."""
+        others = {role: kind for role, kind in PASSWORD_KINDS.items() if kind != "app"}
+        return {**others, self.app_login: "app"}
 
 
 def _safe_name(name: object) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pgberth.model.connections import PLUGIN_POOL, Connections
 from pgberth.model.image import Image
 from pgberth.model.listen import Listen
 from pgberth.model.profile import PROFILES, Profile
@@ -38,6 +39,8 @@ class Tenant:
     + components: component -> target version, or HEAD, in the inventory's order
     + parameters: component -> name -> value, for the values that its migrations leave open
     + rings: the inventory groups it belongs to, e.g. ("canary",)
+    + clients: connections of its applications; None for the profile's number
+    + plugin_pool: connections of the memory plugin
     + superuser_tcp: whether `postgres` may log in over TCP
     + allow_old_pgvector: accept an image whose pgvector is below the floor
     + sidecar: the memory plugin that runs beside the server; None where there is none
@@ -53,6 +56,8 @@ class Tenant:
     profile_name: str = "small"
     rings: tuple[str, ...] = ()
     parameters: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
+    clients: int | None = None
+    plugin_pool: int = PLUGIN_POOL
     superuser_tcp: bool = False
     allow_old_pgvector: bool = False
     sidecar: Sidecar | None = None
@@ -62,6 +67,10 @@ class Tenant:
     @property
     def profile(self) -> Profile:
         return PROFILES[self.profile_name]
+
+    @property
+    def connections(self) -> Connections:
+        return Connections(self.profile.clients if self.clients is None else self.clients, self.plugin_pool)
 
     @property
     def ordered_components(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from pgberth.model import layout
 from pgberth.model.resources import TEMPLATES
-from pgberth.model.roles import APP_LOGINS, DATABASE, FRESH, MIGRATOR, MONITOR, REHEARSAL, SUPERUSER
+from pgberth.model.roles import APP_LOGINS, DATABASE, FRESH, MIGRATOR, MONITOR, REHEARSAL, SUITE, SUPERUSER
 from pgberth.model.tenant import Tenant
 from pgberth.rendering.environment import Language, Typed, environment
 
@@ -83,7 +83,7 @@ def pg_hba_conf(tenant: Tenant, connection: str = "host") -> str:
         connection=connection,
         superuser=SUPERUSER,
         database=DATABASE,
-        logins=(*APP_LOGINS, MIGRATOR, MONITOR),
+        logins=(*APP_LOGINS, SUITE, MIGRATOR, MONITOR),
         scratch=(REHEARSAL, FRESH),
         migrator=MIGRATOR,
         monitor=MONITOR,

@@ -19,8 +19,8 @@ from pgberth.container.context import TenantContext
 from pgberth.container.launch import GATE_SECONDS, KILL_SECONDS, ContainerLaunch, running_launch
 from pgberth.container.spec import STOP_TIMEOUT, ContainerSpec
 from pgberth.container.state import TenantState
-from pgberth.database.operations import publish
-from pgberth.database.session import connect, reached
+from pgberth.database.operations import publish, repair_access, repair_configuration
+from pgberth.database.session import prove_login, reached
 from pgberth.database.write_probe import CLEAR, LEFTOVER, WriteProbe, WriteReport
 from pgberth.model import layout
 from pgberth.model.killpoint import killpoint
@@ -237,6 +237,9 @@ class RecycleAttempt:
             self.clear_leftovers()
         elif not self.probe.wait_for_write():
             raise Refused([self._problem("its probe could not write")])
+        # The suite needs its role and that role's line of pg_hba.conf; its connections are those of the new container.
+        self._run_all("its configuration", repair_configuration(self.context))
+        self._run_all("its roles", repair_access(self.context))
         self._run_all("connection files", publish(self.context))
 
     def _wait_for_answer(self) -> None:
@@ -253,8 +256,8 @@ class RecycleAttempt:
         reason = ""
         while time.monotonic() < deadline:
             try:
-                with reached(port) as address, connect(address, login, password, connect_timeout=5) as app:
-                    app.execute("SELECT 1")
+                with reached(port) as address:
+                    prove_login(address, login, password, connect_timeout=5)
                     return
             except psycopg.Error as error:
                 reason = str(error).strip().splitlines()[-1]

@@ -1,0 +1,42 @@
+"""The README's table of profiles is what the profiles are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pgberth.model.connections import Connections
+from pgberth.model.profile import PROFILES
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def megabytes(text: str) -> str:
+    return f"{text[:-1]} {text[-1].upper()}B"
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_readme_states_every_profile_as_it_is(name: str) -> None:
+    profile = PROFILES[name]
+    lines = profile.lines()
+    cells = [line.strip("| ").split(" | ") for line in README.splitlines() if line.startswith(f"| `{name}` |")]
+    assert cells == [
+        [
+            f"`{name}`",
+            megabytes(profile.memory),
+            str(profile.clients),
+            f"{profile.rows:,}".replace(",", " "),
+            lines["max_connections"],
+            profile.temp_files.replace("MB", " MB").replace("GB", " GB"),
+            f"{int(lines['max_notify_queue_pages']) * 8 // 1024} MB",
+            f"{profile.max_connections * int(lines['max_locks_per_transaction']):,}".replace(",", " "),
+        ]
+    ]
+
+
+def test_a_budget_names_each_of_its_terms_and_their_sum() -> None:
+    budget = Connections(20)
+    assert str(budget).startswith("20 clients + 5 memory plugin + 1 proof of login + 26 the same again")
+    assert str(budget).endswith(f"= {budget.total}")
+    assert budget.total == sum(budget.terms().values())
