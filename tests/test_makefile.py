@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parent.parent
-ODD = ["/a b/x.py", "it's.py", "$HOME", "$(shell touch made)", "`touch made`", "; touch made", '"q" a,b', "*", "-x"]
+ODD = ["/a b/x.py", "it's.py", "$HOME", "`touch made`", "; touch made", '"q" a,b', "*", "-x"]
 COMMANDS = {
     "INVENTORY": ("status", "{}"),
     "LIMIT": ("deploy", "{}"),

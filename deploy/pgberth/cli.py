@@ -10,6 +10,8 @@ import argparse
 import os
 import runpy
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -202,12 +204,31 @@ def inject(_: Fleet, options: argparse.Namespace) -> None:
 
 
 def logs(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
-    """Print the whole log of the container."""
+    """Print the whole log of the container. What clients wrote into it moves no cursor and hides no line."""
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
     _become(identity)
+    for number in (signal.SIGINT, signal.SIGPIPE):  # Ctrl-C and `| head` end it without a word
+        signal.signal(number, signal.SIG_DFL)
     command = ["podman", "logs", "--timestamps", layout.container(tenant.name)]
-    os.execvpe(command[0], command, identity.environment())  # noqa: S606
+    environment = identity.environment()
+    program = shutil.which(command[0], path=environment["PATH"]) or command[0]
+    with subprocess.Popen(
+        command, executable=program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None  # noqa: S101  (PIPE above)
+        for line in process.stdout:
+            print(visible(line.removesuffix(b"\n")))
+    sys.exit(process.returncode)
+
+
+def visible(line: bytes) -> str:
+    """The line with everything escaped that a terminal would act on instead of showing it."""
+    text = line.decode(errors="backslashreplace")
+    return "".join(
+        letter if letter.isprintable() or letter == "\t" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def _become(identity: Identity) -> None:

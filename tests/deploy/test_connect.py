@@ -102,6 +102,21 @@ def test_the_connection_file_holds_a_url_for_each_component(deployed: Deployed) 
             assert session.execute("SELECT current_schema()").fetchone() == (schema,)
 
 
+def test_podman_reads_from_a_published_file_what_a_shell_does(deployed: Deployed) -> None:
+    place = {"host": "db1.example", "root": "/srv/ca.crt"}  # as of a tenant that listens beyond loopback
+    told = {variable(one): tenant_url(5501, one, **place) for one in (None, "knowledge")}  # type: ignore[arg-type]
+    path = deployed.two.directory / "probe.env"
+    path.write_text(environment_file(told))
+    account = deployed.two.account
+    shutil.chown(path, account.name, account.name)
+    try:
+        printed = account.podman("exec", "--env-file", str(path), deployed.two.name, "env")
+    finally:
+        path.unlink()
+    found = dict(line.split("=", 1) for line in printed.splitlines() if "DATABASE_URL=" in line)
+    assert found == told
+
+
 def test_psql_takes_statements_from_standard_input(deployed: Deployed) -> None:
     options = ["--tenant", deployed.two.name, "--component", "knowledge"]
     run = deployed.both.local("psql", *options, stdin="\\pset tuples_only\nSELECT current_user, current_schema();\n")

@@ -55,7 +55,7 @@ READERS = {
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("place", PLACES)
 def test_every_reader_finds_the_same_urls(tmp_path: Path, reader: str, place: str) -> None:
-    told = {variable(one): tenant_url(5501, one, password=PASSWORD, **PLACES[place]) for one in (None, "knowledge")}  # type: ignore[arg-type]
+    told = {variable(one): tenant_url(5501, one, password=PASSWORD, **PLACES[place]) for one in (None, "knowledge")}
     (tmp_path / "connection.env").write_text(environment_file(told))
     assert READERS[reader](tmp_path / "connection.env") == told
 
