@@ -9,6 +9,8 @@ from functools import cache
 import psycopg
 import pytest
 
+from pgberth.model.url import tenant_url, variable
+from pgberth.rendering.environment_file import environment_file
 from tests.deploy.account import Ended
 from tests.deploy.conftest import Deployed
 from tests.deploy.processes import eventually, processes
@@ -104,13 +106,13 @@ def test_the_connection_file_holds_a_url_for_each_component(deployed: Deployed) 
 
 def test_podman_reads_from_a_published_file_what_a_shell_does(deployed: Deployed) -> None:
     place = {"host": "db1.example", "root": "/srv/ca.crt"}  # as of a tenant that listens beyond loopback
-    told = {variable(one): tenant_url(5501, one, **place) for one in (None, "knowledge")}  # type: ignore[arg-type]
+    told = {variable(one): tenant_url(5501, one, **place) for one in (None, "knowledge")}
     path = deployed.two.directory / "probe.env"
     path.write_text(environment_file(told))
     account = deployed.two.account
     shutil.chown(path, account.name, account.name)
     try:
-        printed = account.podman("exec", "--env-file", str(path), deployed.two.name, "env")
+        printed = account.podman("exec", "--env-file", str(path), deployed.two.name, "env").out
     finally:
         path.unlink()
     found = dict(line.split("=", 1) for line in printed.splitlines() if "DATABASE_URL=" in line)
