@@ -9,7 +9,7 @@ from functools import cache
 import psycopg
 import pytest
 
-from pgberth.model.url import tenant_url, variable
+from pgberth.model.url import Place, tenant_url, variable
 from pgberth.rendering.environment_file import environment_file
 from tests.deploy.account import Ended
 from tests.deploy.conftest import Deployed
@@ -105,7 +105,7 @@ def test_the_connection_file_holds_a_url_for_each_component(deployed: Deployed) 
 
 
 def test_podman_reads_from_a_published_file_what_a_shell_does(deployed: Deployed) -> None:
-    place = {"host": "db1.example", "root": "/srv/ca.crt"}  # as of a tenant that listens beyond loopback
+    place: Place = {"host": "db1.example", "root": "/srv/ca.crt"}  # as of a tenant that listens beyond loopback
     told = {variable(one): tenant_url(5501, one, **place) for one in (None, "knowledge")}
     path = deployed.two.directory / "probe.env"
     path.write_text(environment_file(told))

@@ -51,7 +51,7 @@ def connect(
 
     Raises psycopg.OperationalError where the server refuses or is not there.
     """
-    forget_environment()
+    remove_libpq_variables()
     return psycopg.connect(
         host=address[0],
         port=address[1],
@@ -63,7 +63,7 @@ def connect(
     )
 
 
-def forget_environment() -> None:
+def remove_libpq_variables() -> None:
     """
     Remove every variable of libpq from this process.
 

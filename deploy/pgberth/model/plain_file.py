@@ -1,4 +1,4 @@
-"""Reads a small file that an operator names, and nothing that never ends or that is no file."""
+"""Reads a small file that an operator names, and refuses what never ends, such as a pipe or a device."""
 
 from __future__ import annotations
 
