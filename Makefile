@@ -3,10 +3,12 @@
 INVENTORY ?= inventories/local.py
 PYTHON    ?= python3
 BIN       := .venv/bin
-PYINFRA   := $(BIN)/pyinfra $(INVENTORY)
+# The value of a variable, as it was given, as one word for the shell.
+quoted     = '$(subst ','\'',$(value $(1)))'
+PYINFRA    = $(BIN)/pyinfra $(call quoted,INVENTORY)
 SOURCES   := $(shell find deploy/pgberth -name '*.py')
 LOCAL     := $(BIN)/python -m pgberth.cli
-LIMIT_TO   = $(if $(LIMIT),--limit $(LIMIT))
+LIMIT_TO   = $(if $(value LIMIT),--limit $(call quoted,LIMIT))
 
 .PHONY: deploy verify status recycle url psql logs entrypoint inject clean test test-all test-fast test-hosts crash-matrix bench lint
 
@@ -20,29 +22,29 @@ status: .venv/compiled          ## what is there
 	@$(PYINFRA) deploy/status.py -y $(LIMIT_TO)
 
 recycle: .venv/compiled         ## LIMIT=x [PENDING=true] [REASON=text]: new containers, canary first
-	@$(PYINFRA) deploy/recycle.py -y $(LIMIT_TO) $(if $(PENDING),--data pending=$(PENDING)) $(if $(REASON),--data "reason=$(REASON)")
+	@$(PYINFRA) deploy/recycle.py -y $(LIMIT_TO) $(if $(value PENDING),--data pending=$(call quoted,PENDING)) $(if $(value REASON),--data reason=$(call quoted,REASON))
 
 url: .venv/compiled             ## TENANT=x [COMPONENT=y] [SHOW_PASSWORD=1]: a connection URL
-	@$(LOCAL) url --inventory "$(INVENTORY)" --tenant "$(TENANT)" --component "$(COMPONENT)" $(if $(SHOW_PASSWORD),--show-password)
+	@$(LOCAL) url --inventory $(call quoted,INVENTORY) --tenant $(call quoted,TENANT) --component $(call quoted,COMPONENT) $(if $(value SHOW_PASSWORD),--show-password)
 
 entrypoint: .venv/compiled      ## TENANT=x [PLUGIN='command ...']: the entrypoint for a workload's image, on standard output
-	@$(LOCAL) entrypoint --inventory "$(INVENTORY)" --tenant "$(TENANT)" --plugin "$(PLUGIN)"
+	@$(LOCAL) entrypoint --inventory $(call quoted,INVENTORY) --tenant $(call quoted,TENANT) --plugin $(call quoted,PLUGIN)
 
 inject: .venv/compiled          ## COMPONENT=y [DIALECT=lib_pq]: the URL on standard input, with the component's search_path in it
-	@$(LOCAL) inject --inventory "$(INVENTORY)" --component "$(COMPONENT)" $(if $(DIALECT),--dialect "$(DIALECT)")
+	@$(LOCAL) inject --inventory $(call quoted,INVENTORY) --component $(call quoted,COMPONENT) $(if $(value DIALECT),--dialect $(call quoted,DIALECT))
 
 psql: .venv/compiled            ## TENANT=x [COMPONENT=y]: psql as the app, no password typed
-	@$(LOCAL) psql --inventory "$(INVENTORY)" --tenant "$(TENANT)" --component "$(COMPONENT)"
+	@$(LOCAL) psql --inventory $(call quoted,INVENTORY) --tenant $(call quoted,TENANT) --component $(call quoted,COMPONENT)
 
 logs: .venv/compiled            ## TENANT=x: the server's log
-	@$(LOCAL) logs --inventory "$(INVENTORY)" --tenant "$(TENANT)"
+	@$(LOCAL) logs --inventory $(call quoted,INVENTORY) --tenant $(call quoted,TENANT)
 
 clean: .venv/compiled           ## remove what the local inventory made, data included; asks unless YES=1
-	@$(LOCAL) clean --inventory "$(INVENTORY)" $(if $(YES),--yes)
+	@$(LOCAL) clean --inventory $(call quoted,INVENTORY) $(if $(value YES),--yes)
 
 test: .venv/tools lint         ## every promise on this machine, on real containers; long lists are sampled
 	@sh .ci/prepare
-	@$(BIN)/$(if $(ARGS),pytest --ignore=tests/bench $(ARGS),python -m tests.groups)
+	@$(BIN)/$(if $(value ARGS),pytest --ignore=tests/bench $(ARGS),python -m tests.groups)
 
 test-all: export PGBERTH_TEST_ALL = 1
 test-all: test                 ## the same, with every case of every list: all faults, the whole crash matrix, every trial
@@ -68,7 +70,7 @@ lint: .venv/tools              ## ruff, mypy, yamllint
 	@$(BIN)/python -m tests.sql_lint
 
 .venv/bundle: pyproject.toml
-	@sh .ci/venv "$(PYTHON)"
+	@sh .ci/venv $(call quoted,PYTHON)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 

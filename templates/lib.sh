@@ -11,11 +11,24 @@ write_file() {
 
 # process_of_socket INODE: print `pid N (NAME)` of a process that has the socket open; nothing where it is not ours to see.
 process_of_socket() {
-  for fd in /proc/[0-9]*/fd/*; do
-    [ "$(readlink "$fd" 2>/dev/null)" = "socket:[$1]" ] || continue
-    pid=${fd#/proc/}; pid=${pid%%/*}
-    printf 'pid %s (%s)\n' "$pid" "$(cat "/proc/$pid/comm")"; return
-  done
+  pid=$(ls -l /proc/[0-9]*/fd 2>/dev/null | awk -v s="socket:[$1]" '/^\/proc\// { split($0, at, "/") } $NF == s { print at[3]; exit }')
+  [ -z "$pid" ] || printf 'pid %s (%s)\n' "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null)"
+}
+
+# listeners ADDRESS...: print `PORT UID INODE`, the port in hex, of each socket that listens where a server on these IPv4
+# addresses would: on one of them, on one of them as IPv6 has it (::ffff:ADDRESS), or on every address.
+listeners() {
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v addresses="$*" '
+    BEGIN {
+      count = split(addresses " 0.0.0.0", address, " ")
+      for (i = 1; i <= count; i++) {
+        split(address[i], byte, ".")
+        hex = sprintf("%02X%02X%02X%02X", byte[4], byte[3], byte[2], byte[1])  # the last number first
+        ours[hex]; ours["0000000000000000FFFF0000" hex]
+      }
+      ours["00000000000000000000000000000000"]
+    }
+    $4 == "0A" { split($2, at, ":"); if (at[1] in ours) print at[2], $8, $10 }'
 }
 
 # podman_is_configured: whether podman may run for this account. Its first command creates its database, permanently,

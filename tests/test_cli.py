@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -207,19 +208,19 @@ def test_psql_is_the_images_own_as_the_app_and_its_password_is_a_file_in_memory(
             os.close(kept)
     ((command, environment, passfile),) = started
     assert command[:2] == ["podman", "exec"]
-    assert command[command.index("acme") :] == [
-        "acme",
-        "psql",
-        "-h",
-        "127.0.0.1",
-        "-U",
-        "memory_app_a",
-        "-d",
-        "memory",
-        "-w",
-    ]
+    assert command[command.index("acme") : -1] == ["acme", "psql", "-w", "-d"]
+    told = conninfo_to_dict(command[-1])
+    assert (
+        told.items()
+        >= {
+            "host": "127.0.0.1",
+            "user": "memory_app_a",
+            "dbname": "memory",
+            "passfile": "/proc/self/fd/3",
+            "options": "-csearch_path=memory_plugin,public",
+        }.items()
+    )
     assert "--preserve-fds=1" in command
-    assert "--env=PGOPTIONS=-csearch_path=memory_plugin,public" in command
     assert passfile == f"127.0.0.1:5432:memory:memory_app_a:{password_in('app-v1').reveal()}\n"
     assert CANARY not in " ".join(command)
     assert CANARY not in str(environment)
@@ -254,11 +255,33 @@ def test_a_plugin_that_cannot_be_is_refused(run: Main, inventory: Path) -> None:
     assert "acme: it has no component memory_plugin" in said
 
 
-def test_logs_are_the_containers_whole(run: Main, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
-    monkeypatch.setattr(os, "execvpe", lambda _, command, __: started.append(command))
-    run("logs", "--tenant", "acme")
-    assert started == [["podman", "logs", "--timestamps", "acme"]]
+def test_logs_are_the_containers_whole_and_steer_no_terminal(
+    inventory: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    podman = home / "podman"
+    podman.write_bytes(
+        b"#!/bin/sh\necho \"$*\"; cat >&2 <<'END'\nbell \x1b[2J\r\x07\ncaf\xc3\xa9\t\xc2\x9b\xff\nEND\nexit 3\n"
+    )
+    podman.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: str(podman))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        local.main(["logs", "--inventory", str(inventory), "--tenant", "acme"])
+    assert ended.value.code == 3
+    assert capsys.readouterr().out.splitlines() == [
+        "logs --timestamps acme",
+        "bell \\x1b[2J\\r\\x07",
+        "caf\u00e9\t\\x9b\\xff",
+    ]
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J", "\r", "\x08", "\x7f", "\x9b31m", "\u202e", "\u2028", "\x00"])
+def test_what_a_terminal_would_act_on_is_shown(hostile: str) -> None:
+    shown = local.visible(f"before {hostile} after".encode())
+    assert shown.isprintable()
+    assert hostile not in shown
+    assert shown.startswith("before \\")
+    assert shown.endswith(" after")
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ import argparse
 import os
 import runpy
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -26,7 +28,7 @@ from pgberth.model.roles import DATABASE
 from pgberth.model.secret import Secret
 from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import COMPONENTS, MEMORY_PLUGIN, Tenant
-from pgberth.model.url import Dialect, passfile_line, search_path, tenant_url, trusted, with_search_path
+from pgberth.model.url import LOOPBACK, Dialect, passfile_line, search_path, tenant_url, trusted, with_search_path
 from pgberth.rendering.entrypoint import entrypoint
 from pgberth.report.inventory_errors import explain
 
@@ -155,14 +157,29 @@ def psql(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
     os.write(passfile, line.encode())
     os.dup2(passfile, 3)
     os.set_inheritable(3, True)  # dup2 of 3 to 3 would leave it closed on exec
-    inside = {"PGPASSFILE": "/proc/self/fd/3", "PGAPPNAME": "make psql"}
-    if path:
-        inside["PGOPTIONS"] = f"-csearch_path={','.join(path)}"
     terminal = ["--interactive", *(["--tty"] if sys.stdin.isatty() else [])]
-    environment = [f"--env={name}={value}" for name, value in inside.items()]
-    client = ["psql", "-h", "127.0.0.1", "-U", login, "-d", DATABASE, "-w"]
-    command = ["podman", "exec", *terminal, "--preserve-fds=1", *environment, layout.container(tenant.name), *client]
+    client = ["psql", "-w", "-d", _conninfo(login, path)]
+    command = ["podman", "exec", *terminal, "--preserve-fds=1", layout.container(tenant.name), *client]
     os.execvpe(command[0], command, {**identity.environment(), "TERM": os.environ.get("TERM", "dumb")})  # noqa: S606
+
+
+def _conninfo(login: str, path: Sequence[str]) -> str:
+    """What psql inside the container depends on. It is stated whole, since an image may have libpq's variables set."""
+    stated = {
+        "host": LOOPBACK,
+        "hostaddr": LOOPBACK,
+        "port": "5432",
+        "user": login,
+        "dbname": DATABASE,
+        "passfile": "/proc/self/fd/3",
+        "sslmode": "prefer",
+        "sslrootcert": "/dev/null/none",
+        "gssencmode": "disable",
+        "target_session_attrs": "any",
+        "application_name": "make psql",
+        "options": f"-csearch_path={','.join(path)}" if path else "",
+    }
+    return " ".join(f"{name}='{value}'" for name, value in stated.items())
 
 
 def workload_entrypoint(fleet: Fleet, options: argparse.Namespace) -> None:
@@ -187,12 +204,31 @@ def inject(_: Fleet, options: argparse.Namespace) -> None:
 
 
 def logs(fleet: Fleet, options: argparse.Namespace) -> NoReturn:
-    """Print the whole log of the container."""
+    """Print the whole log of the container. What clients wrote into it moves no cursor and hides no line."""
     tenant = _tenant(fleet, options)
     identity = _identity(tenant)
     _become(identity)
+    for number in (signal.SIGINT, signal.SIGPIPE):  # Ctrl-C and `| head` end it without a word
+        signal.signal(number, signal.SIG_DFL)
     command = ["podman", "logs", "--timestamps", layout.container(tenant.name)]
-    os.execvpe(command[0], command, identity.environment())  # noqa: S606
+    environment = identity.environment()
+    program = shutil.which(command[0], path=environment["PATH"]) or command[0]
+    with subprocess.Popen(
+        command, executable=program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None  # noqa: S101  (PIPE above)
+        for line in process.stdout:
+            print(visible(line.removesuffix(b"\n")))
+    sys.exit(process.returncode)
+
+
+def visible(line: bytes) -> str:
+    """The line with everything escaped that a terminal would act on instead of showing it."""
+    text = line.decode(errors="backslashreplace")
+    return "".join(
+        letter if letter.isprintable() or letter == "\t" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def _become(identity: Identity) -> None:

@@ -34,7 +34,8 @@ if [ -n "$file$had" ]; then
 fi
 
 # A port taken by a stranger makes podman leave a container that never started: look first.
-listener=$(awk -v p=":$port" '$4 == "0A" && substr($2, length($2) - 4) == p { print $8, $10; exit }' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+published=$(for word in "$@"; do case $word in --publish=*:*:*) word=${word#*=}; printf '%s ' "${word%%:*}" ;; esac; done)
+listener=$(listeners 127.0.0.1 "$published" | awk -v p="$port" '$1 == p { print $2, $3; exit }')
 if [ -n "$listener" ]; then
   owner=$(process_of_socket "${listener#* }")
   say "$name: port 127.0.0.1:$(printf %d "0x$port") is taken by ${owner:-a process of uid ${listener% *}}"

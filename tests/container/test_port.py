@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,12 +48,42 @@ def test_whoever_listens_is_named(machine: FakePrograms, listener: socket.socket
     assert f"taken {port}" in others
 
 
-def test_a_listener_on_every_address_and_on_ipv6_is_seen(machine: FakePrograms) -> None:
-    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::1")):  # noqa: S104  (for the test)
-        if family == socket.AF_INET6 and not Path("/proc/net/if_inet6").exists():
-            continue
-        with socket.create_server((address, 0), family=family) as server:
-            assert asked(machine, server.getsockname()[1])[0].startswith("by pid ")
+@pytest.mark.parametrize(
+    ("family", "address", "taken"),
+    [
+        (socket.AF_INET, "0.0.0.0", True),  # noqa: S104  (for the test)
+        (socket.AF_INET6, "::", True),
+        (socket.AF_INET6, "::ffff:127.0.0.1", True),
+        (socket.AF_INET6, "::1", False),
+        (socket.AF_INET, "127.0.0.2", False),
+        (socket.AF_INET, "127.1.0.1", False),
+    ],
+)
+def test_a_listener_takes_the_port_only_where_the_server_could_not_listen_beside_it(
+    machine: FakePrograms, family: socket.AddressFamily, address: str, taken: bool
+) -> None:
+    with listening(family, address) as other:
+        port = other.getsockname()[1]
+        lines = asked(machine, port)
+        assert bool([line for line in lines if line.startswith("by pid ")]) is taken
+        assert (f"taken {port}" in lines) is taken
+        with pytest.raises(OSError, match="in use") if taken else nullcontext():  # the kernel's own word
+            socket.create_server(("127.0.0.1", port)).close()
+
+
+@contextmanager
+def listening(family: socket.AddressFamily, address: str) -> Iterator[socket.socket]:
+    with socket.socket(family) as server:
+        server.bind((address, 0))
+        server.listen()
+        yield server
+
+
+def test_beyond_loopback_both_addresses_count(machine: FakePrograms) -> None:
+    for address, taken in (("127.0.0.1", True), ("127.0.0.2", True), ("127.0.0.3", False)):
+        with listening(socket.AF_INET, address) as server:
+            done = machine.run(SCRIPT, str(server.getsockname()[1]), TENANTS, "127.0.0.2")
+            assert ("by pid " in done.stdout) is taken
 
 
 def test_nobody_is_named_where_nobody_listens(machine: FakePrograms, listener: socket.socket) -> None:

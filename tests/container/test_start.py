@@ -108,6 +108,13 @@ def test_a_port_that_is_taken_is_said_with_its_owner_and_nothing_is_started(mach
     assert not [call for call in machine.asked() if call[0] in ("rm", "run")]
 
 
+def test_a_listener_on_another_address_takes_nothing_from_the_server(machine: FakePrograms) -> None:
+    containers(machine)
+    machine.answer("nsenter", ("*", "1", 0))
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        assert start(machine, other.getsockname()[1]).returncode == 0
+
+
 def test_a_connection_from_that_port_is_not_taken_for_a_listener(machine: FakePrograms) -> None:
     containers(machine)
     machine.answer("nsenter", ("*", "1", 0))

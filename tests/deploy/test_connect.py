@@ -9,6 +9,8 @@ from functools import cache
 import psycopg
 import pytest
 
+from pgberth.model.url import Place, tenant_url, variable
+from pgberth.rendering.environment_file import environment_file
 from tests.deploy.account import Ended
 from tests.deploy.conftest import Deployed
 from tests.deploy.processes import eventually, processes
@@ -100,6 +102,21 @@ def test_the_connection_file_holds_a_url_for_each_component(deployed: Deployed) 
     for name, schema in desired.items():
         with psycopg.connect(urls[name]) as session:
             assert session.execute("SELECT current_schema()").fetchone() == (schema,)
+
+
+def test_podman_reads_from_a_published_file_what_a_shell_does(deployed: Deployed) -> None:
+    place: Place = {"host": "db1.example", "root": "/srv/ca.crt"}  # as of a tenant that listens beyond loopback
+    told = {variable(one): tenant_url(5501, one, **place) for one in (None, "knowledge")}
+    path = deployed.two.directory / "probe.env"
+    path.write_text(environment_file(told))
+    account = deployed.two.account
+    shutil.chown(path, account.name, account.name)
+    try:
+        printed = account.podman("exec", "--env-file", str(path), deployed.two.name, "env").out
+    finally:
+        path.unlink()
+    found = dict(line.split("=", 1) for line in printed.splitlines() if "DATABASE_URL=" in line)
+    assert found == told
 
 
 def test_psql_takes_statements_from_standard_input(deployed: Deployed) -> None:

@@ -36,7 +36,9 @@ class Elsewhere:
         """The store gives new ones for these."""
         for kind in kinds:
             self.passwords[kind] = f"{kind}-{secrets.token_urlsafe(18)}"
-            (self.store / f"{self.tenant.name}-{kind}").write_text(self.passwords[kind] + "\n")
+            path = self.store / f"{self.tenant.name}-{kind}"
+            path.write_text(self.passwords[kind] + "\n")
+            path.chmod(0o600)
 
     def verb(self, verb: str, *options: str) -> Run:
         return self.inventory.verb(verb, *options, seconds=SECONDS, **{VARIABLE: self.passwords["monitor"]})

@@ -47,9 +47,8 @@ class Open:
         """As it is published, for a client elsewhere that has been given the authority's certificate."""
         given = self.place / "ca.crt"
         given.write_text(self.read(trusted))
-        found = re.search(r"^MEMORY_PLUGIN_DATABASE_URL=(.*)$", self.read("connection.env"), re.MULTILINE)
-        assert found is not None
-        return re.sub(r"sslrootcert=[^&]*", f"sslrootcert={given}", found[1])
+        found = re.findall(r"^MEMORY_PLUGIN_DATABASE_URL=(.*)$", self.read("connection.env"), re.MULTILINE)
+        return re.sub(r"sslrootcert=[^&]*", f"sslrootcert={given}", found[-1])
 
     def shown(self) -> str:
         return tls.shown((self.context.host.address, self.context.port))
@@ -102,6 +101,23 @@ def test_recycled_it_lets_clients_in_that_check_its_certificate(opened: Open) ->
     assert answered(url) == "true"
     opened.fleet.provision().changed_nothing()
     opened.fleet.verify().went_well()
+
+
+ENVIRONMENT_READERS = {
+    "sh": "sh -c 'set -a; . ./{file}; env'",
+    "systemd": "systemd-run --user --quiet --wait --pipe --property=EnvironmentFile=$PWD/{file} env",
+    "podman": "podman exec --env-file {file} open env",
+}
+
+
+@pytest.mark.parametrize("reader", ENVIRONMENT_READERS)
+def test_shells_systemd_and_podman_read_the_same_urls_from_the_published_file(opened: Open, reader: str) -> None:
+    command = ENVIRONMENT_READERS[reader].format(file="connection.env")
+    found = opened.context.host.run(f"cd {TENANT} && {command}", ACCOUNT).out
+    urls = dict(line.split("=", 1) for line in found.splitlines() if "DATABASE_URL=" in line)
+    published = [line for line in opened.read("connection.env").splitlines() if "DATABASE_URL=postgresql" in line]
+    assert [f"{name}={url}" for name, url in urls.items()] == published
+    assert all("sslmode=verify-full&sslrootcert=" in url for url in urls.values())
 
 
 def test_nobody_comes_in_without_tls_from_anywhere(opened: Open) -> None:

@@ -166,7 +166,7 @@ def test_the_settings_of_a_profile_are_the_common_ones_and_its_own() -> None:
     text = restart_files(ACME)["postgresql.conf"]
     for name, value in {**COMMON, **small.settings}.items():
         assert f"{name} = '{value}'\n" in text
-    assert "'%m [%p] %q%u@%d %a '" in text
+    assert "'%m [%p] %q%a '" in text
 
 
 def test_what_needs_a_new_container_and_what_a_reload_takes_up_are_kept_apart() -> None:

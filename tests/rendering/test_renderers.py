@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 
 import pytest
+from dotenv import dotenv_values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
@@ -116,8 +118,10 @@ def test_what_is_published_gives_back_the_password_and_where_the_server_is(passw
     host = "".join(letter for letter in name if letter.isascii() and letter.isalnum()) or "db1"
     spec = SpecFile({"port": 5501, "listen": Listen("10.0.0.5", host).published})
     files = connection_files(ACME, spec, HOME, Secret(password))
-    for line in files["connection.env"].splitlines():
-        found = conninfo_to_dict(line.partition("=")[2])
+    for url in dotenv_values(stream=StringIO(files["connection.env"])).values():
+        if url is None:  # a line for shells
+            continue
+        found = conninfo_to_dict(url)
         assert (found["password"], found["host"], found["sslmode"]) == (password, host, "verify-full")
         assert found["sslrootcert"] == f"{HOME}/{layout.root_file('acme', own=True)}"
     assert files["passfile"] == passfile_line(5501, Secret(password), "memory_app_a", host)

@@ -40,6 +40,7 @@ def test_a_variable_gives_its_value_and_is_seen_by_no_process_after(monkeypatch:
 
 def test_a_file_gives_its_line(tmp_path: Path) -> None:
     (tmp_path / "acme").write_text(f"{ONE}\n")
+    (tmp_path / "acme").chmod(0o600)
     assert asked(app=f"secret://file{tmp_path}/{{tenant}}") == {"acme": {"app": Secret(ONE)}}
 
 
@@ -99,6 +100,7 @@ def test_a_command_does_not_wait_for_somebody_to_type() -> None:
 
 def test_one_password_opens_one_role_of_one_tenant(tmp_path: Path) -> None:
     (tmp_path / "both").write_text(ONE)
+    (tmp_path / "both").chmod(0o600)
     shared = {"app": f"secret://file{tmp_path}/both"}
     with pytest.raises(Refused) as caught:
         sources.resolve([replace(ACME, secrets=shared), replace(ACME, name="globex", secrets=shared)])
@@ -108,3 +110,40 @@ def test_one_password_opens_one_role_of_one_tenant(tmp_path: Path) -> None:
     assert refused(app=shared["app"], migrator=shared["app"]) == [
         "app of acme and migrator of acme have the same password"
     ]
+
+
+def test_only_a_plain_file_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "directory").mkdir()
+    for path in (tmp_path / "pipe", tmp_path / "directory", Path("/dev/zero")):
+        (told,) = refused(app=f"secret://file{path}")
+        assert told == f"acme: password of app: secret://file{path} is not a plain file"
+
+
+@pytest.mark.parametrize(
+    ("mode", "safe"), [(0o600, True), (0o440, True), (0o644, False), (0o602, False), (0o620, False)]
+)
+def test_a_file_that_others_may_read_or_change_is_refused(tmp_path: Path, mode: int, safe: bool) -> None:
+    (tmp_path / "acme").write_text(ONE)
+    (tmp_path / "acme").chmod(mode)
+    (tmp_path / "link").symlink_to("acme")
+    if safe:
+        assert asked(app=f"secret://file{tmp_path}/link") == {"acme": {"app": Secret(ONE)}}
+    else:
+        (told,) = refused(app=f"secret://file{tmp_path}/link")
+        assert told.endswith(f"link has mode {mode:04o}: others may read or change it, and chmod 0600 ends that")
+
+
+def test_a_file_or_an_output_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "long").touch(0o600)
+    os.truncate(tmp_path / "long", 1 << 40)
+    assert refused(app=f"secret://file{tmp_path}/long", migrator="secret://command/cat /dev/zero") == [
+        f"acme: password of app: secret://file{tmp_path}/long has more than 4096 bytes",
+        "acme: password of migrator: secret://command/cat /dev/zero prints more than 4096 bytes",
+    ]
+
+
+def test_a_command_that_closed_its_output_and_goes_on_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_SECONDS", 0.5)
+    (told,) = refused(app="secret://command/sh -c 'exec >&-; exec sleep 20'")
+    assert told.endswith("gave no answer within 0.5 s")

@@ -23,6 +23,7 @@ from pgberth.model.spec_file import SpecFile
 from pgberth.model.tenant import Tenant
 from pgberth.model.url import LOOPBACK, passfile_line, tenant_url, trusted, variable
 from pgberth.rendering.configuration import reload_files
+from pgberth.rendering.environment_file import environment_file
 
 
 @guarded_operation()
@@ -189,12 +190,12 @@ def connection_files(tenant: Tenant, spec: SpecFile, home: str, password: Secret
     """
     login, port = spec.app_login, spec.port or tenant.port
     place = trusted(spec.listening, home, tenant.name)
-    urls = [
-        f"{variable(component)}={tenant_url(port, component, password=password, user=login, **place)}"
+    urls = {
+        variable(component): tenant_url(port, component, password=password, user=login, **place)
         for component in (None, *tenant.ordered_components)
-    ]
+    }
     line = passfile_line(port, password, login, place.get("host", LOOPBACK))
-    return {"passfile": line, "connection.env": "\n".join(urls) + "\n"}
+    return {"passfile": line, "connection.env": environment_file(urls)}
 
 
 def digest(text: str) -> str:

@@ -1,8 +1,13 @@
-"""Sessions with a tenant's server over loopback, as one of its roles."""
+"""
+Sessions with a tenant's server over loopback, as one of its roles.
+
+A session depends on what is written here alone. libpq would fill every gap from the operator's environment and home.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -23,6 +28,23 @@ PLACE_SECONDS = 11.0  # for a place: twice authentication_timeout and a little
 _NO_PLACE = ("sorry, too many clients already", "remaining connection slots are reserved")
 ROLE_IS_FULL = "too many connections for role"
 
+_NOWHERE = "/dev/null/none"  # no file can be there
+_STATED: Mapping[str, Any] = {
+    "passfile": _NOWHERE,
+    "sslmode": "prefer",  # TLS where the server has it; the smoke suite verifies its certificate
+    "sslcertmode": "disable",
+    "sslrootcert": _NOWHERE,
+    "gssencmode": "disable",
+    "channel_binding": "prefer",
+    "require_auth": "scram-sha-256",  # another process on the server's port could ask for the password in clear
+    "target_session_attrs": "any",
+    "client_encoding": "UTF8",
+    "options": "",
+    "application_name": "pgberth",
+    "connect_timeout": CONNECT_TIMEOUT,
+}
+_VARIABLE = re.compile(r"PG(?!BERTH_)[A-Z_]+")
+
 
 def connect(
     address: tuple[str, int], user: str, password: Secret | None, *, database: str = DATABASE, **parameters: Any
@@ -34,6 +56,7 @@ def connect(
 
     Raises psycopg.OperationalError where the server refuses or is not there.
     """
+    remove_libpq_variables()
     deadline = time.monotonic() + PLACE_SECONDS
     while True:
         try:
@@ -53,15 +76,8 @@ def _connect(
         user=user,
         dbname=database,
         password=password.reveal() if password is not None else "",
-        passfile="/dev/null/none",
         autocommit=True,
-        # Another process on the server's port could ask for the password in clear.
-        **{
-            "application_name": "pgberth",
-            "require_auth": "scram-sha-256",
-            "connect_timeout": CONNECT_TIMEOUT,
-            **parameters,
-        },
+        **{**_STATED, **parameters},
     )
 
 
@@ -78,6 +94,16 @@ def prove_login(address: tuple[str, int], user: str, password: Secret | None, **
     except psycopg.OperationalError as error:
         if ROLE_IS_FULL not in str(error):
             raise
+
+
+def remove_libpq_variables() -> None:
+    """
+    Remove every variable of libpq from this process.
+
+    Some of them, such as PGSERVICE, PGTZ and PGDATESTYLE, cannot be overridden by a parameter of a session.
+    """
+    for name in [name for name in os.environ if _VARIABLE.fullmatch(name)]:
+        del os.environ[name]
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from pyinfra import host, state
 
@@ -16,6 +15,7 @@ from pgberth.container.context import TenantContext
 from pgberth.database.operations import digest, reload_sql
 from pgberth.model import layout
 from pgberth.model.listen import Listen
+from pgberth.model.plain_file import UnfitFile, read_plain_file
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.tenant import Tenant
 
@@ -24,6 +24,7 @@ _AUTHORITY = "ca.pem"  # with its key: it signs the next certificate
 _CERTIFICATES = 'sed -n "/^-----BEGIN CERT/,/^-----END CERT/p" "$1"'
 _REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)  # SSLRequest, as the protocol has it
 _SECONDS = 6
+_LIMIT = 1 << 20  # bytes of a file of certificates
 
 Texts = Mapping[str, str]
 
@@ -57,11 +58,13 @@ def _read(listen: Listen) -> tuple[Texts, Mapping[str, str]]:
     for kind in ("certificate", "key", "ca"):
         if path := getattr(listen, kind):
             try:
-                texts[kind] = Path(path).read_text()
+                texts[kind] = read_plain_file(path, _LIMIT).decode()
                 if kind != "key":
                     texts[kind] = certificate.certificates(texts[kind])  # a key beside them would go to every client
             except (OSError, UnicodeDecodeError) as error:
                 faults[kind] = f"cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}"
+            except UnfitFile as unfit:
+                faults[kind] = str(unfit)
             except ValueError:
                 faults[kind] = "is not a certificate in PEM"
     if not faults:

@@ -32,7 +32,8 @@ COMMON: Mapping[str, str] = {
     "log_min_error_statement": "panic",
     "authentication_timeout": "5s",  # connections that never log in count against max_connections
     "log_error_verbosity": "terse",  # DETAIL of a failed CHECK would print the row
-    "log_line_prefix": "%m [%p] %q%u@%d %a ",
+    # Not %u or %d: a client without a password chooses both, with line breaks. The server cleans %a.
+    "log_line_prefix": "%m [%p] %q%a ",
     "track_io_timing": "on",
     "default_text_search_config": "pg_catalog.english",  # the search columns use it; the default is `simple`
     "max_wal_senders": "3",

@@ -54,14 +54,19 @@ def tenant_url(
     + host: what a client in a network of its own calls that loopback; or the name in the server's certificate
     + root: the file of who signed that certificate, or "system"; then there is no session without TLS
     """
-    login = user if password is None else f"{user}:{quote(password.reveal(), safe='')}"
+    login = user if password is None else f"{user}:{_encoded(password.reveal())}"
     url = f"postgresql://{login}@{host}:{port}/{DATABASE}"
     if component is not None:
         url = with_search_path(url, component)
     told = {} if root is None else {"sslmode": "verify-full", "sslrootcert": root}
     for name, value in {**told, **({"passfile": passfile} if passfile is not None else {})}.items():
-        url += f"{'&' if '?' in url else '?'}{name}={quote(value, safe='/')}"
+        url += f"{'&' if '?' in url else '?'}{name}={_encoded(value, safe='/')}"
     return url
+
+
+def _encoded(text: str, safe: str = "") -> str:
+    """Percent-encoded, the tilde too, which a shell may take for a home."""
+    return quote(text, safe=safe).replace("~", "%7E")
 
 
 class Place(TypedDict, total=False):

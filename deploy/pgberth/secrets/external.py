@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from pgberth.model.plain_file import UnfitFile, read_plain_file
 from pgberth.model.problems import Problem, Refused
 from pgberth.model.secret import Secret
 from pgberth.model.tenant import Tenant
@@ -20,6 +22,7 @@ ExternalPasswords = Mapping[str, Secret]  # kind of secret, e.g. "app" -> the pa
 
 _SECONDS = 60  # for a command: its user may have to touch a security key first
 _AT_ONCE = 8
+_LIMIT = 4096  # bytes of a file or of what a command prints; a password has 256 at most
 _PAGE = "nothing was touched; runbooks/passwords-from-elsewhere.md"
 
 
@@ -70,7 +73,7 @@ def _fetch(source: Source) -> Secret | str:
     read = {"env": _read_environment, "file": _read_file, "command": _run_command}[source.kind]
     try:
         text = read(source.words)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError, LookupError) as error:
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError, LookupError, UnfitFile) as error:
         return _reason(error)
     text = text.removesuffix("\n")
     desired = password_fault(text)
@@ -83,6 +86,8 @@ def _reason(error: Exception) -> str:
         return f"gave no answer within {_SECONDS} s"
     if isinstance(error, subprocess.CalledProcessError):
         return f"ended with exit code {error.returncode}; run that command yourself to see why"
+    if isinstance(error, UnfitFile):
+        return str(error)
     if isinstance(error, UnicodeDecodeError):
         return "does not give text"
     if isinstance(error, OSError):
@@ -107,9 +112,34 @@ def _read_environment(words: tuple[str, ...]) -> str:
 
 
 def _read_file(words: tuple[str, ...]) -> str:
-    return Path(words[0]).read_text()
+    return read_plain_file(words[0], _LIMIT, private=True).decode()
 
 
 def _run_command(words: tuple[str, ...]) -> str:
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=True)
-    return done.stdout.decode()
+    deadline = time.monotonic() + _SECONDS
+    with subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            output = _output(process, deadline)
+            code = process.wait(max(deadline - time.monotonic(), 0.01))
+        except BaseException:
+            process.kill()
+            raise
+    if code:
+        raise subprocess.CalledProcessError(code, words)
+    return output.decode()
+
+
+def _output(process: subprocess.Popen[bytes], deadline: float) -> bytes:
+    """What it prints, to its end. Raises UnfitFile where that is too much, TimeoutExpired where it takes too long."""
+    assert process.stdout is not None  # noqa: S101  (PIPE above)
+    descriptor, output = process.stdout.fileno(), b""
+    while select.select([descriptor], [], [], max(deadline - time.monotonic(), 0))[0]:
+        part = os.read(descriptor, _LIMIT)
+        if not part:
+            return output
+        output += part
+        if len(output) > _LIMIT:
+            raise UnfitFile(f"prints more than {_LIMIT} bytes")
+    raise subprocess.TimeoutExpired(process.args, _SECONDS)
