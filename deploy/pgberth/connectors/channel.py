@@ -1,5 +1,5 @@
 """
-The channel of a command: its text passes any login shell unchanged, and its own output is told from all other.
+The channel of a command: its text passes any login shell unchanged, and only its own output is read.
 
 A login speaks too: a .bashrc, sudo, a message of the day, on both streams. So a command's output is marked where it
 begins and where it ends. What stands before the first mark is kept for diagnosis only; what stands after the second is
