@@ -13,7 +13,7 @@ import gevent
 import pytest
 from pyinfra.api import StringCommand
 
-from pgberth.commands import shell
+from pgberth.commands import as_account, script, shell, under_command_lock
 from pgberth.connectors.channel import (
     BEGIN,
     END,
@@ -25,6 +25,7 @@ from pgberth.connectors.channel import (
     read_output,
     said_before,
 )
+from pgberth.model.resources import TEMPLATES
 
 NOISE: list[bytes] = [
     b"",
@@ -207,3 +208,12 @@ def test_a_command_at_a_machine_sees_nothing_of_what_a_login_has_exported_but_it
 def test_the_exit_code_is_the_command_s_own(text: str, code: int) -> None:
     line = framed(StringCommand(text)).get_raw_value()
     assert subprocess.run(["sh", "-c", line], capture_output=True, check=False).returncode == code
+
+
+LONGEST = 128 * 1024  # bytes; Linux's own limit for one argument, which sshd hands to the login's shell
+
+
+@pytest.mark.parametrize("name", [str(path.relative_to(TEMPLATES)) for path in sorted(TEMPLATES.glob("*/*.sh"))])
+def test_every_script_fits_into_one_line_for_a_login(name: str) -> None:
+    command = as_account("pgberth", under_command_lock("acme", script(name), *["argument" * 8] * 50, timeout=120))
+    assert len(line_for_login(command, _sudo=True)) < LONGEST
