@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shlex
+import subprocess
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +13,7 @@ from pyinfra.api import Inventory, StringCommand
 from pyinfra.api.exceptions import ConnectError, InventoryError
 
 from pgberth.commands import as_account
+from pgberth.connectors.channel import BEGIN, END
 from pgberth.connectors.ssh import MachineConnector, RemoteTenantConnector
 from pgberth.connectors.ssh_pool import SshPools, Unreachable
 from pgberth.inventory import machine, tenant
@@ -34,35 +37,40 @@ def test_a_host_without_a_name_is_refused(name: str) -> None:
         Inventory(([name], {}))
 
 
+def sent_in(line: str) -> str:
+    """What the shell of a login runs."""
+    _, _, _, _, name, *words = shlex.split(line)
+    assert name == "pgberth"
+    return subprocess.run(["printf", "%b", "".join(words)], capture_output=True, text=True, check=True).stdout
+
+
 class Channel:
     """A session that has already answered."""
 
     closed = False
 
-    def __init__(self, out: str = "", err: str = "", code: int = 0):
-        self.out, self.err, self.code = out, err, code
+    def __init__(self, out: str = "", err: str = "", code: int = 0, *, began: bool = True):
+        self.out, self.err = (BEGIN + text.encode() + END if began else text.encode() for text in (out, err))
+        self.code = code
         self.sent = ""
         self.stdin = io.BytesIO()
         self.pieces = 0
 
     def exec_command(self, text: str) -> None:
-        self.sent = text
-
-    def makefile(self, _: str) -> io.StringIO:
-        return io.StringIO(self.out)
-
-    def makefile_stderr(self, _: str) -> io.StringIO:
-        return io.StringIO(self.err)
+        self.sent = sent_in(text)
 
     def recv_exit_status(self) -> int:
         return self.code
 
     def recv(self, size: int) -> bytes:
         read, self.out = self.out[:size], self.out[size:]
-        return read.encode()
+        return read
 
-    def set_combine_stderr(self, _: bool) -> None:
-        self.out += self.err
+    def recv_stderr(self, size: int) -> bytes:
+        read, self.err = self.err[:size], self.err[size:]
+        return read
+
+    def shutdown(self, _: int) -> None: ...
 
     def sendall(self, data: bytes) -> None:
         self.stdin.write(data)
@@ -126,7 +134,7 @@ def test_a_command_comes_back_with_what_it_said_and_whether_it_went_well() -> No
     channel = Channel("one\ntwo\n", "oh\n", 3)
     done, output = connector(Way(channel)).run_shell_command(StringCommand("echo"), _stdin="text\n", _sudo=True)
     assert (done, output.stdout_lines, output.stderr_lines) == (False, ["one", "two"], ["oh"])
-    assert channel.sent == "sudo -H -n sh -c echo"
+    assert "exec sudo -H -n /bin/sh -c " in channel.sent
     assert channel.stdin.getvalue() == b"text\n"
     assert channel.closed
 
@@ -157,7 +165,8 @@ def test_a_file_arrives_byte_for_byte_by_a_command_and_closed_to_others() -> Non
     channel, body = Channel(), bytes(range(256)) * 500
     assert connector(Way(channel)).put_file(io.BytesIO(body), "/var/cache/it's", _sudo=True)
     assert channel.stdin.getvalue() == body
-    assert channel.sent.startswith("sudo -H -n sh -c 'umask 077; cat > ")
+    assert "exec sudo -H -n /bin/sh -c " in channel.sent
+    assert "umask 077; cat > " in channel.sent
 
 
 @pytest.mark.parametrize(
@@ -171,7 +180,8 @@ def test_a_file_comes_back_byte_for_byte_by_a_command() -> None:
     channel, arrived = Channel("text" * 50_000), io.BytesIO()
     assert connector(Way(channel)).get_file("/var/cache/x", arrived, _sudo=True)
     assert arrived.getvalue() == b"text" * 50_000
-    assert channel.sent == "sudo -H -n sh -c 'cat /var/cache/x'"
+    assert "exec sudo -H -n /bin/sh -c " in channel.sent
+    assert "cat /var/cache/x" in channel.sent
 
 
 @pytest.mark.parametrize(
@@ -195,7 +205,7 @@ def test_a_tenants_command_becomes_the_service_account_there() -> None:
     acme = connector(Way(channel), of=RemoteTenantConnector)
     acme.run_shell_command(StringCommand("echo $HOME"), _sudo=False)
     become = as_account("svc", StringCommand("echo $HOME")).get_raw_value()
-    assert channel.sent.startswith("sh -c")
+    assert channel.sent.startswith("set -- ")
     assert become.split()[-3] in channel.sent
     assert "svc" in channel.sent
 
@@ -221,7 +231,8 @@ def test_a_machine_that_is_not_to_be_had_is_explained_once() -> None:
 
 
 def test_sudo_that_asks_for_a_password_is_refused_before_anything_else_is_sent() -> None:
-    way = Way(Channel(err="sudo: a password is required\n", code=1))
+    said = "Welcome!\nNever tell anybody your password.\nsudo: a password is required\n"
+    way = Way(Channel(err=said, code=1, began=False))
     way.root = False
     with pytest.raises(ConnectError) as refused:
         connector(way, connected=False).connect()
@@ -256,7 +267,8 @@ def test_a_port_is_reached_through_sshd_s_own_forward_or_a_command_that_does_the
     assert connector(way).dial(5501, ("127.0.0.1", 1)) == "forward"
     shut = Way(bridge)
     shut.forwards = False
-    assert connector(shut).dial(5501, ("127.0.0.1", 1)) is bridge
+    bridge.out = b"Welcome!\n" + BEGIN + b"R\0\xff" + END
+    assert connector(shut).dial(5501, ("127.0.0.1", 1)).recv(9) == b"R\0\xff"
     assert "/dev/tcp/127.0.0.1/" in bridge.sent
     assert "5501" in bridge.sent
 
@@ -264,3 +276,28 @@ def test_a_port_is_reached_through_sshd_s_own_forward_or_a_command_that_does_the
 def test_a_host_that_was_never_connected_says_so() -> None:
     with pytest.raises(ConnectionError, match="db1: port 5501: db1: not connected over SSH"):
         connector(Way(), connected=False).dial(5501, ("127.0.0.1", 1))
+
+
+def test_whether_sudo_makes_root_is_asked_of_the_login_since_the_account_may_not_exist_yet() -> None:
+    channel = Channel()
+    way = Way(channel)
+    way.root = False
+    connector(way, of=RemoteTenantConnector, connected=False).connect()
+    assert "svc" not in channel.sent
+    assert way.root
+
+
+def test_a_login_that_runs_no_command_of_ours_is_a_failure_with_what_it_said_whatever_its_exit_code() -> None:
+    channel = Channel("This account is currently not available.\n", code=0, began=False)
+    done, output = connector(Way(channel)).run_shell_command(StringCommand("true"))
+    assert not done
+    assert output.stdout == ""
+    assert output.stderr_lines[0].startswith("db1: the shell of ada@10.0.0.1:22 ran no command of ours; it said: This")
+    assert output.stderr_lines[1].startswith("HINT: ")
+
+
+def test_why_a_lock_cannot_be_taken_is_the_commands_own_word() -> None:
+    channel = Channel(err="account 'svc' does not exist on this machine\n", code=1)
+    channel.out, channel.err = b"Welcome!\n" + channel.out, b"stdin: is not a tty\n" + channel.err
+    answer = connector(Way(channel)).acquire_lock(StringCommand("hold"))
+    assert answer == (None, "account 'svc' does not exist on this machine")

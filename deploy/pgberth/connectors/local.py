@@ -21,13 +21,10 @@ from pyinfra import logger
 from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import InventoryError
 from pyinfra.connectors.local import LocalConnector
-from pyinfra.connectors.util import (
-    CommandOutput,
-    read_output_buffers,
-    write_stdin,
-)
+from pyinfra.connectors.util import CommandOutput, write_stdin
 
 import pgberth.report.closing as closing
+from pgberth.connectors.channel import Output, framed, read_output
 from pgberth.connectors.lease import LockLease, failed_output
 from pgberth.model.problems import Problem
 
@@ -80,14 +77,14 @@ class Identity:
 
     def start(self, command: StringCommand) -> Any:
         """
-        Start the command as this account, in its home, in a new session, with pipes.
+        Start the command as this account, in its home, in a new session, with pipes; its output is framed.
 
         Raises LookupError where the home does not exist.
         """
         if not Path(self.home).is_dir():
             raise LookupError(f"account {self.name!r} has no home {self.home} on this machine")
         return Popen(
-            ["/bin/sh", "-c", command.get_raw_value()],
+            ["/bin/sh", "-c", framed(command).get_raw_value()],
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
@@ -131,16 +128,10 @@ class TenantConnector(LocalConnector):
             hint = "run the deploy once without --limit; it prepares the machine"
             return False, failed_output(Problem(str(missing), hint))
         with process:
-            assert process.stdout is not None  # noqa: S101  (PIPE above)
-            assert process.stderr is not None  # noqa: S101
             _feed(process, arguments.get("_stdin"))
-            output = read_output_buffers(
-                process.stdout,
-                process.stderr,
-                timeout=arguments.get("_timeout"),
-                print_output=print_output,
-                print_prefix=self.host.print_prefix,
-            )
+            out, err = _outputs(process)
+            prefix = self.host.print_prefix
+            output = read_output(out, err, timeout=arguments.get("_timeout"), shown=print_output, prefix=prefix)
             code = process.wait()
         return code in (arguments.get("_success_exit_codes") or [0]), output
 
@@ -154,12 +145,17 @@ class TenantConnector(LocalConnector):
             process = Identity.of(self.host.data.get("pgberth_account")).start(command)
         except LookupError as missing:
             return None, str(missing)
-        line = process.stdout.readline().decode().strip()
+        out, _ = _outputs(process)
+        line = out.lines().readline().strip()
         if line == "held":
             self.lease = LockLease(
                 self.host.name, partial(os.write, process.stdin.fileno()), lambda: process.poll() is None
             )
         return self.lease, line
+
+
+def _outputs(process: Any) -> tuple[Output, Output]:
+    return Output(process.stdout.read1), Output(process.stderr.read1)
 
 
 def _feed(process: Any, stdin: Any) -> None:

@@ -18,18 +18,24 @@ from pyinfra.api.util import get_file_io
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.ssh_util import load_key_with_certificate
 from pyinfra.connectors.sshuserclient import SSHClient
-from pyinfra.connectors.util import CommandOutput, make_unix_command, read_output_buffers
+from pyinfra.connectors.util import CommandOutput
 
 from pgberth.commands import as_account, script, shell
+from pgberth.connectors.channel import (
+    CHUNK,
+    Bridge,
+    Output,
+    in_own_environment,
+    line_for_login,
+    read_output,
+    said_before,
+)
 from pgberth.connectors.lease import LockLease, failed_output
-from pgberth.connectors.ssh_pool import AGAIN, FAULTS, Login, SshPool, SshPools, Unreachable, sudo_refused
+from pgberth.connectors.refusals import not_run
+from pgberth.connectors.ssh_pool import AGAIN, FAULTS, Login, NotRun, SshPool, SshPools, Unreachable
 from pgberth.model.problems import Problem
 from pgberth.run import current_run
 
-# Arguments that pyinfra gives to the connector, not to the command.
-_CONNECTOR_ARGUMENTS = frozenset({"_stdin", "_timeout", "_get_pty", "_success_exit_codes"})
-
-_CHUNK = 32_768  # bytes
 _BRIDGE_SECONDS = 86_400  # longer than any run
 
 
@@ -87,13 +93,13 @@ class MachineConnector(SSHConnector):
         """
         if self.lease is not None and self.lease.lapsed():
             return False, failed_output(self.lease.problem)
-        wrapped = self._wrapped(command, **arguments)
-        logger.debug("--> Running command on %s: %s", self.host.name, wrapped)
+        logger.debug("--> Running command on %s: %s", self.host.name, command)
         if print_input:
-            logger.info("%s>>> %s", self.host.print_prefix, wrapped)
+            logger.info("%s>>> %s", self.host.print_prefix, command)
+        line = self._line(self._as(command), **arguments)
         try:
-            code, output = self._run(wrapped, _text(arguments.get("_stdin")), arguments.get("_timeout"), print_output)
-        except Unreachable as lost:
+            code, output = self._run(line, _text(arguments.get("_stdin")), arguments.get("_timeout"), print_output)
+        except NotRun as lost:
             return False, failed_output(lost.problem)
         return code in (arguments.get("_success_exit_codes") or [0]), output
 
@@ -107,14 +113,15 @@ class MachineConnector(SSHConnector):
         **arguments: Any,
     ) -> bool:
         """Upload a file with a command, as the account that commands run as: no temporary copy, and no sftp."""
-        wrapped = self._wrapped(StringCommand("umask 077; cat >", QuoteString(remote_filename)), **arguments)
+        command = StringCommand("umask 077; cat >", QuoteString(remote_filename))
         if print_input:
-            logger.info("%s>>> %s", self.host.print_prefix, wrapped)
+            logger.info("%s>>> %s", self.host.print_prefix, command)
+        line = self._line(self._as(command), **arguments)
         try:
             with get_file_io(filename_or_io, "rb") as file:
-                chunks = iter(lambda: file.read(_CHUNK), b"")
-                code, output = self._run(wrapped, chunks, arguments.get("_timeout"), print_output)
-        except Unreachable as lost:
+                chunks = iter(lambda: file.read(CHUNK), b"")
+                code, output = self._run(line, chunks, arguments.get("_timeout"), print_output)
+        except NotRun as lost:
             code, output = -1, failed_output(lost.problem)
         if code:
             logger.error("%s%s: %s", self.host.print_prefix, remote_filename, output.output)
@@ -130,13 +137,14 @@ class MachineConnector(SSHConnector):
         **arguments: Any,
     ) -> bool:
         """Download a file in the same way."""
-        wrapped = self._wrapped(StringCommand("cat", QuoteString(remote_filename)), **arguments)
+        command = StringCommand("cat", QuoteString(remote_filename))
         if print_input:
-            logger.info("%s>>> %s", self.host.print_prefix, wrapped)
+            logger.info("%s>>> %s", self.host.print_prefix, command)
+        line = self._line(self._as(command), **arguments)
         try:
             with get_file_io(filename_or_io, "wb") as file:
-                code, stderr = self._download(wrapped, file)
-        except Unreachable as lost:
+                code, stderr = self._download(line, file)
+        except NotRun as lost:
             code, stderr = -1, str(lost.problem)
         if code:
             logger.error("%s%s: %s", self.host.print_prefix, remote_filename, stderr)
@@ -146,9 +154,9 @@ class MachineConnector(SSHConnector):
         """As TenantConnector.acquire_lock, with the reason in place of the line where the machine is unreachable."""
         try:
             channel = self._pool.session()
-            channel.set_combine_stderr(True)
-            channel.exec_command(self._wrapped(command).get_raw_value())
-            line = channel.makefile("r").readline().strip()
+            channel.exec_command(self._line(self._as(command)))
+            out, err = Output(channel.recv), Output(channel.recv_stderr)
+            line = (out.lines().readline() or err.lines().readline()).strip()
             if not line:
                 self._pool.check()
         except Unreachable as lost:
@@ -166,11 +174,12 @@ class MachineConnector(SSHConnector):
         Raises OSError where the port cannot be reached.
         """
         try:
-            channel = self._pool.dial(port, peer)
+            channel: Any = self._pool.dial(port, peer)
             if channel is None:
-                channel = self._pool.session()
+                session = self._pool.session()
                 bridge = shell(script("common/bridge.sh"), str(port), timeout=_BRIDGE_SECONDS)
-                channel.exec_command(self._wrapped(bridge).get_raw_value())
+                session.exec_command(self._line(self._as(bridge)))
+                channel = Bridge(session)
         except (Unreachable, EOFError, SSHException) as fault:
             raise ConnectionError(f"{self.host.name}: port {port}: {fault}") from None
         return channel
@@ -187,21 +196,16 @@ class MachineConnector(SSHConnector):
         return self.pool
 
     def _as(self, command: StringCommand) -> StringCommand:
-        return command
+        return in_own_environment(command)
 
-    def _wrapped(self, command: StringCommand, **arguments: Any) -> StringCommand:
-        """The command for the wire: it switches to the account, and uses sudo where the machine has `sudo` set."""
-        options = {name: value for name, value in arguments.items() if name not in _CONNECTOR_ARGUMENTS}
-        options.setdefault("_sudo", self.login.sudo)
-        return make_unix_command(self._as(command), **options)
+    def _line(self, command: StringCommand, **arguments: Any) -> str:
+        return line_for_login(command, **{"_sudo": self.login.sudo, **arguments})
 
-    def _run(
-        self, wrapped: StringCommand, stdin: Iterable[bytes], timeout: int | None, shown: bool
-    ) -> tuple[int, CommandOutput]:
-        """Its exit code, negative where there is none, and its output. Raises Unreachable."""
+    def _run(self, line: str, stdin: Iterable[bytes], timeout: int | None, shown: bool) -> tuple[int, CommandOutput]:
+        """Its exit code, negative where there is none, and its output. Raises NotRun, and TimeoutError."""
         with closing(self._pool.session()) as channel:
             try:
-                channel.exec_command(wrapped.get_raw_value())
+                channel.exec_command(line)
                 # The command may end before it has read everything; its exit code and stderr say why.
                 with suppress(OSError):
                     for chunk in stdin:
@@ -210,29 +214,33 @@ class MachineConnector(SSHConnector):
             except FAULTS as fault:
                 self._pool.check()
                 return -1, failed_output(Problem(f"{self.host.name}: the command could not be sent: {fault}", AGAIN))
-            out, err = channel.makefile("r"), channel.makefile_stderr("r")
-            prefix = self.host.print_prefix
-            output = read_output_buffers(out, err, timeout=timeout, print_output=shown, print_prefix=prefix)
+            out, err = Output(channel.recv), Output(channel.recv_stderr)
+            output = read_output(out, err, timeout=timeout, shown=shown, prefix=self.host.print_prefix)
             code = channel.recv_exit_status()
         if code < 0:  # no exit code: the command was killed, or its fate is unknown
             self._pool.check()
+        if not out.begun:
+            raise NotRun(not_run(self.login, said_before(out, err)))
         return code, output
 
-    def _download(self, wrapped: StringCommand, file: Any) -> tuple[int, str]:
-        """Write what the command prints to a file. Its exit code and its stderr."""
+    def _download(self, line: str, file: Any) -> tuple[int, str]:
+        """Write what the command prints to a file. Its exit code and its stderr. Raises NotRun."""
         with closing(self._pool.session()) as channel:
             try:
-                channel.exec_command(wrapped.get_raw_value())
+                channel.exec_command(line)
                 channel.shutdown_write()
-                while chunk := channel.recv(_CHUNK):
+                out, err = Output(channel.recv), Output(channel.recv_stderr)
+                while chunk := out.read():
                     file.write(chunk)
-                stderr, code = channel.makefile_stderr("r").read(), channel.recv_exit_status()
+                stderr, code = err.lines().read(), channel.recv_exit_status()
             except FAULTS as fault:
                 self._pool.check()
                 return -1, str(fault)
         if code < 0:
             self._pool.check()
-        return code, str(stderr)
+        if not out.begun:
+            raise NotRun(not_run(self.login, said_before(out, err)))
+        return code, stderr
 
     def _open_connection(self) -> SSHClient:
         """One more connection. Raises ssh_pool.FAULTS."""
@@ -252,9 +260,11 @@ class MachineConnector(SSHConnector):
         return self.client
 
     def _become_root(self, pool: SshPool) -> None:
-        code, output = self._run(self._wrapped(StringCommand("true")), (), 30, shown=False)
-        if code:
-            raise pool.give_up(sudo_refused(self.login, output.output.strip()))
+        """Raises Unreachable where the login's sudo does not make it root. The account may not exist yet."""
+        try:
+            self._run(self._line(StringCommand("true")), (), 30, shown=False)
+        except NotRun as refused:
+            raise pool.give_up(refused.problem) from None
         pool.root = True
 
 

@@ -27,12 +27,16 @@ FAULTS = (OSError, EOFError, SSHException)
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
-class Unreachable(Exception):
-    """The machine is unreachable for the rest of the run."""
+class NotRun(Exception):
+    """A command was not run on the machine."""
 
     def __init__(self, problem: Problem):
         super().__init__(str(problem))
         self.problem = problem
+
+
+class Unreachable(NotRun):
+    """The machine is unreachable for the rest of the run."""
 
 
 @dataclass(frozen=True)
@@ -258,19 +262,6 @@ def _unreachable(login: Login, fault: BaseException) -> Problem:
         case _:
             fact, hint = f"{login} cannot be reached: {str(fault) or 'it closed the connection'}", by_hand
     return Problem(f"{login.machine}: unreachable: {fact}", f"nothing was touched there; {hint}")
-
-
-def sudo_refused(login: Login, answer: str) -> Problem:
-    """Why commands cannot become root."""
-    if "password" in answer:
-        fact = f"sudo of {login} asks for a password, and a run cannot answer"
-    else:
-        fact = f"sudo of {login} does not make it root: {answer or 'without a reason'}"
-    hint = (
-        f"as root there: echo '{login.user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/pgberth; or let root log in; "
-        f"try by hand: {login.by_hand('sudo -n true')}; {AGAIN}"
-    )
-    return Problem(f"{login.machine}: {fact}", f"nothing was touched there; {hint}")
 
 
 @dataclass
