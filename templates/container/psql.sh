@@ -4,7 +4,9 @@
 # Into the container's namespaces directly: a tenth of the cost of podman exec, which stays as the way round.
 container=$1 pid=$2 bindir=$3 database=$4
 sql=$(cat; echo .)
+# shellcheck disable=SC2329  # with_a_place calls inside, and inside calls it
 ask() { printf '%s' "${sql%.}" | "$@" "$bindir/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres -d "$database" -f - 2>&1; }
+# shellcheck disable=SC2329
 inside() {
   answer=nsenter: code=1
   if [ "$pid" -gt 0 ]; then answer=$(ask nsenter -t "$pid" -U -m --preserve-credentials); code=$?; fi
