@@ -75,7 +75,7 @@ kill_orphaned_monitor() {
 # with_a_place FUNCTION: call it, and again while connections that have not logged in hold all of a server's places. The
 # server ends each of them after five seconds. The function leaves in `answer` what the server said.
 with_a_place() {
-  waits=0
+  waits=0 answer=
   until "$@"; do
     failed=$?
     case $answer in *'sorry, too many clients already'*) ;; *) return "$failed" ;; esac

@@ -69,8 +69,10 @@ process() {
 }
 process &
 [ -n "$bindir" ] || { wait; exit 0; }
+# shellcheck disable=SC2329  # with_a_place calls ask, and ask calls it
 psql() { timeout -k 5 30 "$@" "$bindir/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres -d memory -f - 2>&1; }
 # nsenter costs a tenth of podman exec, which remains as the fallback.
+# shellcheck disable=SC2329
 ask() {
   answer=$(printf '%s' "$sql" | psql nsenter -t "$pid" -U -m --preserve-credentials) && return
   case $answer in *nsenter:*) answer=$(printf '%s' "$sql" | psql podman exec -i "$container") ;; *) return 1 ;; esac

@@ -6,7 +6,9 @@
 container=$1 pid=$2 bindir=$3 database=$4
 export PGOPTIONS='-c lock_timeout=10s'
 sql=$(cat; echo .)
+# shellcheck disable=SC2329  # with_a_place calls inside, and inside calls it
 ask() { printf '%s' "${sql%.}" | "$@" "$bindir/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres -d "$database" -f - 2>&1; }
+# shellcheck disable=SC2329
 inside() {
   answer=nsenter: code=1
   if [ "$pid" -gt 0 ]; then answer=$(ask nsenter -t "$pid" -U -m --preserve-credentials); code=$?; fi

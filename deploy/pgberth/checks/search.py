@@ -13,7 +13,7 @@ _LIVE = "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY(%s)"
 
 def _defaults(context: CheckContext) -> Iterator[str]:
     desired = context.tenant.profile.search
-    with rolled_back(context.app()) as cursor:
+    with rolled_back(context.client()) as cursor:
         cursor.execute(_LOAD)
         live = dict(cursor.execute(_LIVE, [list(desired)]).fetchall())
     unknown = f"unknown to pgvector {context.server.vector}"
