@@ -126,4 +126,4 @@ def test_pgvector_accepts_the_settings_of_every_profile(server: Server, profile:
 
 def test_a_scan_may_remember_a_sixteenth_of_the_containers_memory() -> None:
     found = {name: profile.search["hnsw.scan_mem_multiplier"] for name, profile in PROFILES.items()}
-    assert found == {"small": "4", "medium": "8", "large": "16"}  # times work_mem: 16, 64 and 256 MB
+    assert found == {"small": "6", "medium": "8", "large": "16"}  # times work_mem: 24, 64 and 256 MB
