@@ -39,4 +39,5 @@ def judge(outcomes: list[Outcome]) -> None:
     """Keep them for the table; all of them were healed."""
     TAKEN.extend(outcomes)
     assert outcomes
-    assert {str(one.case): one.wrong for one in outcomes if one.wrong} == {}
+    wrong = "\n".join(f"{one.case}: {line}" for one in outcomes for line in one.wrong)
+    assert not wrong, wrong  # whole: pytest would cut a comparison short
