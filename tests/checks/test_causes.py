@@ -121,7 +121,7 @@ def test_a_session_that_another_waits_for_is_named_whatever_it_holds(live: Live,
     assert "holds what 1 others wait for" in lines[0]
 
 
-def test_used_up_connections_turn_no_check_red_and_those_who_use_them_are_named(live: Live, open_sessions: ExitStack) -> None:
+def test_used_up_connections_turn_no_check_red_and_their_users_are_named(live: Live, open_sessions: ExitStack) -> None:
     live.sql("ALTER ROLE memory_app_a CONNECTION LIMIT 2")
     for _ in range(2):
         as_app(live, open_sessions, "pool")
