@@ -92,10 +92,15 @@ def guarded_operation(
 
 
 @cache
+def body(name: str) -> str:
+    """A shell script as it is, by its path below templates/."""
+    return (TEMPLATES / name).read_text()
+
+
 def script(name: str) -> str:
-    """A shell script, by its path below templates/; with lib.sh before it where its first line asks for that."""
-    text = (TEMPLATES / name).read_text()
-    return (TEMPLATES / "lib.sh").read_text() + text if text.startswith(_USES_LIB) else text
+    """A shell script to send alone: with lib.sh before it where its first line asks for that."""
+    text = body(name)
+    return body("lib.sh") + text if text.startswith(_USES_LIB) else text
 
 
 def shell(text: str, *arguments: str, timeout: int) -> StringCommand:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyinfra.api import StringCommand
 
 from pgberth import commands
+from pgberth.connectors.channel import line_for_login
 from pgberth.container import create
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
@@ -66,12 +68,20 @@ def test_a_tenant_that_listens_beyond_loopback_waits_for_its_certificate() -> No
     assert do(NEW, replace(ACME, listen=Listen("10.0.0.5"))) == []
 
 
+def test_its_line_leaves_room_below_the_longest_argument_that_linux_takes() -> None:
+    (command,) = do(NEW)
+    account = commands.as_account("pgberth", StringCommand(command.text))
+    assert len(line_for_login(account, _sudo=True)) < 96 * 1024
+
+
 def test_a_password_from_elsewhere_travels_on_stdin_alone() -> None:
     password = Secret("external-Zq7-password")
     (command,) = do(NEW, passwords={"app": password})
     assert password.reveal() not in command.text
     assert f"{password.reveal()}\n" in command.stdin
-    words = command.script.splitlines()[1].split()
+    (words,) = (
+        line.split() for line in command.script.splitlines() if line.startswith("set -- ") and "superuser-v1" in line
+    )
     assert "app-v1" not in words
     assert {"superuser-v1", "migrator-v1", "monitor-v1"} <= set(words)
 
@@ -88,7 +98,7 @@ def test_an_image_that_is_not_there_is_refused_before_anything_is_made() -> None
 def test_a_step_that_fails_ends_the_command_with_its_code(
     failing: str, code: int, shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "script", lambda name: f"set -eu\n{'touch before' if name == 'first' else failing}\n")
+    monkeypatch.setattr(commands, "body", lambda name: f"set -eu\n{'touch before' if name == 'first' else failing}\n")
     text = create._step("first", []) + create._step("second", ["a b"]) + "touch after\n"
     done = subprocess.run([shell, "-c", text], cwd=tmp_path, check=False, capture_output=True)
     assert done.returncode == (code if code != 2 else done.returncode) != 0
@@ -99,7 +109,7 @@ def test_each_step_gets_its_own_arguments_and_what_is_left_of_the_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripts = {"fed": 'cat > fed; printf "%s|" "$@" >> fed', "silent": "cat > silent", "reads": "head -c 4 > reads"}
-    monkeypatch.setattr(commands, "script", lambda name: f"set -eu\n{scripts[name]}\n")
+    monkeypatch.setattr(commands, "body", lambda name: f"set -eu\n{scripts[name]}\n")
     text = (
         create._step("silent", [], "</dev/null")
         + create._step("fed", ["a b", "$HOME'"], feed="printf '%s' text |")

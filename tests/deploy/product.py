@@ -128,5 +128,6 @@ def run(
 
 
 def _environment(tree: Path, more: Mapping[str, str]) -> dict[str, str]:
-    # The tree under test, whatever is installed.
-    return {**os.environ, "PYTHONPATH": str(tree / "deploy"), **more}
+    # The tree under test, whatever is installed. pyinfra puts an active virtualenv's packages before PYTHONPATH.
+    inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    return {**inherited, "PYTHONPATH": str(tree / "deploy"), **more}

@@ -31,8 +31,16 @@ _KEPT = 4096  # bytes of what was printed before the command's own output
 
 
 def framed(command: StringCommand) -> StringCommand:
-    """The command with the marks around its output, as text for a POSIX shell."""
-    return StringCommand("set --", _TOKEN, QuoteString(command), "\n", script("common/frame.sh"))
+    """
+    The command with the marks around its output, as text for a POSIX shell.
+
+    The command stands in a here-document, since every quoting triples its single quotes, and Linux takes no argument
+    of 128 KiB.
+    """
+    end = f"pgberth-{_TOKEN}"
+    return StringCommand(
+        f"set -- {_TOKEN} \"$(cat <<'{end}'\n", command, f"\n{end}\n)\"\n{script('common/frame.sh')}", _separator=""
+    )
 
 
 def in_own_environment(command: StringCommand) -> StringCommand:

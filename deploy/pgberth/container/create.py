@@ -40,11 +40,12 @@ def tenant_created(context: TenantContext) -> Commands:
     ]
     init = f"printf '%s' {shlex.quote(commands.script('container/init.sh'))} |"
     text = (
-        _step("container/create-secrets.sh", [place, *own], "</dev/null")
+        commands.body("lib.sh")  # once, for all steps
+        + _step("container/create-secrets.sh", [place, *own], "</dev/null")
         + _step("container/initialise.sh", init_arguments(context.tenant, spec.image, 1), feed=init)
         + _step("common/write-files.sh", commands.file_arguments(files))
         + f"set -- {shlex.join(launch.start_arguments(context.name, START_SECONDS))}\n"
-        + commands.script("container/start.sh")
+        + commands.body("container/start.sh")
     )
     stdin = "".join(file.text for file in files) + launch.unit.text
     yield context.change(text, timeout=_INIT_SECONDS + START_SECONDS + 90, stdin=stdin)
@@ -52,5 +53,5 @@ def tenant_created(context: TenantContext) -> Commands:
 
 def _step(script: str, arguments: Sequence[str], redirect: str = "", feed: str = "") -> str:
     """A script as a part of another one. Not `(...) || exit`: there the shell ignores the script's `set -e`."""
-    body = f"{feed} (\nset -- {shlex.join(arguments)}\n{commands.script(script)}\n) {redirect}\n"
+    body = f"{feed} (\nset -- {shlex.join(arguments)}\n{commands.body(script)}\n) {redirect}\n"
     return f'{body}code=$?; [ "$code" -eq 0 ] || exit "$code"\n'
