@@ -142,7 +142,7 @@ foreign_data() {
 unmarked_data() {
   note=$3/pgberth.initialising
   entries=$(ls -A "$3/" 2>/dev/null) || { echo data; return; }
-  others=$(printf '%s\n' "$entries" | grep -vx 'pgberth\.initialising\(\.new\)\{0,1\}')
+  others=$(printf '%s\n' "$entries" | grep -vx 'pgberth\.initialising\(\.new\)\{0,1\}' || true)
   for part in "$note" "$note.new"; do
     if [ -L "$part" ] || { [ -e "$part" ] && [ ! -f "$part" ]; }; then echo data; return; fi
   done

@@ -3,7 +3,11 @@
 # Comes after stop.sh and remove-unit.sh.
 # shellcheck disable=SC2154  # stop.sh sets name
 for volume in $(podman volume ls --quiet --filter "label=pgberth.tenant=$name"); do
-  place=$(place_of_volume "$volume") || exit 1
+  place=$(place_of_volume "$volume") || {
+    say "$name: podman does not say where its volume $volume is"
+    say "HINT: nothing of it was removed; ask podman: podman volume inspect $volume; then run it again"
+    exit 1
+  }
   why=$(foreign_data "$name" "$volume" "$place")
   [ "$why" != 'has no marker' ] || [ "$(unmarked_data "$name" "${volume##*-g}" "$place")" = data ] || why=
   [ -z "$why" ] || {

@@ -49,7 +49,10 @@ done <<END
 $(printf '%s\n' "$inspected" | sed -nE 's/^ *"(Pid|ConmonPid|HostPort|pgberth\.bindir)": "?([^",]*).*/\1 \2/p')
 END
 [ "${pid:-0}" -gt 0 ] || exit 0
-# podman calls a container running even when its monitor or its port forwarder died: then no client can reach it.
+# podman calls a container running even when its server, its monitor or its port forwarder died: then no client can
+# reach it. A process that died and is waited for by nobody has a directory below /proc, and no command line.
+alive() { [ -n "$(tr -d '\0' 2>/dev/null < "/proc/$1/cmdline")" ]; }
+alive "$pid" || { section unreachable; echo "its server's process is dead"; exit 0; }
 listening() { awk -v a="0100007F:$1" '$4 == "0A" && $2 == a { found = 1 } END { exit !found }' /proc/net/tcp; }
 # read_inside FILE: a file as the container sees it. nsenter costs a tenth of podman exec, which remains as the fallback.
 read_inside() {
@@ -60,7 +63,7 @@ process() {
   section supervised; grep -qs "/pgberth-$container\.service/" "/proc/$pid/cgroup" && echo yes
   hex=$(printf %04X "$port")
   section unreachable
-  if ! [ -d "/proc/$monitor" ]; then echo "its monitor, conmon, is dead"
+  if ! alive "$monitor"; then echo "its monitor, conmon, is dead"
   elif ! listening "$hex" && sleep 1 && ! listening "$hex"; then echo "nothing listens there: podman's port forwarder is dead"; fi
   [ -n "$bindir" ] || return
   section marker; marked=$(read_inside "$marker"); printf '%s\n' "$marked"
@@ -75,7 +78,7 @@ psql() { timeout -k 5 30 "$@" "$bindir/psql" -XAtq -v ON_ERROR_STOP=1 -h /run/po
 # shellcheck disable=SC2329
 ask() {
   answer=$(printf '%s' "$sql" | psql nsenter -t "$pid" -U -m --preserve-credentials) && return
-  case $answer in *nsenter:*) answer=$(printf '%s' "$sql" | psql podman exec -i "$container") ;; *) return 1 ;; esac
+  case $answer in nsenter:*) answer=$(printf '%s' "$sql" | psql podman exec -i "$container") ;; *) return 1 ;; esac
 }
 with_a_place ask
 wait

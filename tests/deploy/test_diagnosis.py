@@ -63,12 +63,19 @@ def kill_the_monitor(deployed: Deployed) -> None:
             kill(process.pid)
 
 
+def kill_the_server_and_its_monitor(deployed: Deployed) -> None:
+    server = deployed.one.container()["State"]["Pid"]
+    kill_the_monitor(deployed)
+    kill(server)
+
+
 def kill_the_forwarder(deployed: Deployed) -> None:
     kill(forwarder(deployed.one.port, deployed.site.account.uid))
 
 
 DEAD = {
     "its monitor, conmon, is dead": kill_the_monitor,
+    "its server's process is dead": kill_the_server_and_its_monitor,
     "nothing listens there: podman's port forwarder is dead": kill_the_forwarder,
 }
 

@@ -176,7 +176,7 @@ def test_status_tells_what_is_there(site: Site, neighbour: Tenant) -> None:
     neighbour.superuser("DROP INDEX memory_plugin.idx_memory_records_fts; GRANT CREATE ON SCHEMA public TO memory_app")
     run = inventory.status().went_well()
     assert run.line(f"{neighbour.name}: drift: ", "idx_memory_records_fts", "is missing"), run.err
-    assert run.line(f"{neighbour.name}: drift: ", "schema public has CREATE for memory_app"), run.err
+    assert run.line(f"{neighbour.name}: RED rights: ", "schema public has CREATE for memory_app"), run.err
 
     site.account.podman("stop", neighbour.name)
     assert inventory.status().went_well().line(neighbour.name, "exited g1")

@@ -162,7 +162,7 @@ def test_podman_and_the_servers_log_tell_no_secret(canary: Canary) -> None:
 
 
 def test_the_server_knows_verifiers_and_no_password(canary: Canary) -> None:
-    assert len(canary.verifiers) == 10  # four roles, two of them repaired, four rotated
+    assert len(canary.verifiers) == 12  # five roles, two of them repaired, five rotated
     assert all(verifier.startswith("SCRAM-SHA-256$4096:") for verifier in canary.verifiers)
     everything = canary.tenant.execute("pg_dumpall", "-h", "/run/postgresql", "-U", "postgres")
     assert "memory_ledger" in everything

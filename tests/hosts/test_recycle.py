@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pgberth.model import layout
+from pgberth.model.profile import PROFILES
 from tests.hosts.fleet import ACCOUNT, BUILT_THERE, TenantContext, inventory
 from tests.hosts.image import TRIXIE
 from tests.hosts.standing import Place
@@ -39,12 +40,12 @@ def test_a_setting_goes_to_the_canary_first_and_to_the_others_once_it_is_proven(
     refused = desired.verb("recycle", "--limit", "production").failed()
     assert refused.line("two", "no canary tenant runs what this one would get"), refused.said
     assert container(two) == before
-    for fleet, connections in ((desired, "43"), (place.fleet, "23")):
+    for fleet, profile in ((desired, PROFILES["medium"]), (place.fleet, PROFILES["small"])):
         fleet.provision().went_well()
         run = fleet.verb("recycle", "--data", "reason=more of them").went_well()
         for context in (one, two):
             assert run.line(context.name, "recycled: gap", " ms, 0 lost of "), run.err
-            assert context.superuser("SHOW max_connections") == connections
+            assert context.superuser("SHOW max_connections") == profile.lines()["max_connections"]
         first, second = (context.container()["Created"] for context in (one, two))
         assert first < second
         assert (place.units("two"), place.systemctl("is-active", "pgberth-two.service")) == (units, "active")

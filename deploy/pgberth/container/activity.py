@@ -40,7 +40,8 @@ def activity_now(tenant: str, container: ContainerState | None) -> Activity:
     script = render("postgres/activity.sql.j2", activity_queries())
     place = {"pid": container.pid, "bindir": container.bindir}
     try:
-        lines = host.get_fact(ServerObservation, tenant=tenant, **place, _stdin=StringIO(f"{_SAFE}{script}\n"))
+        stdin = StringIO(f"{_SAFE}{script}\n")
+        lines = host.get_fact(ServerObservation, tenant=tenant, **place, _stdin=stdin, _ignore_errors=True)
         return Activity.parse(json.loads("\n".join(lines)))
     except (PyinfraError, ValueError, KeyError, TypeError, AttributeError):
         return Activity()  # the failure itself is reported without it

@@ -25,7 +25,7 @@ class ContainerState:
     + process: Cap*, NoNewPrivs and Seccomp of the running server, from /proc
     + supervised: whether the server runs inside its unit of the account's systemd
     + arguments: of the `podman run` that created it
-    + unreachable: what died, where it runs and no client can reach it: its monitor or its port forwarder; "" otherwise
+    + unreachable: what died (server, monitor, port forwarder) where it runs and no client can reach it; "" otherwise
     """
 
     status: str
@@ -125,6 +125,8 @@ class TenantState:
         if self.container is None or not self.container.running:
             return ""
         marker = self.marker
+        if not marker and self.container.unreachable and self.answer is None:
+            return ""  # nobody serves it: lib.sh looks before it is started again
         if not marker:
             return "has no marker, or one that is not understood"
         if marker.get("tenant") != tenant:
