@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.account import Account, Ended, throwaway
+from tests.deploy.processes import kill, processes
 from tests.deploy.product import BUILDING, REPO
 from tests.deploy.site import Site, give_image
 from tests.deploy.tenant import Tenant
@@ -136,6 +137,17 @@ def test_after_those_commands_the_deploy_needs_no_root(user: PlainUser, deployed
     again = user.deploy()
     assert again.code == 0, again.said
     assert re.search(r"Grand total +\d+ +- +- ", again.said), again.said  # success and error
+    assert user.deploy("verify").code == 0
+
+
+def test_after_all_processes_of_the_user_were_killed_one_deploy_brings_the_tenant_back(
+    user: PlainUser, deployed: Ended
+) -> None:
+    while running := list(processes(user.account.uid)):
+        for process in running:
+            kill(process.pid)
+    again = user.deploy()
+    assert again.code == 0, again.said
     assert user.deploy("verify").code == 0
 
 

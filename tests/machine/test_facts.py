@@ -172,6 +172,12 @@ def test_an_account_with_nothing_has_nothing() -> None:
     assert AccountObservation().process([]) == AccountObservation.default() == AccountFacts({}, None)
 
 
+def test_a_podman_whose_processes_are_all_gone_is_told_from_one_without_the_image() -> None:
+    refuses = 'level=error msg="invalid internal status, try ...: could not find any running process: no such process"'
+    assert AccountObservation().process([f'time="2026-11-30T10:00:00Z" {refuses}']).orphaned
+    assert not AccountObservation().process([f"Error: {TAG}: image not known"]).orphaned
+
+
 def test_the_account_is_asked_for_each_tag() -> None:
     asked = as_sent(AccountObservation().command(facts=READY_AS_ROOT, tags=(TAG, "localhost/other:1")))
     assert asked.arguments == [layout.MACHINE_FILE, TAG, "localhost/other:1"]

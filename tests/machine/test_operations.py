@@ -68,6 +68,13 @@ def test_a_ready_machine_is_left_alone(facts: MachineFacts) -> None:
     assert sent(operations.prepare_machine, machine(facts), context=context()) == []
 
 
+def test_a_podman_that_counts_on_processes_that_are_gone_is_made_to_forget_them() -> None:
+    host = machine(READY_AS_ROOT, account=AccountFacts({}, None, orphaned=True))
+    (command,) = sent(operations.recover_podman, host, context=context())
+    assert (command.script, command.account) == ("podman system migrate", READY_AS_ROOT.account)
+    assert sent(operations.recover_podman, machine(READY_AS_ROOT), context=context()) == []
+
+
 def test_a_plain_users_own_configuration_is_never_looked_at_nor_written() -> None:
     host = machine(replace(READY_AS_USER, configured=False))
     assert sent(operations.prepare_machine, host, context=context()) == []

@@ -39,7 +39,7 @@ def framed(command: StringCommand) -> StringCommand:
     """
     end = f"pgberth-{_TOKEN}"
     return StringCommand(
-        f"set -- {_TOKEN} \"$(cat <<'{end}'\n", command, f"\n{end}\n)\"\n{script('common/frame.sh')}", _separator=""
+        f"set -- {_TOKEN} \"$(cat <<'{end}'\n", command, f'\n{end}\n)"\n{script("common/frame.sh")}', _separator=""
     )
 
 

@@ -100,6 +100,9 @@ def as_account(facts: MachineFacts, text: str, *arguments: str, timeout: int) ->
     return commands.as_account(facts.account, commands.shell(text, *arguments, timeout=timeout))
 
 
+_ORPHANED = "could not find any running process"  # podman's words
+
+
 @dataclass(frozen=True)
 class AccountFacts:
     """
@@ -109,12 +112,14 @@ class AccountFacts:
     + machine_profile: None where none is recorded
     + unknown: tag -> id of an image without labels of ours that was not inspected yet
     + digests: tag -> every manifest's digest that led to the image, of images that came from a registry
+    + orphaned: podman refuses every command, since all processes that it counts on are gone
     """
 
     images: dict[str, BuiltImage]
     machine_profile: MachineProfile | None
     unknown: dict[str, str] = field(default_factory=dict)
     digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    orphaned: bool = False
 
     def id_of(self, tag: str) -> str:
         """The id of the image with this tag; "" where there is none."""
@@ -147,7 +152,8 @@ class AccountObservation(FactBase[AccountFacts]):
             if image is not None
         }
         unknown = {one.tag: one.id for one in listed if found[one.tag] is None}
-        return AccountFacts(images, machine_profile, unknown, digests)
+        orphaned = any(_ORPHANED in line for line in output)
+        return AccountFacts(images, machine_profile, unknown, digests, orphaned)
 
     @staticmethod
     def default() -> AccountFacts:

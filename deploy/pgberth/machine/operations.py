@@ -50,6 +50,19 @@ def prepare_machine(context: MachineContext) -> Commands:
         yield as_account(prepared, configure, containers_conf(prepared.systemd), timeout=10)
 
 
+@guarded_operation()
+def recover_podman(context: MachineContext) -> Commands:
+    """
+    podman forgets processes that are gone. After all of the account's were killed it refuses every command until then.
+
+    No container of the account runs then.
+    """
+    facts = context.facts()
+    if facts is not None and context.account().orphaned:
+        context.invalidate()
+        yield as_account(facts, "podman system migrate", timeout=120)
+
+
 def _for_an_administrator(machine: Machine, facts: MachineFacts, missing: list[preparation.Step]) -> list[Problem]:
     if not missing:
         return []

@@ -35,6 +35,7 @@ def prepare(found: Fleet, machine: Machine) -> None:
     fit(name="machine is fit", context=context, image_inventory=image_inventory)
     machine_room.prepare_machine(name="machine is prepared", context=context)
     if context.images:
+        machine_room.recover_podman(name="podman works", context=context)
         images.make_images(name="image is made", context=context, image_inventory=image_inventory)
         images.provide_images(name="image is present", context=context, image_inventory=image_inventory)
         machine_room.choose_runtime(name="a container has run", context=context)
