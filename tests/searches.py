@@ -34,6 +34,9 @@ CREATE TEMP TABLE made AS
     FROM generate_series(1, {rows} + {groups}) AS n;
 """
 _EXACTLY = "SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on"
+_INDEXES = """SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid)
+                FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS a ON a.oid = c.relam
+               WHERE i.indrelid = %s::regclass AND a.amname = 'hnsw'"""
 _ASKED = "DELETE FROM made WHERE n > %s RETURNING embedding::text"
 
 
@@ -111,13 +114,21 @@ def fill(session: psycopg.Connection[Any], stores: Collection[Store], rows: int,
     """
     Each store gets the same rows, so many. The value is what can be asked: one vector near each group's centre.
 
-    + session: of a role that may write to the stores and make temporary tables, with pgvector in its search_path
+    Its index is made anew over all rows: row by row it would take minutes more.
+
+    + session: of the stores' owner, which may make temporary tables, with pgvector in its search_path
     """
     with session.transaction():
         session.execute(_MADE.format(rows=rows, dimension=dimension, axes=_AXES, groups=GROUPS).encode())
         asked = [row[0] for row in session.execute(_ASKED, [rows]).fetchall()]
+        session.execute("SET LOCAL maintenance_work_mem = '1GB'; SET LOCAL max_parallel_maintenance_workers = 0")
         for store in stores:
+            indexes = session.execute(_INDEXES, [store.table]).fetchall()
+            for name, _ in indexes:
+                session.execute(f"DROP INDEX {name}".encode())
             session.execute(store.fill.encode())
+            for _, definition in indexes:
+                session.execute(definition.encode())
         session.execute("DROP TABLE axis, centre, made")
     for store in stores:
         session.execute(f"ANALYZE {store.table}".encode())
