@@ -85,6 +85,38 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return last_release.install(tmp_path_factory.mktemp("last-release"))
 
 
+@dataclass
+class Found:
+    """
+    A tenant as the last release left it, which this tree has provisioned never.
+
+    + rules: its pg_hba.conf
+    """
+
+    inventory: Inventory
+    tenant: Tenant
+    rules: str
+
+    def put_back(self) -> None:
+        """What the first verb of this tree repaired is again as the last release had it: the rules and the roles."""
+        path = self.tenant.directory / "etc/pg_hba.conf"
+        assert "memory_suite" in path.read_text()
+        path.write_text(self.rules)
+        self.tenant.superuser("DROP ROLE memory_suite; SELECT pg_reload_conf()")
+
+
+@pytest.fixture(scope="module")
+def found(site: Site, tree: Path) -> Iterator[Found]:
+    tenant = site.tenant("found", "control_plane", "memory_plugin", "knowledge")
+    previous, current = last_release.inventories(site, tree, canary=last_release.line(tenant))
+    previous.provision().went_well()
+    rules = (tenant.directory / "etc/pg_hba.conf").read_text()
+    assert "memory_suite" not in rules
+    write(tenant)
+    yield Found(current, tenant, rules)
+    site.remove(tenant)
+
+
 @pytest.fixture(scope="module")
 def takeover(site: Site, tree: Path) -> Iterator[Takeover]:
     """The site has its image already: both trees ask for it by the same tag and recipe, and build none."""
@@ -180,6 +212,32 @@ def test_the_last_release_is_what_made_them(tree: Path) -> None:
     assert Path(package).is_relative_to(tree)
     assert {name: named[name] for name in CONNECTORS} == CONNECTORS
     assert {name: loaded[name] for name in CONNECTORS} == CONNECTORS
+
+
+def test_a_rotation_needs_no_provision_before_it(found: Found) -> None:
+    """A tenant of the last release knows no role `memory_suite`, and its pg_hba.conf refuses it."""
+    found.inventory.verb("rotate", "--data", "drain=1").went_well()
+    did = newest_receipt(found.tenant, "rotate")["did"]
+    assert (did["refused"], did["old passwords refused"]) == (0, 4)
+    found.inventory.verify().went_well()
+
+
+FIRST_VERBS = {
+    "migrate": (),
+    "move": (),
+    "register_model": MODEL,
+    "erase": ("--data", "reason=asked"),
+}
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("verb", FIRST_VERBS)
+def test_no_verb_needs_a_provision_before_it(found: Found, verb: str) -> None:
+    subject = found.tenant.superuser("SELECT min(id::text) FROM control_plane.task_run")
+    typed = ("--data", f"tenant={found.tenant.name}", "--data", f"subject=task_run:{subject}")
+    found.put_back()
+    found.inventory.verb(verb, *FIRST_VERBS[verb], *(typed if verb == "erase" else ())).went_well()
+    found.inventory.verify().went_well()
 
 
 def test_provision_changes_nothing_but_what_it_names(takeover: Takeover) -> None:

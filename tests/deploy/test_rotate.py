@@ -107,7 +107,7 @@ def test_rotations_under_four_live_clients_refuse_nobody(tenant: Tenant, invento
             assert published(tenant)[0] != old[0]
             with pytest.raises(psycopg.OperationalError, match=REFUSED):
                 tenant.connect(*old).close()
-            assert run.line("rotated: ", " logins, 0 refused", "3 old passwords refused"), run.err
+            assert run.line("rotated: ", " logins, 0 refused", "4 old passwords refused"), run.err
             seen = clients.logins
             assert not clients.refused, clients.refused
     assert seen > 20

@@ -59,6 +59,11 @@ def worked_on(monkeypatch: pytest.MonkeyPatch) -> WorkedOn:
     return carried_out
 
 
+def repairing(found: TenantState | None, tenant: Tenant = ACME) -> list[Any]:
+    host = FakeHost(facts={TenantObservation: lambda **_: found})
+    return sent(operations.schemas_repaired, host, context=TenantContext(tenant, ""))
+
+
 def having(tenant: Tenant = ACME, **told: Any) -> TenantState:
     return state(tenant, answer=server(tenant, **told))
 
@@ -111,6 +116,19 @@ def test_what_may_hold_data_is_left_to_the_operator(kind: str) -> None:
     assert do(found_wrong(kind)) == []
 
 
+def test_rights_of_an_older_release_are_renewed_and_no_version_is_applied(worked_on: WorkedOn) -> None:
+    """As where `rotate` finds a tenant that no `provision` of this release has seen."""
+    older = [row for row in ledger(ALL_THREE) if (row["component"], row["version"]) != ("knowledge", "R2_grants")]
+    assert worked_on(repairing(having(ALL_THREE, ledger=older), ALL_THREE)) == [("apply", "knowledge")]
+    behind = [row for row in ledger(ALL_THREE) if (row["component"], row["version"]) != ("knowledge", "0001")]
+    assert repairing(having(ALL_THREE, ledger=behind), ALL_THREE) == []
+
+
+@pytest.mark.parametrize("kind", sorted(REPAIRABLE))
+def test_what_holds_no_data_is_made_again_without_a_migration(worked_on: WorkedOn, kind: str) -> None:
+    assert worked_on(repairing(found_wrong(kind))) == [("repair", "memory_plugin")]
+
+
 HISTORY = {
     "an edited file": [{**ledger()[1], "template_sha256": "0" * 64, "rendered_sha256": "0" * 64}],
     "a version nobody knows": [{**ledger()[0], "version": "0099", "name": "from_tomorrow"}],
@@ -131,6 +149,17 @@ def test_history_that_differs_from_the_files_stops_the_tenant_and_nothing_is_app
         worked_on(do(having(ledger=rows)))
     assert ("run the deploy again" if mended else HISTORY[what][0]["version"]) in str(refused.value)
     assert worked_on([]) == []
+
+
+@pytest.mark.parametrize("what", HISTORY)
+def test_a_repair_leaves_a_history_that_differs_to_the_check_of_the_ledger(what: str) -> None:
+    others = [row for row in ledger() if row["version"] not in {changed["version"] for changed in HISTORY[what]}]
+    assert repairing(having(ledger=[*others, *HISTORY[what]])) == []
+
+
+@pytest.mark.parametrize("found", [None, state(**ABSENT), state(), state(answer=None, server_error="starting up")])
+def test_a_repair_finds_nothing_to_do(found: TenantState | None) -> None:
+    assert repairing(found) == []
 
 
 NOBODY = Activity()

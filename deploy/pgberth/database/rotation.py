@@ -33,7 +33,7 @@ from pgberth.database.session import connect, prove_login, reached
 from pgberth.model import layout, scram
 from pgberth.model.killpoint import killpoint
 from pgberth.model.problems import Problem, Refused
-from pgberth.model.roles import APP_LOGINS, MONITOR, PASSWORD_KINDS, SECRETS, SUPERUSER
+from pgberth.model.roles import APP_LOGINS, MONITOR, PASSWORD_KINDS, SUPERUSER
 from pgberth.model.secret import Secret
 from pgberth.model.spec_file import SpecFile
 from pgberth.rendering.sql import render
@@ -157,15 +157,19 @@ def roles_rotated(context: TenantContext) -> Steps:
         yield from _set(context, _by_role(new), "roles")
         yield _write_spec(context, spec.updated({"secrets": {**spec.secret_names, **new}}))
     killpoint("rotate.roles.named")
-    # Over TCP the superuser is refused with any password.
-    refused = {SECRETS[kind]: secret for kind, secret in old.items() if secret is not None and kind != "superuser"}
-    yield _function(context, partial(_prove_refused, context, refused))
+    yield _function(context, partial(_prove_refused, context, _over_tcp(old)))
     yield _keep_named(context, *IN_PLACE)
 
 
 def _by_role(names: Mapping[str, str]) -> dict[str, str]:
     """Role -> name of its secret, from kind of password -> name. Two roles have the migrator's."""
     return {role: names[kind] for role, kind in PASSWORD_KINDS.items() if kind in names}
+
+
+def _over_tcp(passwords: Mapping[str, Secret | None]) -> dict[str, Secret]:
+    """Role -> password, from kind -> password, of the roles that log in over TCP: there the superuser never does."""
+    by_role = {role: passwords.get(kind) for role, kind in PASSWORD_KINDS.items() if role != SUPERUSER}
+    return {role: password for role, password in by_role.items() if password is not None}
 
 
 def _due(context: TenantContext, *kinds: str) -> list[str]:

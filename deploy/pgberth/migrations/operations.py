@@ -55,23 +55,55 @@ def at_targets(context: TenantContext) -> Any:
     yield as_migrator(context, work)
 
 
+@guarded_operation()
+def schemas_repaired(context: TenantContext) -> Any:
+    """What `repair_schemas` creates again is there. Of a refused history nothing is: the ledger's check reports it."""
+    try:
+        work = _repairs(context)
+    except Refused:
+        return
+    if work is not None:
+        yield as_migrator(context, work)
+
+
 def repair_schemas(context: TenantContext) -> None:
     """
-    What is missing of the schemas, and holds no data, is created again at once; no version is applied.
+    What is missing of the schemas, or comes from an older release, and holds no data, is created again at once.
 
-    A component that is behind its target is left to `at_targets`. Raises Refused, or psycopg.Error.
+    No version is applied: a component that is behind its target is left to `at_targets`. Raises Refused, or
+    psycopg.Error.
     """
-    tenant, server = context.tenant, context.require_server()
-    broken = _broken(server, [plan(tenant, component, server) for component in tenant.ordered_components])
-    if not broken:
+    work = _repairs(context)
+    if work is None:
         return
     from pgberth.database.session import connect, reached
-    from pgberth.migrations.upgrade import upgrade
 
     password = context.secret("migrator")
     with reached(context.port) as address:
         context.invalidate_server()
-        upgrade(lambda: connect(address, MIGRATOR, password), tenant, behind=(), broken=broken)
+        work(lambda: connect(address, MIGRATOR, password))
+
+
+def _repairs(context: TenantContext) -> Callable[[Connect], None] | None:
+    """What `repair_schemas` does, None where there is nothing to do. Raises Refused."""
+    tenant, server = context.tenant, context.require_server()
+    plans = [plan(tenant, component, server) for component in tenant.ordered_components]
+    outdated = [planned.component for planned in plans if planned.steps and _repeats(planned)]
+    broken = _broken(server, plans)
+    if not outdated and not broken:
+        return None
+
+    def work(connect: Connect) -> None:
+        from pgberth.migrations.upgrade import upgrade
+
+        upgrade(connect, tenant, behind=outdated, broken=broken)
+
+    return work
+
+
+def _repeats(planned: Plan) -> bool:
+    """Whether all of its steps are repeatables, which give rights and create functions and triggers."""
+    return all(step.kind == "repeatable" for step in planned.steps)
 
 
 def _broken(server: Server, plans: Iterable[Plan]) -> list[str]:

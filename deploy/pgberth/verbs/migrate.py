@@ -5,7 +5,7 @@ from __future__ import annotations
 from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.container.operations import data_is_its_own
 from pgberth.container.run_lock import acquire_run_lock
-from pgberth.database.operations import access_current, connection_files_published
+from pgberth.database.operations import access_current, configuration_current, connection_files_published
 from pgberth.inventory.run_inventory import switch, tenant_here
 from pgberth.migrations.changes import rehearsed, reverted
 from pgberth.migrations.operations import at_targets
@@ -29,6 +29,7 @@ def migrate() -> None:
     if rehearse:
         rehearsed(name="migration is rehearsed on a copy", context=context)
         return
+    configuration_current(name="configuration is current", context=context)
     access_current(name="roles and rights are current", context=context)
     if down:
         reverted(name="schemas are down at their versions", context=context)

@@ -7,6 +7,7 @@ from pyinfra.api.exceptions import DeployError
 from pgberth.checks.operations import receipt_kept, smoke
 from pgberth.container.operations import data_is_its_own
 from pgberth.container.run_lock import acquire_run_lock
+from pgberth.database.operations import access_current, configuration_current
 from pgberth.inventory.run_inventory import tenant_here
 from pgberth.knowledge.model import model_from
 from pgberth.knowledge.operations import model_registered
@@ -31,6 +32,8 @@ def register_model() -> None:
     context = begin("register_model", tenant)
     acquire_run_lock(name="tenant is locked for this run", context=context)
     data_is_its_own(name="data is its own", context=context)
+    configuration_current(name="configuration is current", context=context)
+    access_current(name="roles and rights are current", context=context)
     model_registered(name="model is registered", context=context, model=model)
     at_targets(name="schemas are at their versions", context=context)
     smoke(name="smoke checks pass", context=context)
