@@ -2,10 +2,10 @@
 # The dump goes through a file: in a pipe, a pg_dump that fails would go unnoticed.
 dump=$(mktemp)
 trap 'rm -f "$dump"' EXIT
-pg_dump --schema-only --no-owner --file="$dump" "${1:-memory}"
-# Left out: the extension, which the superuser creates below since the owner cannot, and what is revoked on the server's
-# own functions, which concerns the live database only.
-sed -i -e '/^\(CREATE\|COMMENT ON\) EXTENSION /d; /^REVOKE ALL ON FUNCTION pg_catalog\./d' \
+pg_dump --lock-wait-timeout=10s --schema-only --no-owner --file="$dump" "${1:-memory}"
+# Left out: the extension, which the superuser creates below since the owner cannot, and who may call the server's own
+# functions, which concerns the live database only.
+sed -i -e '/^\(CREATE\|COMMENT ON\) EXTENSION /d; /^\(GRANT\|REVOKE\) .* ON FUNCTION pg_catalog\./d' \
   -e '1i SET ROLE memory_owner;' "$dump"
 # shellcheck disable=SC2154  # the script before this one sets it
 psql -X -q -v ON_ERROR_STOP=1 -v scratch="$scratch" -d postgres <<'SQL'

@@ -61,6 +61,17 @@ def test_a_rehearsal_tells_sql_locks_and_changes_and_leaves_the_live_catalogue_i
     assert moved.superuser(CATALOGUE) == before
 
 
+def test_a_rehearsal_gives_up_on_a_table_that_somebody_keeps_and_names_them(site: Site, moved: Tenant) -> None:
+    inventory = with_components(site, moved, "['memory_plugin']")
+    with moved.connect() as app:
+        app.execute("SET application_name = 'keeper'")
+        app.execute("BEGIN; LOCK TABLE memory_plugin.memory_records IN ACCESS EXCLUSIVE MODE")
+        run = inventory.verb("migrate", "--data", "rehearse=true").failed()
+    told = run.line(f"{moved.name}: another session's lock blocks it", "holds AccessExclusiveLock on memory_plugin")
+    assert "application keeper" in told, run.said
+    assert run.line("HINT: runbooks/table-is-locked.md"), run.said
+
+
 def test_up_and_down_are_asked_for_by_name_and_a_readable_dump_comes_first(site: Site, moved: Tenant) -> None:
     wider = with_components(site, moved, "{'memory_plugin': 'head', 'control_plane': 'head'}")
     wider.verb("migrate").went_well()

@@ -181,7 +181,7 @@ def test_a_dump_that_can_be_read_to_its_end_is_kept_for_its_owner_only(machine: 
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
     writing, reading = machine.asked()
-    assert writing[:4] == ["exec", "-i", "acme", f"{IMAGE.bindir}/pg_dump"]
+    assert writing[:5] == ["exec", "-i", "acme", f"{IMAGE.bindir}/pg_dump", "--lock-wait-timeout=10s"]
     assert reading == ["exec", "-i", "acme", f"{IMAGE.bindir}/pg_restore", "-f", "/dev/null"]
 
 

@@ -12,6 +12,7 @@ from pgberth.migrations import runner
 from pgberth.migrations.ledger import Connection
 from pgberth.migrations.rehearse import DROP_SCRIPT, SCRATCH, SCRATCH_SCRIPT, Rehearsal, rehearse
 from pgberth.migrations.session import Connect
+from pgberth.model.diagnosis import LOCK, diagnose
 from pgberth.model.problems import Refused
 from tests.migrations.test_runner import events
 from tests.migrations.tree import Tree, dump
@@ -26,7 +27,13 @@ ALTER = {
 
 
 def shell(server: Server, script: str, *arguments: str) -> None:
-    """As the superuser beside the server, in a container's place."""
+    done = beside(server, script, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+
+
+def beside(server: Server, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as the superuser beside the server, in a container's place."""
     environment = os.environ | {
         "PATH": f"{server.bin}:{os.environ['PATH']}",
         "PGHOST": str(server.home),
@@ -34,8 +41,7 @@ def shell(server: Server, script: str, *arguments: str) -> None:
         "PGUSER": "postgres",
     }
     command = ["sh", "-s", "--", *arguments]
-    done = subprocess.run(command, input=script, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    return subprocess.run(command, input=script, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -135,3 +141,28 @@ def test_a_rehearsal_stays_within_the_migrators_connections(
         assert len(rehearse(connect, scratch, "notes", root=tree.root).steps) == 5
     finally:
         superuser.execute("ALTER ROLE memory_migrator CONNECTION LIMIT -1")
+
+
+def test_a_copy_does_not_take_over_who_may_call_the_servers_own_functions(
+    database: Database, connect: Connect, scratch: Connect, tree: Tree
+) -> None:
+    """As the product closes and opens them in a live database: the copy's owner could grant none of it."""
+    runner.apply(connect, "notes", root=tree.root)
+    superuser = database.connect("postgres")
+    superuser.execute("REVOKE EXECUTE ON FUNCTION pg_advisory_lock(bigint) FROM PUBLIC")
+    superuser.execute("GRANT EXECUTE ON FUNCTION pg_try_advisory_lock(integer, integer) TO memory_owner")
+    with scratch() as copy:
+        query = "SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ 'advisory'"
+        assert copy.execute(f"{query} AND proacl IS NOT NULL".encode()).fetchall() == []
+
+
+def test_a_copy_gives_up_on_a_table_that_somebody_keeps(database: Database, connect: Connect, tree: Tree) -> None:
+    runner.apply(connect, "notes", root=tree.root)
+    script = SCRATCH_SCRIPT.replace("--lock-wait-timeout=10s", "--lock-wait-timeout=200ms")
+    assert script != SCRATCH_SCRIPT
+    keeps = database.connect("memory_owner")
+    with keeps.transaction():
+        keeps.execute("LOCK TABLE notes.note")
+        done = beside(database.server, script, database.name)
+    assert done.returncode != 0
+    assert diagnose(done.stderr) is LOCK, done.stderr

@@ -13,6 +13,9 @@ _SOCKET = 'psql: error: connection to server on socket "/run/postgresql/.s.PGSQL
 _TCP = 'connection failed: connection to server at "127.0.0.1", port 5501 failed: '
 SAID: dict[str, Cause] = {
     "psql:<stdin>:9: ERROR:  canceling statement due to lock timeout": diagnosis.LOCK,
+    "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n"
+    "pg_dump: detail: Query was: LOCK TABLE memory_plugin.memory_records IN ACCESS SHARE MODE": diagnosis.LOCK,
+    "ERROR:  canceling statement due to statement timeout": diagnosis.UNKNOWN,
     'ERROR:  could not obtain lock on relation "memory_records"': diagnosis.LOCK,
     f"{_SOCKET}sorry, too many clients already": diagnosis.NO_CONNECTION,
     f'{_TCP}FATAL:  too many connections for role "memory_app_a"': diagnosis.NO_CONNECTION,

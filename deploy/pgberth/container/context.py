@@ -233,7 +233,15 @@ class TenantContext:
         arguments = layout.container(self.name), str(inside["pid"]), inside["bindir"], "postgres"
         text = commands.script("container/psql.sh")
         command = commands.under_command_lock(self.name, text, *arguments, timeout=timeout, stdin=script)
-        return commands.ExplainedCommand(command, partial(self._explain, observed.container))
+        return self.explained(command, observed.container)
+
+    def explained(self, command: StringCommand, container: ContainerState | None) -> StringCommand:
+        """
+        A command that asks the server, and that fails with the cause, the session behind it and the page that fits.
+
+        + container: whose server that is
+        """
+        return commands.ExplainedCommand(command, partial(self._explain, container))
 
     def _explain(self, container: ContainerState | None, said: str) -> Problem | None:
         """What a failed command's output means, where it is one of the causes that we know."""

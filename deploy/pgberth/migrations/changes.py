@@ -40,7 +40,9 @@ def reverted(context: TenantContext) -> Any:
         return
     place = f"{layout.directory(tenant.name)}/dumps"
     name = f"{context.receipt.started:%Y%m%dT%H%M%SZ}-before-down.dump"
-    yield context.change(commands.script("container/dump.sh"), tenant.name, _bindir(context), place, name, timeout=3600)
+    container, bindir = context.observe().container, _bindir(context)
+    dump = context.change(commands.script("container/dump.sh"), tenant.name, bindir, place, name, timeout=3600)
+    yield context.explained(dump, container)
     context.invalidate()
 
     def work(connect: Connect) -> None:
@@ -68,9 +70,10 @@ def _bindir(context: TenantContext) -> str:
 def rehearsed(context: TenantContext) -> Any:
     """Prints SQL, locks and changes of a migrate, after a trial on a schema-only copy. The live one is only read."""
     context.require_server()
-    inside, bindir = commands.script("container/inside.sh"), _bindir(context)
+    inside, container, bindir = commands.script("container/inside.sh"), context.observe().container, _bindir(context)
     for component in context.tenant.ordered_components:
-        yield context.change(inside, context.name, bindir, timeout=600, stdin=SCRATCH_SCRIPT)
+        copy = context.change(inside, context.name, bindir, timeout=600, stdin=SCRATCH_SCRIPT)
+        yield context.explained(copy, container)
         yield reported(context.tenant, lambda component=component: _rehearse(context, component))  # type: ignore[misc]
     yield context.change(inside, context.name, bindir, stdin=DROP_SCRIPT)
     # A copy came and went; nothing of the tenant has changed.

@@ -44,7 +44,8 @@ LOCK = Cause(
     "lock",
     "another session's lock blocks it",
     frozenset({"55P03"}),
-    r"lock timeout|could not obtain lock|is being migrated by",
+    # What --lock-wait-timeout of pg_dump limits is the statement.
+    r"lock timeout|could not obtain lock|is being migrated by|statement timeout\s+pg_dump: detail: Query was: LOCK",
     "runbooks/table-is-locked.md",
 )
 NO_CONNECTION = Cause(
