@@ -179,7 +179,9 @@ def test_each_thing_that_is_wrong_turns_its_own_check_red(what: str) -> None:
 
 def test_an_old_pgvector_is_green_where_the_tenant_says_so() -> None:
     knowing = replace(ACME, allow_old_pgvector=True)
-    assert red(knowing, vector="0.8.3", vector_available="0.8.3") == {}
+    for accepted in ("0.8.0", "0.8.3"):
+        assert red(knowing, vector=accepted, vector_available=accepted) == {}
+    assert set(red(knowing, vector="0.7.4", vector_available="0.7.4")) == {"extension"}
 
 
 def test_what_is_wrong_with_a_version_that_is_not_applied_is_not_told_twice() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pgberth import commands
-from pgberth.container import operations
+from pgberth.container import create, operations
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import Supervisor
@@ -33,6 +33,7 @@ INITIALISED = state(**{**ABSENT, "secrets": state().secrets, "spec": {**spec_fil
 Operation = Callable[..., Any]
 ROOMS: dict[str, Operation] = {
     "data": operations.data_is_its_own,
+    "new": create.tenant_created,
     "passwords": operations.secrets_exist,
     "volume": operations.volume_initialised,
     "container": operations.container_running,
@@ -214,6 +215,7 @@ def test_a_podman_that_does_not_list_volumes_is_refused() -> None:
 
 
 OLD = replace(READY, images={TAG: replace(IMAGE, pgvector="0.8.3")})
+TOO_OLD = replace(READY, images={TAG: replace(IMAGE, pgvector="0.7.4")})
 
 
 @pytest.mark.parametrize("room", ["volume", "container"])
@@ -222,6 +224,7 @@ OLD = replace(READY, images={TAG: replace(IMAGE, pgvector="0.8.3")})
     [
         (replace(READY, images={}), f"image {TAG} is not on @local"),
         (OLD, f"image {TAG} carries pgvector 0.8.3, 0.8.4 is the floor"),
+        (TOO_OLD, f"image {TAG} carries pgvector 0.7.4, 0.8.0 is the floor"),
     ],
 )
 def test_a_tenant_without_a_usable_image_is_refused(room: str, ready: Any, says: str) -> None:
@@ -234,6 +237,16 @@ def test_an_old_pgvector_is_taken_where_the_tenant_says_so() -> None:
     knowing = replace(ACME, allow_old_pgvector=True)
     init, _ = do("volume", replace(STORED, machine_profile=OLD), knowing)
     assert init.arguments[1] == "acme-data-g1"
+
+
+@pytest.mark.parametrize("knowing", [True, False])
+def test_a_pgvector_without_iterative_scans_is_never_taken(knowing: bool) -> None:
+    """It could only turn red: `search-defaults` asks for a setting that it does not have."""
+    tenant = replace(ACME, allow_old_pgvector=knowing)
+    for room in ("new", "volume"):
+        (refused,) = do(room, state(machine_profile=TOO_OLD, volumes=(), **ABSENT), tenant)
+        assert "carries pgvector 0.7.4, 0.8.0 is the floor\nHINT: use a newer image: with this" in refused.refusal
+        assert "allow_old_pgvector" not in refused.refusal
 
 
 def started(commands_sent: list[Sent]) -> list[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 
-from pgberth.model.image import BuiltImage, Image, image_fault, version_of
+from pgberth.model.image import PGVECTOR_FLOOR, BuiltImage, Image, dotted, image_fault, version_of
 
 LABELS = {
     "pgberth.uid": "101",
@@ -179,9 +178,10 @@ def test_a_version_is_its_leading_numbers(text: str, desired: tuple[int, ...]) -
 
 @pytest.mark.parametrize("pgvector", ["0.8.3", "0.7.4", "0.8", "0", "", "unknown"])
 def test_pgvector_below_the_floor_or_of_no_known_version_is_old(pgvector: str) -> None:
-    assert replace(OURS, pgvector=pgvector).pgvector_is_old
+    assert version_of(pgvector) < PGVECTOR_FLOOR
 
 
 @pytest.mark.parametrize("pgvector", ["0.8.4", "0.8.7", "0.8.10", "0.9", "0.10.0", "1.0"])
 def test_versions_are_compared_as_numbers_not_as_text(pgvector: str) -> None:
-    assert not replace(OURS, pgvector=pgvector).pgvector_is_old
+    assert version_of(pgvector) >= PGVECTOR_FLOOR
+    assert version_of(dotted(version_of(pgvector))) == version_of(pgvector)

@@ -8,7 +8,7 @@ from pgberth.checks.context import Check, CheckContext
 from pgberth.migrations.drift import compared_schemas, differences, snapshot
 from pgberth.migrations.operations import findings, plan
 from pgberth.model.diagnosis import explained
-from pgberth.model.image import PGVECTOR_FLOOR, version_of
+from pgberth.model.image import dotted, version_of
 from pgberth.model.problems import Refused
 
 
@@ -18,8 +18,8 @@ def _extension(context: CheckContext) -> Iterator[str]:
     if server.vector != server.vector_available:
         act = "ALTER EXTENSION vector UPDATE"
         yield f"vector is at {server.vector}, the image carries {server.vector_available}: {act}"
-    if version_of(server.vector) < PGVECTOR_FLOOR and not context.tenant.allow_old_pgvector:
-        yield f"vector is at {server.vector}, the floor is {'.'.join(map(str, PGVECTOR_FLOOR))}"
+    if version_of(server.vector) < context.tenant.pgvector_floor:
+        yield f"vector is at {server.vector}, the floor is {dotted(context.tenant.pgvector_floor)}"
 
 
 def _public(context: CheckContext) -> Iterator[str]:

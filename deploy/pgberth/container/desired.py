@@ -7,7 +7,7 @@ from pgberth.container.spec import ContainerSpec
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import supervisor_of
 from pgberth.model import layout
-from pgberth.model.image import BuiltImage
+from pgberth.model.image import PGVECTOR_FLOOR, PGVECTOR_LEAST, BuiltImage, dotted, version_of
 from pgberth.model.problems import Refused
 from pgberth.model.profile import for_major
 from pgberth.model.spec_file import SpecFile
@@ -66,10 +66,21 @@ def usable_image(context: TenantContext) -> BuiltImage:
     if image is None:
         fact = f"{tenant.name}: image {tenant.image.tag} is not on {tenant.machine.name}"
         raise Refused.because(fact, "run the deploy once without --limit; it builds or fetches the image")
-    if image.pgvector_is_old and not tenant.allow_old_pgvector:
-        fact = f"{tenant.name}: image {tenant.image.tag} carries pgvector {image.pgvector}, 0.8.4 is the floor"
-        raise Refused.because(fact, "use a newer image, or accept HNSW's known corruption with allow_old_pgvector=True")
+    _refuse_old_pgvector(tenant, image)
     return image
+
+
+def _refuse_old_pgvector(tenant: Tenant, image: BuiltImage) -> None:
+    found = version_of(image.pgvector)
+    if found >= tenant.pgvector_floor:
+        return
+    if found < PGVECTOR_LEAST:
+        floor, hint = PGVECTOR_LEAST, "use a newer image: with this one a filtered search can return too few rows"
+    else:
+        hint = "use a newer image, or accept HNSW's known corruption with allow_old_pgvector=True"
+        floor = PGVECTOR_FLOOR
+    fact = f"{tenant.name}: image {tenant.image.tag} carries pgvector {image.pgvector}, {dotted(floor)} is the floor"
+    raise Refused.because(fact, hint)
 
 
 def refuse_foreign_container(context: TenantContext) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 # 0.8.3 fixes index corruption after a vacuum of HNSW, 0.8.4 fixes "hnsw graph not repaired" (pgvector's changelog).
 PGVECTOR_FLOOR = (0, 8, 4)
+# The first with iterative scans: with an older one a filtered search returns too few rows, and no error says so.
+PGVECTOR_LEAST = (0, 8, 0)
 REGISTRY_TAG = "localhost/pgberth-registry:"  # prefix of the tag, in a machine's store, of a registry's image
 _RECIPE = ("suite", "postgres")
 RECIPE_REVISION = 1  # increase it when the build script changes the contents of the image
@@ -97,10 +99,6 @@ class BuiltImage:
     def major(self) -> int:
         return int(self.postgres.split(".")[0])
 
-    @property
-    def pgvector_is_old(self) -> bool:
-        return version_of(self.pgvector) < PGVECTOR_FLOOR
-
     @classmethod
     def from_labels(cls, image_id: str, labels: Mapping[str, str]) -> BuiltImage | None:
         """The image that these labels describe; None where a label is missing, since then we did not build it."""
@@ -134,6 +132,11 @@ def _slug(path: str) -> str:
     """The characters of a file's name that a tag may have, and a digest that distinguishes files of the same name."""
     name = re.sub(r"[^A-Za-z0-9.-]", "-", path.rpartition("/")[2])[:60].strip(".-")
     return f"{name}-{hashlib.sha256(path.encode()).hexdigest()[:8]}".strip("-")
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    """`0.8.4`, of (0, 8, 4)"""
+    return ".".join(map(str, version))
 
 
 def version_of(text: str) -> tuple[int, ...]:

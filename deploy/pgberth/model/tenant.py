@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pgberth.model.connections import PLUGIN_POOL, Connections
-from pgberth.model.image import Image
+from pgberth.model.image import PGVECTOR_FLOOR, PGVECTOR_LEAST, Image
 from pgberth.model.listen import Listen
 from pgberth.model.profile import PROFILES, Profile
 from pgberth.model.sidecar import Sidecar
@@ -42,7 +42,7 @@ class Tenant:
     + clients: connections of its applications; None for the profile's number
     + plugin_pool: connections of the memory plugin
     + superuser_tcp: whether `postgres` may log in over TCP
-    + allow_old_pgvector: accept an image whose pgvector is below the floor
+    + allow_old_pgvector: accept an image whose pgvector is below the floor, down to PGVECTOR_LEAST
     + sidecar: the memory plugin that runs beside the server; None where there is none
     + listen: where it listens beyond loopback, over TLS; None where it does not
     + secrets: kind of password -> secret:// reference; the machine generates the others
@@ -67,6 +67,11 @@ class Tenant:
     @property
     def profile(self) -> Profile:
         return PROFILES[self.profile_name]
+
+    @property
+    def pgvector_floor(self) -> tuple[int, ...]:
+        """The oldest pgvector that it may run with."""
+        return PGVECTOR_LEAST if self.allow_old_pgvector else PGVECTOR_FLOOR
 
     @property
     def connections(self) -> Connections:
