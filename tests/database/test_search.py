@@ -11,7 +11,8 @@ import pytest
 
 from pgberth.database.access import access_sql
 from pgberth.migrations.source import Parameters
-from pgberth.model.profile import PROFILES, Profile
+from pgberth.model.connections import PLUGIN_POOL
+from pgberth.model.profile import PROFILES, SCAN_ROW, SCANS_AT_ONCE, Profile
 from pgberth.model.roles import APP_LOGINS, LOGINS
 from pgberth.model.tenant import COMPONENTS, HEAD
 from tests import searches
@@ -30,6 +31,7 @@ GIVEN: dict[str, Parameters] = {
     "control_plane": {**searches.PARAMETERS, "embedding_dimension": DIMENSION},
 }
 STATEMENTS = {**STORES, "knowledge by type": BY_TYPE}
+MEBIBYTES = {"384m": 384, "1g": 1024, "4g": 4096, "64MB": 64, "256MB": 256, "1GB": 1024}
 # pgvector's own defaults, as if the roles had none; and the index alone, as where a table is too large to be read.
 AS_SHIPPED = "SELECT set_config(name, boot_val, false) FROM pg_settings WHERE name LIKE 'hnsw.%'"
 INDEX_ALONE = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off"
@@ -124,6 +126,16 @@ def test_pgvector_accepts_the_settings_of_every_profile(server: Server, profile:
             session.execute("SELECT set_config(%s, %s, false)", [name, value])
 
 
-def test_a_scan_may_remember_a_sixteenth_of_the_containers_memory() -> None:
+def test_a_scan_may_remember_its_share_of_the_memory() -> None:
     found = {name: profile.search["hnsw.scan_mem_multiplier"] for name, profile in PROFILES.items()}
-    assert found == {"small": "6", "medium": "8", "large": "16"}  # times work_mem: 24, 64 and 256 MB
+    assert found == {"small": "3", "medium": "8", "large": "7"}  # times work_mem: 12, 64 and 112 MB
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_the_scans_that_may_go_far_at_once_fit_beside_the_shared_buffers(profile: Profile) -> None:
+    """On `small`, where one scan can remember every row, every second connection may."""
+    connections = profile.clients + PLUGIN_POOL
+    at_once = connections // (2 if profile.name == "small" else SCANS_AT_ONCE)
+    memory = MEBIBYTES[profile.memory]
+    assert at_once * profile.scan_memory <= (memory - MEBIBYTES[profile.settings["shared_buffers"]]) / 2
+    assert profile.scan_memory * 2**20 / SCAN_ROW >= min(profile.rows, 300_000)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pgberth.model.connections import Connections
-from pgberth.model.profile import PROFILES
+from pgberth.model.profile import PROFILES, SCAN_ROW
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -20,6 +20,7 @@ def megabytes(text: str) -> str:
 def test_the_readme_states_every_profile_as_it_is(name: str) -> None:
     profile = PROFILES[name]
     lines = profile.lines()
+    remembered = profile.scan_memory * 2**20 // SCAN_ROW // 10_000 * 10_000
     cells = [line.strip("| ").split(" | ") for line in README.splitlines() if line.startswith(f"| `{name}` |")]
     assert [row[:7] for row in cells] == [
         [
@@ -30,6 +31,8 @@ def test_the_readme_states_every_profile_as_it_is(name: str) -> None:
             lines["max_connections"],
             f"{profile.max_connections * int(lines['max_locks_per_transaction']):,}".replace(",", " "),
             profile.temp_files.replace("MB", " MB").replace("GB", " GB"),
+            profile.search["hnsw.ef_search"],
+            f"{profile.scan_memory} MB, about {remembered:,} rows".replace(",000", " 000"),
         ]
     ]
 
