@@ -60,9 +60,9 @@ SPOILT: dict[str, tuple[str, dict[str, str]]] = {
         "ALTER ROLE memory_app_a IN DATABASE memory SET hnsw.ef_search = 40;"
         " ALTER ROLE memory_app_a IN DATABASE memory RESET hnsw.scan_mem_multiplier",
         {
-            "rights": "memory_app_a in memory: hnsw.scan_mem_multiplier=6 is missing",
+            "rights": "memory_app_a in memory: hnsw.scan_mem_multiplier=3 is missing",
             "search-defaults": "hnsw.ef_search is 40, wanted 400: a search can return too few rows\n"
-            "hnsw.scan_mem_multiplier is 1, wanted 6: a search can return too few rows",
+            "hnsw.scan_mem_multiplier is 1, wanted 3: a search can return too few rows",
         },
     ),
     "a value that pgvector rejects": (

@@ -186,7 +186,7 @@ DRIFT: dict[str, tuple[str, list[str]]] = {
     ),
     "less memory for the migrator's searches": (
         "ALTER ROLE memory_migrator IN DATABASE memory RESET hnsw.scan_mem_multiplier",
-        ["setting memory_migrator in memory: hnsw.scan_mem_multiplier=6 is missing"],
+        ["setting memory_migrator in memory: hnsw.scan_mem_multiplier=3 is missing"],
     ),
     "fewer rows for the monitor's searches": (
         "ALTER ROLE memory_monitor SET hnsw.max_scan_tuples = 100",

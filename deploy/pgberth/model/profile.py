@@ -64,10 +64,10 @@ _SEARCH: Mapping[str, str] = {
     "hnsw.ef_search": "400",  # the planner sees its cost: of a small table, or of few rows, it then searches exactly
     "hnsw.max_scan_tuples": "2147483647",  # no bound but that of memory: a scan that meets it ends early, in silence
 }
-# What a scan has seen, it keeps: 12 MB hold about 62 000 rows, measured with pgvector 0.8.5, whatever the dimension.
+# What a scan has seen, it keeps, without the vector: 12 MB hold about 62 000 rows, measured with pgvector 0.8.5.
 SCAN_ROW = 200  # bytes
-# Only a scan whose filter passes few of the rows near what is asked keeps much. So many of a tenant's connections may do
-# that at once, in half of what shared_buffers leave; the other half is for sorts and for the processes themselves.
+# Only a scan whose filter passes few of the rows near what is asked keeps much. So many of a tenant's connections may
+# do that at once, in half of what shared_buffers leave; the other half is for sorts and for the processes themselves.
 SCANS_AT_ONCE = 8  # one in so many
 _MEBIBYTES = {"m": 1, "g": 1024}
 
@@ -131,13 +131,11 @@ class Profile:
 
     @property
     def scan_memory(self) -> int:
-        """What one scan of a vector index may keep, in MB: room for every row of the profile, or its share of memory."""
+        """What one scan of a vector index may keep, in MB: every row of the profile, or its share of memory."""
         step = _megabytes(self.settings["work_mem"])
         rows = -(-self.rows * SCAN_ROW // 2**20)
-        connections = self.clients + PLUGIN_POOL
-        share = (
-            (_megabytes(self.memory) - _megabytes(self.settings["shared_buffers"])) // 2 * SCANS_AT_ONCE // connections
-        )
+        free = (_megabytes(self.memory) - _megabytes(self.settings["shared_buffers"])) // 2
+        share = free * SCANS_AT_ONCE // (self.clients + PLUGIN_POOL)
         return min(-(-rows // step), share // step) * step
 
     def lines(self) -> dict[str, str]:
