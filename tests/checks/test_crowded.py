@@ -65,6 +65,17 @@ def test_the_app_gets_the_connections_that_are_promised_and_the_suite_is_green_b
         assert red(live) == {}
 
 
+def test_where_the_app_has_no_free_connection_the_run_says_as_whom_it_judged(live: Live) -> None:
+    crowded, free = live.context(), live.context()
+    with every_place_of_the_app_taken(live):
+        assert all(result.passed for result in run(crowded))
+    (note,) = crowded.notes
+    assert note.startswith("all connections of memory_app_a are in use: ")
+    assert "the checks were made as memory_suite" in note
+    assert all(result.passed for result in run(free))
+    assert free.notes == []
+
+
 def test_both_pools_are_open_during_a_rotation_and_no_login_is_refused(live: Live) -> None:
     """The clients open a new pool as the other role before they close the previous one."""
     live.sql("ALTER ROLE memory_app_b LOGIN")

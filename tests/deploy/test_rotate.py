@@ -169,7 +169,7 @@ def knocking(port: int, connections: int) -> Iterator[None]:
 def test_the_verbs_work_beside_an_app_that_takes_every_connection_it_gets(tenant: Tenant, inventory: Inventory) -> None:
     with crowded(tenant) as clients:
         assert clients >= 20 + 5, "README promises twenty clients, and the memory plugin has a pool"
-        inventory.verify().went_well()
+        assert inventory.verify().went_well().line("connections of memory_app_", "made as memory_suite")
         inventory.provision().changed_nothing()
         run = inventory.verb("rotate", "--data", "drain=1").went_well()
         assert run.line("rotated: ", " logins, 0 refused", f"{clients} old sessions ended"), run.err

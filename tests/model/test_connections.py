@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pgberth.model.connections import Connections
+from pgberth.model.connections import PLUGIN_POOL, Connections
 from pgberth.model.profile import PROFILES, SCAN_ROW
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -37,8 +37,19 @@ def test_the_readme_states_every_profile_as_it_is(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_has_room_for_a_few_more_clients_and_the_runbook_says_for_how_many(name: str) -> None:
+    profile = PROFILES[name]
+    for more, pool in ((1, PLUGIN_POOL), (6, 0)):
+        assert profile.connections_fault(Connections(profile.clients + more, pool)) is None
+        assert profile.connections_fault(Connections(profile.clients + more + 1, pool))
+    says = "`clients=` may be 1 more than the profile's number, or 6 more with `plugin_pool=0`"
+    assert says in (Path(__file__).parents[2] / "runbooks/application-takes-all.md").read_text()
+
+
 def test_a_budget_names_each_of_its_terms_and_their_sum() -> None:
     budget = Connections(20)
     assert str(budget).startswith("20 clients + 5 memory plugin + 1 proof of login + 26 the same again")
     assert str(budget).endswith(f"= {budget.total}")
+    assert f"= {budget.total}`" in (Connections.__str__.__doc__ or "")
     assert budget.total == sum(budget.terms().values())

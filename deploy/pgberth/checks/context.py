@@ -23,6 +23,10 @@ from pgberth.model.url import search_path
 Connection = psycopg.Connection[Any]
 
 _CONNECT_SECONDS = 6  # the server itself gives a login five
+_JUDGED_AS = (
+    "all connections of {} are in use: its password was accepted, and the checks were made as {}, which has its rights;"
+    " runbooks/no-free-connection.md"
+)
 _TIME_LIMITS = "-cstatement_timeout=10s -clock_timeout=3s -cidle_in_transaction_session_timeout=30s"
 
 
@@ -39,7 +43,7 @@ class CheckContext:
     + no_baseline: why there is none
     + root: the authority, in PEM, that clients beyond loopback trust; "" for what their system trusts
     + ask_activity: who is connected at the moment of the call
-    + notes: what a check found that still works, but not for long
+    + notes: what a check found that still works, but not for long; and what it could not ask as the app
     """
 
     tenant: Tenant
@@ -77,13 +81,15 @@ class CheckContext:
         """
         A session as the app's clients have one; one with the same rights where all connections of the app are in use.
 
-        The server says that they are only after it accepted the password.
+        The server says that they are only after it accepted the password. The run's notes tell which one was judged.
         """
         try:
             return self._session("client", self.login, self.password, _TIME_LIMITS)
         except psycopg.OperationalError as error:
             if ROLE_IS_FULL not in str(error):
                 raise
+            if (note := _JUDGED_AS.format(self.login, SUITE)) not in self.notes:
+                self.notes.append(note)
             return self.app()
 
     def app(self, component: str | None = None) -> Connection:

@@ -52,5 +52,5 @@ class Connections:
         return sum(self.terms().values())
 
     def __str__(self) -> str:
-        """`20 clients + 5 memory plugin + ... = 133`"""
+        """`20 clients + 5 memory plugin + ... = 134`"""
         return f"{' + '.join(f'{number} {name}' for name, number in self.terms().items())} = {self.total}"
