@@ -73,13 +73,14 @@ kill_orphaned_monitor() {
   done 2>/dev/null
 }
 
-# with_a_place FUNCTION: call it, and again while connections that have not logged in hold all of a server's places. The
-# server ends each of them after five seconds. The function leaves in `answer` what the server said.
+# with_a_place FUNCTION: call it, and again while connections that have not logged in hold all of a server's places, or one
+# transaction holds all of its locks. The server ends each of the former after five seconds, and the latter may end by
+# itself. The function leaves in `answer` what the server said.
 with_a_place() {
   waits=0 answer=
   until "$@"; do
     failed=$?
-    case $answer in *'sorry, too many clients already'*) ;; *) return "$failed" ;; esac
+    case $answer in *'sorry, too many clients already'* | *'FATAL:  out of shared memory'*) ;; *) return "$failed" ;; esac
     [ "$waits" -lt 40 ] || return "$failed"
     waits=$((waits + 1)); sleep 0.3
   done

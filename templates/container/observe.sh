@@ -80,7 +80,18 @@ ask() {
   answer=$(printf '%s' "$sql" | psql nsenter -t "$pid" -U -m --preserve-credentials) && return
   case $answer in nsenter:*) answer=$(printf '%s' "$sql" | psql podman exec -i "$container") ;; *) return 1 ;; esac
 }
+# Without memory for locks the server lets nobody in to be asked. Then the process table says who is in a transaction, in the
+# words that the server gives its processes. A client chooses some of them before it logs in, so other forms are left out.
+in_transaction() {
+  grep -ls "^PPid:[[:space:]]*$pid\$" /proc/[0-9]*/status | while IFS= read -r status; do
+    inside=$(awk '/^NSpid:/ { print $NF }' "$status" 2>/dev/null)
+    tr '\0' ' ' < "${status%status}cmdline" 2>/dev/null | tr -c '[:print:]' '?' |
+      sed -nE "s/^postgres: (memory_[a-z_]+) [a-z_]+ ([0-9a-f.:]+\([0-9]+\)|\[local\]) (idle in transaction( \(aborted\))?|[A-Z][A-Z ]*) *\$/pid $inside (\1, \2, \3)/p"
+  done | sed 's/ *)$/)/' | head -n 5 | paste -sd ';' - | sed 's/;/; /g'
+}
 with_a_place ask
+case $answer in *'FATAL:  out of shared memory'*) answer="$answer
+DETAIL:  in a transaction are $(in_transaction)" ;; esac
 wait
 section server
 printf '%s\n' "$answer"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from pgberth.database.session import connect, prove_login
 from pgberth.migrations import runner
 from pgberth.migrations.session import RetryPolicy
 from pgberth.migrations.session import _key as session_key
+from pgberth.model.diagnosis import NO_LOCK_MEMORY, diagnose
 from pgberth.model.roles import MIGRATOR, MONITOR, PASSWORD_KINDS, SUITE
 from pgberth.model.secret import Secret
 from tests.checks.conftest import LIVE, Live
@@ -161,6 +163,24 @@ def test_every_session_of_the_app_may_lock_every_relation_it_can_read(live: Live
         assert len(names) > 200
         with live.cluster.connect() as operator:
             assert operator.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_savepoints_use_up_the_locks_and_a_login_waits_until_their_transaction_ends() -> None:
+    """PostgreSQL has no limit for savepoints; the README says so. Nobody logs in meanwhile, not even the superuser."""
+    with running_server(18, {"max_connections": "10", "max_locks_per_transaction": "10"}) as server:
+        server.run("CREATE DATABASE memory")
+        server.run("CREATE ROLE memory_app_a LOGIN; CREATE ROLE memory_monitor LOGIN PASSWORD 'hunter2-hunter2'")
+        server.run("CREATE TABLE note (n int); GRANT INSERT ON note TO memory_app_a", dbname="memory")
+        app = server.connect("memory_app_a", "memory")
+        app.execute("BEGIN")
+        with pytest.raises(psycopg.errors.OutOfMemory):
+            for number in range(100_000):
+                app.execute(f"SAVEPOINT s{number}; INSERT INTO note VALUES ({number})".encode())
+        with pytest.raises(psycopg.OperationalError) as refused:
+            server.connect()
+        assert diagnose(str(refused.value)) is NO_LOCK_MEMORY
+        threading.Timer(0.5, app.close).start()
+        connect(("127.0.0.1", server.port), MONITOR, Secret("hunter2-hunter2")).close()
 
 
 def test_the_app_fills_no_disk_with_temporary_files(live: Live) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
+import subprocess
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from pgberth.container.context import TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.model import layout
+from pgberth.model.diagnosis import own_words
 from pgberth.model.spec_file import SpecFile
 from tests.fake_host import Sent, as_sent
 from tests.fake_podman import FakePrograms
@@ -129,6 +133,36 @@ def test_an_observation_of_a_server_that_is_down_keeps_its_words(running: FakePr
     running.answer("nsenter", ("*", "psql: error: No such file or directory", 2))
     found = observed(running)
     assert (found.answer, found.server_error) == (None, "psql: error: No such file or directory")
+
+
+TITLES = {
+    "postgres: memory_app_a memory 10.0.2.100(33822) idle in transaction (aborted)": True,
+    "postgres: memory_app_b memory [local] INSERT": True,
+    "postgres: memory_app_a memory 10.0.2.100(33823) idle": False,
+    "postgres: memory_app_a memory 10.0.2.100(33824) authentication": False,
+    "postgres: memory_app_a memory 10.0.2.100(1) idle in transaction\npid 1 (postgres": False,
+    "postgres: checkpointer": False,
+}
+
+
+def test_where_the_server_has_no_memory_for_locks_the_process_table_says_who_is_in_a_transaction(
+    running: FakePrograms,
+) -> None:
+    running.answer("nsenter", ("*", "psql: error: FATAL:  out of shared memory\nHINT:  x", 2))
+    running.answer("sleep")
+    idle = shutil.which("cat")
+    with ExitStack() as open_until_the_end:  # then their input is closed, which ends them
+        processes = [
+            open_until_the_end.enter_context(subprocess.Popen([title], executable=idle, stdin=subprocess.PIPE))
+            for title in TITLES
+        ]
+        found = observed(running)
+    said = own_words(found.server_error)
+    assert said.startswith("out of shared memory: in a transaction are pid ")
+    for process, (title, named) in zip(processes, TITLES.items(), strict=True):
+        assert (f"pid {process.pid} (" in said) is named, f"{title}: {said}"
+    assert said.count("(memory_app_") == 2
+    assert "(memory_app_a, 10.0.2.100(33822), idle in transaction (aborted))" in said
 
 
 def test_an_observation_of_a_stopped_container_does_not_ask_a_server(machine: FakePrograms) -> None:

@@ -53,10 +53,12 @@ def test_both_ways_closed_is_a_failure_in_podmans_words(machine: FakePrograms) -
 
 
 FULL = "psql: error: connection to server failed: FATAL:  sorry, too many clients already"
+NO_LOCKS = "psql: error: connection to server failed: FATAL:  out of shared memory"
 
 
-def test_a_server_whose_places_are_held_by_silent_connections_is_asked_again(machine: FakePrograms) -> None:
-    machine.answer("nsenter", ("*", FULL, 2))
+@pytest.mark.parametrize("refused", [FULL, NO_LOCKS])
+def test_a_server_that_has_no_place_or_no_lock_for_a_moment_is_asked_again(machine: FakePrograms, refused: str) -> None:
+    machine.answer("nsenter", ("*", refused, 2))
     machine.also("nsenter", "*", "cat > got; [ -e waited ] && { echo 1; exit 0; }; touch waited")
     machine.answer("sleep")
     assert asked(machine) == (0, "1\n", "")

@@ -42,6 +42,33 @@ def test_a_table_locked_for_ever_stops_no_verb_and_its_holder_is_named(deployed:
     deployed.both.provision().went_well()
 
 
+@contextmanager
+def without_locks(deployed: Deployed) -> Iterator[int]:
+    """The application of the tenant `one` holds all memory for locks, in savepoints. The value is its session's pid."""
+    with deployed.one.connect() as app:
+        app.execute("SET idle_in_transaction_session_timeout = 0; BEGIN")
+        write = "INSERT INTO memory_plugin.memory_namespaces (name, kind) VALUES ('team:{0}', 'team')"
+        with pytest.raises(psycopg.errors.OutOfMemory):
+            for first in range(0, 1_000_000, 500):
+                numbers = range(first, first + 500)
+                app.execute("; ".join(f"SAVEPOINT s{n}; {write.format(n)}" for n in numbers).encode())
+        yield app.info.backend_pid
+
+
+def test_a_server_without_memory_for_locks_is_called_that_and_its_page_leads_out(deployed: Deployed) -> None:
+    """Nobody can log in, the superuser included: what the verbs say comes from outside the server."""
+    with without_locks(deployed) as pid:
+        runs = {verb: deployed.both.verb(verb) for verb in ("status", "provision")}
+        follow("no-free-connection", (5,), deployed.one, deployed.both, PID=pid)
+    cause = f"{deployed.one.name}: its server has no memory left for locks: out of shared memory"
+    for verb, run in runs.items():
+        assert run.line(cause, f"in a transaction are pid {pid} (memory_app_a, 10.0.2.100("), f"{verb}: {run.said}"
+        assert run.line("runbooks/no-free-connection.md"), f"{verb}: {run.said}"
+        assert not run.line("Traceback"), run.said
+    assert {verb: run.code for verb, run in runs.items()} == {"status": 0, "provision": 1}
+    follow("no-free-connection", (6,), deployed.one, deployed.both)
+
+
 def forwarder(port: int, uid: int) -> int:
     """The process of the user that listens on a port of loopback."""
     sockets = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines())

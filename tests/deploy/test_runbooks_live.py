@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -12,12 +13,18 @@ from tests.deploy.tenant import Tenant
 from tests.runbook import fitted, missing, page
 
 
-def follow(name: str, numbers: tuple[int, ...], tenant: Tenant, inventory: Inventory) -> None:
-    """Run these steps of a page on a tenant of the ring `canary`, in this order."""
+def follow(name: str, numbers: tuple[int, ...], tenant: Tenant, inventory: Inventory, **given: object) -> None:
+    """
+    Run these steps of a page on a tenant of the ring `canary`, in this order.
+
+    + given: word that the page leaves to its reader, such as PID -> what stands for it
+    """
     every = {step.number: step for step in page(name).steps}
     here = partial(fitted, tenant=tenant.name, port=tenant.port, account=tenant.account.name, root=ROOT)
     for number in numbers:
         (command,) = map(here, every[number].commands)
+        for word, value in given.items():
+            command = re.sub(rf"\b{word}\b", str(value), command)
         ended = run(["sh", "-c", command], environment={"INVENTORY": str(inventory.path)})
         absent = missing(map(here, every[number].prints), ended.said)
         assert (ended.code, absent) == (0, []), f"step {number} of {name}: {command}\n{ended.said}"

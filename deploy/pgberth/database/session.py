@@ -24,8 +24,8 @@ from pgberth.model.secret import Secret
 
 CONNECT_TIMEOUT = 10  # seconds
 PLACE_SECONDS = 11.0  # for a place: twice authentication_timeout and a little
-# The server's own words.
-_NO_PLACE = ("sorry, too many clients already", "remaining connection slots are reserved")
+# The server's own words. Without memory for locks it lets nobody in, until the transaction that holds them all is over.
+_NO_PLACE = ("sorry, too many clients already", "remaining connection slots are reserved", "out of shared memory")
 ROLE_IS_FULL = "too many connections for role"
 
 _NOWHERE = "/dev/null/none"  # no file can be there
