@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -45,7 +45,7 @@ def test_a_table_locked_for_ever_stops_no_verb_and_its_holder_is_named(deployed:
 @contextmanager
 def without_locks(deployed: Deployed) -> Iterator[int]:
     """The application of the tenant `one` holds all memory for locks, in savepoints. The value is its session's pid."""
-    with deployed.one.connect() as app:
+    with closing(deployed.one.connect()) as app:  # it is ended meanwhile
         app.execute("SET idle_in_transaction_session_timeout = 0; BEGIN")
         write = "INSERT INTO memory_plugin.memory_namespaces (name, kind) VALUES ('team:{0}', 'team')"
         with pytest.raises(psycopg.errors.OutOfMemory):
