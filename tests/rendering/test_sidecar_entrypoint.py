@@ -79,3 +79,22 @@ def test_without_a_readable_file_nothing_is_run(shell: list[str], tmp_path: Path
         assert made.process.stderr is not None
         assert "cannot be read, or is empty" in made.process.stderr.read()
     assert len(made.given()) == 1
+
+
+def test_however_quickly_hangups_follow_one_another_the_last_password_wins(started: Started) -> None:
+    assert eventually(started.given)
+    for number in range(100):
+        started.url.with_suffix(".new").write_text(f"postgresql://next{number}\n")
+        started.url.with_suffix(".new").replace(started.url)
+        started.process.send_signal(signal.SIGHUP)
+    assert eventually(lambda: started.given()[-1:] == ["postgresql://next99"])
+    assert started.process.poll() is None
+
+
+def test_told_to_end_right_after_a_hangup_it_ends(shell: list[str], tmp_path: Path) -> None:
+    made = Started(shell, tmp_path)
+    with made.process as process:
+        assert eventually(made.given)
+        process.send_signal(signal.SIGHUP)
+        process.terminate()
+        assert process.wait(10) == 0
