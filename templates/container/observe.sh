@@ -32,7 +32,7 @@ code=$?
 wait
 section container
 case $code,$inspected in
-  0,*) printf '%s\n' "$inspected" ;;
+  0,*) printf '%s\n' "$inspected" | sed -n '/^\[/,/^\]/p' ;; # without podman's warnings
   *'no such container'*) echo absent ;;
   *) printf 'unknown %s\n' "$inspected"; exit 0 ;;
 esac

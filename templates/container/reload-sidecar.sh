@@ -1,7 +1,7 @@
 # Let a running memory plugin read its password again: its process is replaced, and its container stays.
-# Arguments: the tenant, the container, its port of loopback, seconds to wait. health.sh stands before this script.
+# Arguments: the tenant, the container, its port of loopback, seconds to wait, the mark that its URL is unread. health.sh stands before this script.
 set -u
-tenant=$1 name=$2 port=$3 seconds=$4
+tenant=$1 name=$2 port=$3 seconds=$4 unread=$5
 main=$(podman container inspect --format '{{.State.Pid}}' "$name") || exit 1
 before=$(pgrep -P "$main")
 podman kill --signal HUP "$name" >/dev/null || exit 1
@@ -10,7 +10,7 @@ while [ "$(date +%s)" -lt "$deadline" ]; do
   # Its own words only count once they are the new process's.
   if [ "$(pgrep -P "$main")" != "$before" ]; then
     answer=$(health "$port")
-    case $answer in 'HTTP/'*' 200'*) exit 0 ;; esac
+    case $answer in 'HTTP/'*' 200'*) rm -f -- "$unread"; exit 0 ;; esac
   fi
   sleep 0.05
 done

@@ -1,8 +1,8 @@
 # Take a tenant's memory plugin away: it holds no data.
-# Arguments: the container, what the names of secrets of an earlier release begin with, its service, its directories.
+# Arguments: the container, its service, its directories.
 set -u
-name=$1 own=$2 service=$3
-shift 3
+name=$1 service=$2
+shift 2
 plain=.config/systemd/user/$service
 if [ -e "$plain" ]; then
   systemctl --user stop "$service" 2>/dev/null
@@ -10,7 +10,4 @@ if [ -e "$plain" ]; then
   systemctl --user daemon-reload 2>/dev/null
 fi
 podman rm --force --ignore --time 10 "$name" >/dev/null || exit 1
-for former in $(podman secret ls --format '{{.Name}}'); do
-  case $former in "$own"*) podman secret rm "$former" >/dev/null || exit 1 ;; esac
-done
 rm -rf -- "$@"

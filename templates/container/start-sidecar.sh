@@ -1,26 +1,36 @@
 # uses lib.sh
 # Bring a tenant's memory plugin up, whatever was there before, and wait until it is healthy.
-# Arguments: the tenant, the container, what the names of secrets of an earlier release begin with, its port of loopback,
+# Arguments: the tenant, the container, the mark that its URL is unread, its port of loopback,
 # seconds to wait, whether it must be healthy, its service, the unit's file (empty where podman alone supervises), the
 # directory of its OCI hooks (empty for none), its image, the program that the image runs, then the arguments of podman
 # run. On stdin: the unit's text. Runs in the account's home.
 set -u
-tenant=$1 name=$2 own=$3 port=$4 seconds=$5 required=$6 service=$7 file=$8 directory=$9
+tenant=$1 name=$2 unread=$3 port=$4 seconds=$5 required=$6 service=$7 file=$8 directory=$9
 shift 9
 image=$1 program=$2
 shift 2
 unit=$(cat)
+# fail FACT: end this run where the plugin is required. Another one is found degraded by the next observation.
+fail() {
+  [ "$required" = yes ] || exit 0
+  say "$tenant: $1"
+  [ -z "${2-}" ] || "$2" >&2
+  say "HINT: the server and its data are untouched; runbooks/sidecar-unhealthy.md"
+  exit 1
+}
+last_words() { podman logs --tail 5 "$name"; }
+last_lines() { systemctl --user status --no-pager --lines=5 "$service" 2>&1 | tail -n 5; }
 plain=.config/systemd/user/$service
 wanted=.config/systemd/user/default.target.wants/$service
 
 # What its entrypoint needs of the image, before anything is taken away.
 # shellcheck disable=SC2016  # the image's own shell expands it
 has=$(run_container --rm --pull=never --network=none --cap-drop=all --read-only --entrypoint=/bin/sh "$image" \
-  -c 'command -v "$1" >/dev/null && echo yes || echo no' sh "$program" 2>&1)
+  -c 'command -v "$1" >/dev/null && echo pgberth:yes || echo pgberth:no' sh "$program" 2>&1)
 case $has in
-  yes) ;;
-  no) say "$tenant: image $image of its memory plugin has no program $program, which it is to run" ;;
-  *) say "$tenant: image $image of its memory plugin has no /bin/sh that runs, which its entrypoint needs: $has" ;;
+  *pgberth:yes*) has=yes ;; # podman's warnings may stand beside it
+  *pgberth:no*) say "$tenant: image $image of its memory plugin has no program $program, which it is to run" ;;
+  *) say "$tenant: image $image of its memory plugin has no /bin/sh that runs, which its entrypoint needs: $(printf '%s\n' "$has" | tail -n 1)" ;;
 esac
 [ "$has" = yes ] || {
   say "HINT: nothing was stopped or started; give it an image with a shell and the plugin; runbooks/sidecar-unhealthy.md"
@@ -37,32 +47,27 @@ if [ -e "$plain" ]; then
   systemctl --user stop "$service" 2>/dev/null
   systemctl --user reset-failed "$service" 2>/dev/null
 fi
-podman rm --force --ignore --time 10 "$name" >/dev/null || exit 1
+podman rm --force --ignore --time 10 "$name" >/dev/null || fail "its memory plugin's former container cannot be removed"
 kill_orphaned_monitor "$name"
 if [ -n "$file" ]; then
-  mkdir -p "${wanted%/*}" && printf '%s\n' "$unit" | write_file "$file" || exit 1
-  ln -sf "../$service" "$wanted" && systemctl --user daemon-reload && systemctl --user start "$service" || exit 1
+  mkdir -p "${wanted%/*}" && printf '%s\n' "$unit" | write_file "$file" && ln -sf "../$service" "$wanted" ||
+    fail "its memory plugin's unit $file cannot be written"
+  systemctl --user daemon-reload && systemctl --user start "$service" 2>/dev/null ||
+    fail "its memory plugin's unit $service did not start:" last_lines
 else
   rm -f "$plain" "$wanted"
   # shellcheck disable=SC2034  # for run_container
   hooks=$directory
-  run_container "$@" >/dev/null || exit 1
+  run_container "$@" >/dev/null || fail "podman does not start its memory plugin"
 fi
+rm -f -- "$unread" # what it connects with was on the disk before it began
 
 deadline=$(($(date +%s) + seconds))
 while :; do
   answer=$(health "$port")
   case $answer in 'HTTP/'*' 200'*) break ;; esac
   if [ "$(date +%s)" -ge "$deadline" ]; then
-    [ "$required" = yes ] || exit 0
-    say "$tenant: its memory plugin is not healthy after $seconds s: ${answer:-no answer}; its last words:"
-    podman logs --tail 5 "$name" >&2
-    say "HINT: the server and its data are untouched; runbooks/sidecar-unhealthy.md"
-    exit 1
+    fail "its memory plugin is not healthy after $seconds s: ${answer:-no answer}; its last words:" last_words
   fi
   sleep 0.1
-done
-# Only now: a container of an earlier release, which may have to come back, needs its own.
-for former in $(podman secret ls --format '{{.Name}}'); do
-  case $former in "$own"*) podman secret rm "$former" >/dev/null ;; esac
 done

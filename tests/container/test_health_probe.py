@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from pgberth.container.health_probe import HealthProbe
+from pgberth.container.health_probe import PAUSE, HealthProbe
 from tests.deploy.processes import eventually
 from tests.deploy.site import free_port
 
@@ -38,13 +38,24 @@ def test_requests_that_find_nobody_or_an_ill_plugin_are_refused_and_the_gap_last
     with plugin(port), probe.running():
         assert eventually(lambda: probe.requests > 5)
     assert (probe.refused, probe.gap > 0) == (0, True)
-    with probe.running():
+    with ExitStack() as outlasts, probe.running():
         assert eventually(lambda: probe.refused > 3)
         nobody = probe.refused
         with plugin(port, 503):
             assert eventually(lambda: probe.refused > nobody + 3)
-        before = probe.gap
-        with plugin(port):
-            assert eventually(lambda: probe.gap > before)
+        outlasts.enter_context(plugin(port))
+        assert eventually(lambda: not probe.open)
     assert 0 < probe.refused < probe.requests
     assert str(probe) == f"gap {probe.gap * 1000:.0f} ms, {probe.refused} refused of {probe.requests} requests"
+
+
+def test_a_gap_that_is_not_over_at_the_end_is_counted_until_then_and_said() -> None:
+    port = free_port()
+    probe = HealthProbe(("127.0.0.1", port))
+    with probe.running():
+        assert eventually(lambda: probe.refused > 5)
+    assert (probe.open, probe.refused, probe.gap >= 5 * PAUSE) == (True, probe.requests, True)
+    assert str(probe).startswith(f"gap of at least {probe.gap * 1000:.0f} ms, not over, ")
+    with plugin(port), probe.running():
+        pass
+    assert (probe.open, str(probe).startswith("gap of")) == (False, False)

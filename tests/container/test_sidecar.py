@@ -15,7 +15,7 @@ from pgberth.container import plugin
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.plugin_launch import PluginLaunch
 from pgberth.container.plugin_state import PluginObservation, PluginState
-from pgberth.container.sidecar import URL_FILE, PluginImage, SidecarSpec, plugin_url, sidecar_unit
+from pgberth.container.sidecar import UNREAD, URL_FILE, PluginImage, SidecarSpec, plugin_url, sidecar_unit
 from pgberth.container.state import TenantState
 from pgberth.container.supervisor import Supervisor
 from pgberth.database.operations import digest
@@ -49,7 +49,9 @@ def current(**changes: Any) -> TenantState:
     return replace(found, files={**found.files, f"sidecar-secrets/{URL_FILE}": digest(f"{url()}\n")})
 
 
-HEALTHY = PluginState(IMAGE, True, spec().hash, "acme", "HTTP/1.0 200 OK")
+HEALTHY = PluginState(IMAGE, True, spec().hash, "acme", "HTTP/1.0 200 OK", port=5601)
+URL_PLACE = f"{layout.sidecar_secrets('acme')}/{URL_FILE}"
+UNREAD_MARK = f"{layout.sidecar_secrets('acme')}/{UNREAD}"
 NONE = PluginState(IMAGE, False, "", "", "")
 
 
@@ -165,15 +167,16 @@ def test_a_healthy_plugin_of_another_spec_is_pending_until_it_is_created_again()
     commands, record = do(other)
     assert commands == []
     assert record.notes == [f"memory plugin: pending: recycle (spec previous runs, {spec().hash} is wanted)"]
-    assert len(renewed(other, PLUGGED)) == 2
+    assert len(renewed(other, PLUGGED)) == 3
 
 
 def test_a_healthy_plugin_whose_url_is_outdated_gets_the_current_one_in_the_container_that_it_has() -> None:
     listens = {**spec_file(), "listen": Listen("10.0.0.5").published}
     (told, reload), _ = do(HEALTHY, seen=current(spec=listens))
-    assert list(told.files.values()) == [(f"{url(tls=True)}\n", "0400")]
+    # The mark first: it stays until a plugin that read the URL is healthy.
+    assert list(told.files.items()) == [(UNREAD_MARK, ("", "0600")), (URL_PLACE, (f"{url(tls=True)}\n", "0400"))]
     assert "podman kill --signal HUP" in reload.script
-    assert reload.arguments == ["acme", "acme_memory-plugin", "5601", "30"]
+    assert reload.arguments == ["acme", "acme_memory-plugin", "5601", "30", UNREAD_MARK]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,8 @@ def test_a_healthy_plugin_whose_url_is_outdated_gets_the_current_one_in_the_cont
     ids=["absent", "ended", "silent", "ill"],
 )
 def test_a_plugin_that_is_absent_or_ill_is_created_with_its_secret_on_stdin(found: PluginState) -> None:
-    (written, start), _ = do(found)
+    (written, start, former), _ = do(found)
+    assert former.arguments == ["pgberth_acme_"]
     directory, place = layout.sidecar_etc("acme"), layout.sidecar_secrets("acme")
     assert written.files[f"{place}/{URL_FILE}"] == (f"{url()}\n", "0400")
     assert {path: mode for path, (_, mode) in written.files.items() if path.startswith(f"{directory}/")} == {
@@ -196,10 +200,20 @@ def test_a_plugin_that_is_absent_or_ill_is_created_with_its_secret_on_stdin(foun
     assert start.under_command_lock
     assert start.stdin == ""
     assert start.arguments[:11] == [
-        *("acme", "acme_memory-plugin", "pgberth_acme_", "5601", "30", "no"),
+        *("acme", "acme_memory-plugin", UNREAD_MARK, "5601", "30", "no"),
         *("pgberth-acme_memory-plugin.service", "", spec().hooks, IMAGE.id, "/plugin"),
     ]
     assert start.arguments[11:] == spec().arguments()
+
+
+def test_a_plugin_that_a_killed_run_may_not_have_told_its_url_is_told_again() -> None:
+    seen = current()
+    half_told = replace(seen, files={**seen.files, f"sidecar-secrets/{UNREAD}": digest("")})
+    (_, reload), _ = do(HEALTHY, seen=half_told)
+    assert "podman kill --signal HUP" in reload.script
+    (_, start, _), record = do(replace(HEALTHY, spec_hash="previous"), seen=half_told)
+    assert "podman kill --signal HUP" not in start.script
+    assert not [note for note in record.notes if "pending" in note]
 
 
 def test_a_taken_port_is_found_before_anything_is_created() -> None:
@@ -211,7 +225,7 @@ def test_a_taken_port_is_found_before_anything_is_created() -> None:
 
 def test_where_systemd_is_the_units_text_is_sent() -> None:
     machine_profile = replace(READY, units=True)
-    (*_, start), _ = do(NONE, seen=state(machine_profile=machine_profile))
+    (_, start, _), _ = do(NONE, seen=state(machine_profile=machine_profile))
     unit = sidecar_unit(spec(supervisor=Supervisor.UNIT))
     assert (start.stdin, start.arguments[7]) == (unit.text, unit.file)
 
@@ -240,7 +254,7 @@ def test_a_rotation_reloads_a_healthy_plugin_and_creates_another_one_again() -> 
     (_, reload) = renewed(HEALTHY, PLUGGED)
     assert "podman kill --signal HUP" in reload.script
     for found in (NONE, replace(HEALTHY, health=""), replace(HEALTHY, spec_hash="previous")):
-        (_, start) = renewed(found, PLUGGED)
+        (_, start, _) = renewed(found, PLUGGED)
         assert "podman kill --signal HUP" not in start.script
     assert renewed(HEALTHY, ACME) == []
 
@@ -268,11 +282,12 @@ def test_what_cannot_run_is_refused_and_nothing_is_touched(found: PluginState | 
 
 def test_a_plugin_that_the_inventory_has_no_longer_is_removed() -> None:
     had = state(spec={**spec_file(), "sidecar": {"hash": "x"}})
-    (remove, told), _ = do(None, tenant=ACME, seen=had)
+    (remove, former, told), _ = do(None, tenant=ACME, seen=had)
     assert remove.arguments == [
-        *("acme_memory-plugin", "pgberth_acme_", "pgberth-acme_memory-plugin.service"),
+        *("acme_memory-plugin", "pgberth-acme_memory-plugin.service"),
         *(layout.sidecar_etc("acme"), layout.sidecar_secrets("acme")),
     ]
+    assert former.arguments == ["pgberth_acme_"]
     assert json.loads(told.files[layout.spec_file("acme")][0]) == spec_file()
 
 
@@ -303,9 +318,15 @@ def test_an_observation_is_read() -> None:
     image = {"Id": "ab" * 32, "Config": {"Entrypoint": ["/plugin"], "Cmd": ["--verbose"]}}
     created = ["podman", "--hooks-dir=/h", "run", "--detach", "x"]
     config = {"Labels": {"pgberth.tenant": "acme", "pgberth.spec": "x"}, "Cmd": ["/plugin"], "CreateCommand": created}
-    container = {"State": {"Status": "running"}, "Image": "cd", "Config": config}
+    bindings = {"9100/tcp": [{"HostIp": "127.0.0.1", "HostPort": "5601"}]}
+    container = {
+        "State": {"Status": "running"},
+        "Image": "cd",
+        "Config": config,
+        "HostConfig": {"PortBindings": bindings},
+    }
     found = PluginState.parse(answer(image, container, "HTTP/1.1 200 OK"))
-    created_by = ("--detach", "x"), "/h", "sha256:cd", ("/plugin",)
+    created_by = ("--detach", "x"), "/h", "sha256:cd", ("/plugin",), 5601
     assert found == PluginState(IMAGE, True, "x", "acme", "HTTP/1.1 200 OK", *created_by)
     assert PluginState.parse(answer(None, None, "")) == PluginState(None, False, "", "", "")
     bare = {"Id": "sha256:" + "ab" * 32, "Config": {}}
@@ -313,6 +334,6 @@ def test_an_observation_is_read() -> None:
 
 
 def test_the_observation_asks_for_the_health_alone_and_takes_no_word_from_outside() -> None:
-    text = PluginObservation().command("acme_memory-plugin", "x'y", 5601).get_raw_value()
+    text = PluginObservation().command("acme_memory-plugin", "x'y").get_raw_value()
     assert "GET /v1/health" in text
-    assert re.search(r"acme_memory-plugin 'x'\"'\"'y' 5601$", text)
+    assert re.search(r"acme_memory-plugin 'x'\"'\"'y'$", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from pgberth import commands
+from pgberth.container.plugin_state import PluginState
 from tests.deploy.site import free_port
 from tests.fake_podman import FakePrograms
 
@@ -34,8 +36,8 @@ def answering(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
         thread.join()
 
 
-def start(machine: FakePrograms, port: int, required: str) -> tuple[int, str]:
-    told = ["acme", "acme_memory-plugin", "pgberth_acme_", str(port), "1", required, "pgberth-acme.service", "", "/h"]
+def start(machine: FakePrograms, port: int, required: str, unit: str = "") -> tuple[int, str]:
+    told = ["acme", "acme_memory-plugin", "unread", str(port), "1", required, "pgberth-acme.service", unit, "/h"]
     ran = machine.run(SCRIPT, *told, "sha256:ab", "/plugin", "--detach", "sha256:ab", "/plugin", stdin="")
     return ran.returncode, ran.stderr
 
@@ -43,7 +45,11 @@ def start(machine: FakePrograms, port: int, required: str) -> tuple[int, str]:
 @pytest.fixture
 def podman(machine: FakePrograms) -> FakePrograms:
     secrets = "pgberth_acme_old\npgberth_acme-two_x\nsomebodys"
-    answers = ("secret ls *", secrets, 0), ("logs *", "its last words", 0), ("run --rm *", "yes", 0)
+    answers = (
+        ("secret ls *", secrets, 0),
+        ("logs *", "its last words", 0),
+        ("run --rm *", "time=now level=warning\npgberth:yes", 0),
+    )
     machine.answer("podman", *answers)
     return machine
 
@@ -69,21 +75,25 @@ def test_one_that_says_nothing_is_not_healthy(podman: FakePrograms) -> None:
     assert "not healthy after 1 s: no answer" in said
 
 
-def test_it_is_created_with_its_hooks_and_what_an_earlier_release_stored_goes_once_it_is_healthy(
-    podman: FakePrograms, answering: tuple[int, int]
-) -> None:
-    port, status = answering
-    start(podman, port, "no")
+def test_it_is_created_with_its_hooks_and_has_read_its_url_once_it_started(podman: FakePrograms) -> None:
+    (podman.home / "unread").touch()
+    start(podman, free_port(), "no")
     asked = podman.asked()
-    gone = ["pgberth_acme_old"] if status == 200 else []
-    assert [words[2] for words in asked if words[:2] == ["secret", "rm"]] == gone
     assert ["rm", "--force", "--ignore", "--time", "10", "acme_memory-plugin"] in asked
     assert ["--hooks-dir=/h", "run", "--detach", "sha256:ab", "/plugin"] in asked
+    assert not (podman.home / "unread").exists()
+    # A recycle may go back to a plugin of an earlier release, which needs its secrets.
+    assert not [words for words in asked if words[0] == "secret"]
+
+
+def test_what_an_earlier_release_stored_goes_and_what_is_anothers_stays(podman: FakePrograms) -> None:
+    podman.run(commands.script("container/former-secrets.sh"), "pgberth_acme_")
+    assert [words[2] for words in podman.asked() if words[:2] == ["secret", "rm"]] == ["pgberth_acme_old"]
 
 
 @pytest.mark.parametrize(
     ("answer", "code", "says"),
-    [("no", 0, "has no program /plugin"), ("no such file", 127, "has no /bin/sh that runs")],
+    [("pgberth:no\nlevel=warning", 0, "has no program /plugin"), ("no such file", 127, "has no /bin/sh that runs")],
 )
 def test_what_it_needs_of_its_image_is_asked_before_anything_is_taken_away(
     podman: FakePrograms, answer: str, code: int, says: str
@@ -94,6 +104,43 @@ def test_what_it_needs_of_its_image_is_asked_before_anything_is_taken_away(
     assert not [words for words in podman.asked() if words[0] in ("rm", "secret")]
 
 
-def test_where_podman_does_not_run_it_nothing_is_waited_for(podman: FakePrograms) -> None:
-    podman.answer("podman", ("run *", "", 125))
-    assert start(podman, free_port(), "no")[0] == 1
+@pytest.mark.parametrize("unit", ["", "plugin.service"], ids=["podman", "systemd"])
+def test_where_it_does_not_start_nothing_is_waited_for_and_only_a_required_one_fails(
+    podman: FakePrograms, unit: str
+) -> None:
+    podman.answer("podman", ("run --rm *", "pgberth:yes", 0), ("*run *", "", 125))
+    podman.answer("systemctl", ("--user start *", "", 1), ("--user status *", "its last lines", 0))
+    (podman.home / "unread").touch()
+    assert start(podman, free_port(), "no", unit) == (0, "")
+    code, said = start(podman, free_port(), "yes", unit)
+    assert code == 1
+    says = "its memory plugin's unit pgberth-acme.service did not start:" if unit else "podman does not start"
+    assert f"acme: {says}" in said
+    assert ("its last lines" in said) == bool(unit)
+    assert "HINT: the server and its data are untouched; runbooks/sidecar-unhealthy.md" in said
+    assert (podman.home / "unread").exists()
+
+
+OBSERVE = commands.script("container/health.sh") + commands.script("container/observe-sidecar.sh")
+
+
+@pytest.mark.parametrize(("exists", "code"), [(1, 0), (125, 1)], ids=["absent", "unreadable"])
+def test_a_plugin_that_podman_cannot_inspect_is_not_taken_for_absent(
+    machine: FakePrograms, exists: int, code: int
+) -> None:
+    machine.answer(
+        "podman", ("image inspect *", "[]", 0), ("container inspect *", "[]", 125), ("* exists *", "", exists)
+    )
+    ran = machine.run(OBSERVE, "acme_memory-plugin", "localhost/plugin:1")
+    assert ran.returncode == code
+
+
+def test_the_health_is_asked_on_the_port_that_the_plugin_was_started_with(
+    machine: FakePrograms, answering: tuple[int, int]
+) -> None:
+    port, status = answering
+    text = json.dumps([{"HostConfig": {"PortBindings": {"9100/tcp": [{"HostPort": str(port)}]}}}], indent=1)
+    machine.answer("podman", ("image inspect *", "[]", 0), ("container inspect *", text, 0))
+    ran = machine.run(OBSERVE, "acme_memory-plugin", "localhost/plugin:1")
+    found = PluginState.parse(ran.stdout.splitlines())
+    assert (found.port, found.health.split()[1]) == (port, str(status))

@@ -25,16 +25,19 @@ class HealthProbe:
     + address: where the plugin's port answers on this side
     + requests: how many were sent; refused: those of them that were not answered with 200
     + gap: the longest time between two that were, in seconds
+    + open: whether the last request was not answered: the gap lasts until then at least, and is not over
     """
 
     address: tuple[str, int]
     requests: int = 0
     refused: int = 0
     gap: float = 0.0
+    open: bool = False
     _last: float = 0.0
 
     def __str__(self) -> str:
-        return f"gap {self.gap * 1000:.0f} ms, {self.refused} refused of {self.requests} requests"
+        gap = f"gap {'of at least ' if self.open else ''}{self.gap * 1000:.0f} ms{', not over' if self.open else ''}"
+        return f"{gap}, {self.refused} refused of {self.requests} requests"
 
     def ask(self) -> None:
         """One request."""
@@ -47,11 +50,13 @@ class HealthProbe:
             answered = False
         finally:
             client.close()
-        if not answered:
-            self.refused += 1
-            return
         now = time.monotonic()
-        self.gap, self._last = max(self.gap, now - self._last), now
+        self.open = not answered
+        self.gap = max(self.gap, now - self._last)
+        if answered:
+            self._last = now
+        else:
+            self.refused += 1
 
     @contextmanager
     def running(self) -> Iterator[HealthProbe]:
@@ -82,8 +87,17 @@ def plugin_watched(context: TenantContext) -> Iterator[None]:
     if sidecar is None or plugin is None or not plugin.healthy:
         yield
         return
-    with loopback(host, sidecar.port) as address, HealthProbe(address).running() as probe:
-        yield
+    with loopback(host, plugin.port) as address:
+        probe = HealthProbe(address)
+        try:
+            with probe.running():
+                yield
+        finally:  # a run that fails says so, too
+            _record(context, probe)
+
+
+def _record(context: TenantContext, probe: HealthProbe) -> None:
     counted = {"requests": probe.requests, "refused": probe.refused, "gap_ms": round(probe.gap * 1000)}
-    context.receipt.did["memory_plugin_probe"] = counted
-    context.receipt.notes.append(f"memory plugin: {probe}")
+    context.receipt.did["memory_plugin_probe"] = {**counted, "gap_is_over": not probe.open}
+    page = "; runbooks/sidecar-unhealthy.md" if probe.open else ""
+    context.receipt.notes.append(f"memory plugin: {probe}{page}")

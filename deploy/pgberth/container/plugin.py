@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from pyinfra import state
 
 from pgberth import commands
 from pgberth.commands import Commands, guarded_operation
 from pgberth.container.context import TenantContext
-from pgberth.container.plugin_launch import PluginLaunch, url_file
+from pgberth.container.plugin_launch import PluginLaunch, has_current_url, unread_mark, url_files
 from pgberth.container.plugin_state import PluginState, observe_plugin
 from pgberth.container.port import port_report, refuse_owner
-from pgberth.container.sidecar import SidecarSpec, unit_name
+from pgberth.container.sidecar import UNREAD, SidecarSpec, unit_name
 from pgberth.container.supervisor import supervisor_of
 from pgberth.model import layout
 from pgberth.model.problems import Refused
@@ -39,18 +37,21 @@ def plugin_running(context: TenantContext) -> Commands:
         return
     plugin = observe_plugin(tenant)
     desired = desired_plugin(context, plugin)
-    if plugin is not None and plugin.healthy:
-        if plugin.spec_hash != desired.hash:
+    same = plugin is not None and plugin.spec_hash == desired.hash
+    half_told = f"sidecar-secrets/{UNREAD}" in observed.files  # a run was killed while it gave it another URL
+    if plugin is not None and plugin.healthy and (same or not half_told):
+        if not same:
             difference = f"spec {plugin.spec_hash} runs, {desired.hash} is wanted"
             context.receipt.notes.append(f"memory plugin: pending: recycle ({difference})")
         elif not has_current_url(context):
-            yield from reloaded(context, desired)
+            yield from reloaded(context, desired.sidecar.port)
         _record(context, plugin)
         return
-    if plugin is None or not plugin.running:
+    if plugin is None or not plugin.running or plugin.port != desired.sidecar.port:
         port = desired.sidecar.port
         refuse_owner(tenant.name, port, port_report(str(port)))
     yield from PluginLaunch.desired(desired).start(context, required=tenant.sidecar.required)
+    yield from former_secrets_removed(context)
     if state.is_executing:
         _record(context, observe_plugin(tenant))
 
@@ -67,24 +68,23 @@ def password_renewed(context: TenantContext) -> Commands:
     plugin = observe_plugin(context.tenant)
     desired = desired_plugin(context, plugin)
     if plugin is not None and plugin.healthy and plugin.spec_hash == desired.hash:
-        yield from reloaded(context, desired)
+        yield from reloaded(context, desired.sidecar.port)
     else:
         yield from PluginLaunch.desired(desired).start(context, required=sidecar.required)
+        yield from former_secrets_removed(context)
 
 
-def reloaded(context: TenantContext, desired: SidecarSpec) -> Commands:
+def reloaded(context: TenantContext, port: int) -> Commands:
     """A running plugin connects with the current URL: its process is replaced, and its container stays."""
-    yield context.write_files(url_file(context))
+    yield context.write_files(*url_files(context))
     script = commands.script("container/health.sh") + commands.script("container/reload-sidecar.sh")
-    port, seconds = str(desired.sidecar.port), str(GATE)
-    yield context.change(script, context.name, layout.sidecar(context.name), port, seconds, timeout=GATE + 30)
+    arguments = [layout.sidecar(context.name), str(port), str(GATE), unread_mark(context.name)]
+    yield context.change(script, context.name, *arguments, timeout=GATE + 30)
 
 
-def has_current_url(context: TenantContext) -> bool:
-    """Whether what it connects with is current: after a change of TLS the server refuses its connections."""
-    file, observed = url_file(context), context.observe()
-    path = file.path.removeprefix(f"{layout.directory(context.name)}/")
-    return observed.files.get(path) == hashlib.sha256(file.text.encode()).hexdigest()
+def former_secrets_removed(context: TenantContext) -> Commands:
+    """What an earlier release kept in podman's store is gone: no container that needs it can come back then."""
+    yield context.change(commands.script("container/former-secrets.sh"), layout.sidecar_stored_secrets(context.name))
 
 
 def desired_plugin(context: TenantContext, plugin: PluginState | None) -> SidecarSpec:
@@ -117,12 +117,13 @@ def desired_plugin(context: TenantContext, plugin: PluginState | None) -> Sideca
 def removed(context: TenantContext) -> Commands:
     """The tenant's memory plugin is gone, its secret and its unit with it."""
     name = context.name
-    stored, service = layout.sidecar_stored_secrets(name), f"{unit_name(name)}.service"
+    service = f"{unit_name(name)}.service"
     script, places = (
         commands.script("container/remove-sidecar.sh"),
         (layout.sidecar_etc(name), layout.sidecar_secrets(name)),
     )
-    yield context.change(script, layout.sidecar(name), stored, service, *places)
+    yield context.change(script, layout.sidecar(name), service, *places)
+    yield from former_secrets_removed(context)
     spec = context.observe().spec
     if spec.has_sidecar:
         yield context.write(layout.spec_file(name), spec.without("sidecar").text())

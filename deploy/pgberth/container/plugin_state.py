@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pyinfra import host, state
+from pyinfra import host
 from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
@@ -27,7 +27,8 @@ class PluginState:
     + running: whether its container runs
     + spec_hash: what that was created from, "" where there is none
     + labelled: the tenant that its container names, "" where there is none
-    + health: the first line of the answer to GET /v1/health
+    + port: of loopback where that was started to listen, 0 where there is none
+    + health: the first line of its answer to GET /v1/health
     + arguments: of the `podman run` that created it; hooks: the directory of its OCI hooks, "" for none
     + runs, command: the id of the image that it runs, and what of it
     """
@@ -41,6 +42,7 @@ class PluginState:
     hooks: str = ""
     runs: str = ""
     command: tuple[str, ...] = ()
+    port: int = 0
 
     @property
     def healthy(self) -> bool:
@@ -68,7 +70,14 @@ class PluginState:
             hooks=next((word.partition("=")[2] for word in created if word.startswith("--hooks-dir=")), ""),
             runs="sha256:" + container.get("Image", "").removeprefix("sha256:") if container else "",
             command=tuple(config.get("Cmd") or ()),
+            port=_port(container),
         )
+
+
+def _port(container: dict[str, Any]) -> int:
+    """The first port of loopback that it publishes."""
+    published = (container.get("HostConfig") or {}).get("PortBindings") or {}
+    return next((int(one["HostPort"]) for places in published.values() for one in places or []), 0)
 
 
 def _image(inspected: dict[str, Any] | None) -> PluginImage | None:
@@ -81,9 +90,9 @@ def _image(inspected: dict[str, Any] | None) -> PluginImage | None:
 class PluginObservation(FactBase[PluginState | None]):
     """A tenant's memory plugin; None where it could not be asked."""
 
-    def command(self, container: str, image: str, port: int) -> StringCommand:
+    def command(self, container: str, image: str) -> StringCommand:
         text = commands.script("container/health.sh") + commands.script("container/observe-sidecar.sh")
-        return commands.shell(text, container, image, str(port), timeout=60)
+        return commands.shell(text, container, image, timeout=60)
 
     def process(self, output: list[str]) -> PluginState:
         try:
@@ -101,6 +110,6 @@ def observe_plugin(tenant: Tenant) -> PluginState | None:
     sidecar = tenant.sidecar
     if sidecar is None:
         return None
-    place = {"container": layout.sidecar(tenant.name), "image": sidecar.image, "port": sidecar.port}
-    found: PluginState | None = host.get_fact(PluginObservation, **place, _ignore_errors=not state.is_executing)
+    place = {"container": layout.sidecar(tenant.name), "image": sidecar.image}
+    found: PluginState | None = host.get_fact(PluginObservation, **place, _ignore_errors=True)
     return found

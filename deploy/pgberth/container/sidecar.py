@@ -26,6 +26,7 @@ _ETC = "/etc/pgberth"
 _SECRETS = "/run/secrets"
 _SCRIPT, _HOOK = "sidecar.sh", "network-hook.sh"
 URL_FILE = "memory_plugin_database_url"
+UNREAD = "unread"  # the mark that a running plugin may still connect with what URL_FILE held before
 
 # pasta, the network of podman 5, can lead one port of the machine's loopback into a container. Older podmen have
 # slirp4netns, where the whole of the machine's loopback stands behind one address; an OCI hook leaves one port of it.

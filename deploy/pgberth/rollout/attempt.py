@@ -97,7 +97,7 @@ class RecycleAttempt:
         except Refused as red:
             return self.go_back(previous, red.problems)
         self.receipt.did["outcome"] = "recycled"
-        return []
+        return self._end_plugin()
 
     def go_back(self, previous: ContainerLaunch, why: Iterable[Problem]) -> list[Problem]:
         """
@@ -155,7 +155,16 @@ class RecycleAttempt:
             self._forget_record()
         except Refused as red:
             return self._settle_back(previous, red)
+        problems = self._end_plugin() if begun is desired else []
         self.receipt.notes.append(f"an interrupted recycle was ended: spec {begun.hash} runs")
+        return problems
+
+    def _end_plugin(self) -> list[Problem]:
+        """What only the previous memory plugin needed is gone, once nothing goes back any more."""
+        try:
+            self._run_all("what its former memory plugin needed", self.plugin.over())
+        except Refused as refused:
+            return list(refused.problems)
         return []
 
     def _running_spec(self) -> str:

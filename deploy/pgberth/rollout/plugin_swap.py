@@ -8,8 +8,8 @@ from typing import Any
 
 from pgberth.commands import Commands
 from pgberth.container.context import TenantContext
-from pgberth.container.plugin import PAGE, desired_plugin, has_current_url, plugin_fault, reloaded, removed
-from pgberth.container.plugin_launch import PluginLaunch, running_plugin
+from pgberth.container.plugin import PAGE, desired_plugin, former_secrets_removed, plugin_fault, reloaded, removed
+from pgberth.container.plugin_launch import PluginLaunch, has_current_url, running_plugin
 from pgberth.container.plugin_state import observe_plugin
 from pgberth.model.problems import Refused
 
@@ -56,17 +56,22 @@ class PluginSwap:
         desired = desired_plugin(self.context, plugin)
         if plugin is not None and plugin.spec_hash == desired.hash and self._finds_its_server():
             if not has_current_url(self.context):
-                yield from reloaded(self.context, desired)
+                yield from reloaded(self.context, desired.sidecar.port)
         else:
             yield from PluginLaunch.desired(desired).start(self.context, required=self.needed)
         if self.needed and (fault := plugin_fault(observe_plugin(self.context.tenant))):
             raise Refused.because(f"{self.context.name}: its memory plugin is not healthy: {fault}", PAGE)
 
+    def over(self) -> Commands:
+        """The previous plugin cannot be needed again."""
+        if self.previous is not None and any(word.startswith("--secret=") for word in self.previous.arguments):
+            yield from former_secrets_removed(self.context)
+
     def _finds_its_server(self) -> bool:
         """Whether the running plugin is healthy soon after its server came back; its sessions ended with the server."""
         deadline = time.monotonic() + _SECONDS
-        while (plugin := observe_plugin(self.context.tenant)) is not None and plugin.running:
-            if plugin.healthy:
+        while (plugin := observe_plugin(self.context.tenant)) is None or plugin.running:
+            if plugin is not None and plugin.healthy:
                 return True
             if time.monotonic() > deadline:
                 break
@@ -84,6 +89,9 @@ class PluginSwap:
             return
         plugin = observe_plugin(self.context.tenant)
         if plugin is not None and plugin.healthy and plugin.spec_hash == self.previous.spec["hash"]:
+            current = has_current_url(self.context)
             yield from self.previous.write_files(self.context)
+            if not current:
+                yield from reloaded(self.context, int(self.previous.spec["port"]))
         else:
             yield from self.previous.start(self.context, required=self.needed)
