@@ -13,7 +13,7 @@ unit=$(cat)
 # fail FACT: end this run where the plugin is required. Another one is found degraded by the next observation.
 fail() {
   [ "$required" = yes ] || exit 0
-  say "$tenant: $1"
+  say "$1"
   [ -z "${2-}" ] || "$2" >&2
   say "HINT: the server and its data are untouched; runbooks/sidecar-unhealthy.md"
   exit 1
@@ -47,18 +47,18 @@ if [ -e "$plain" ]; then
   systemctl --user stop "$service" 2>/dev/null
   systemctl --user reset-failed "$service" 2>/dev/null
 fi
-podman rm --force --ignore --time 10 "$name" >/dev/null || fail "its memory plugin's former container cannot be removed"
+podman rm --force --ignore --time 10 "$name" >/dev/null || fail "$tenant: its memory plugin's former container cannot be removed"
 kill_orphaned_monitor "$name"
 if [ -n "$file" ]; then
   mkdir -p "${wanted%/*}" && printf '%s\n' "$unit" | write_file "$file" && ln -sf "../$service" "$wanted" ||
-    fail "its memory plugin's unit $file cannot be written"
+    fail "$tenant: its memory plugin's unit $file cannot be written"
   systemctl --user daemon-reload && systemctl --user start "$service" 2>/dev/null ||
-    fail "its memory plugin's unit $service did not start:" last_lines
+    fail "$tenant: its memory plugin's unit $service did not start:" last_lines
 else
   rm -f "$plain" "$wanted"
   # shellcheck disable=SC2034  # for run_container
   hooks=$directory
-  run_container "$@" >/dev/null || fail "podman does not start its memory plugin"
+  run_container "$@" >/dev/null || fail "$tenant: podman does not start its memory plugin"
 fi
 rm -f -- "$unread" # what it connects with was on the disk before it began
 
@@ -67,7 +67,7 @@ while :; do
   answer=$(health "$port")
   case $answer in 'HTTP/'*' 200'*) break ;; esac
   if [ "$(date +%s)" -ge "$deadline" ]; then
-    fail "its memory plugin is not healthy after $seconds s: ${answer:-no answer}; its last words:" last_words
+    fail "$tenant: its memory plugin is not healthy after $seconds s: ${answer:-no answer}; its last words:" last_words
   fi
   sleep 0.1
 done
