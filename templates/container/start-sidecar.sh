@@ -47,18 +47,20 @@ if [ -e "$plain" ]; then
   systemctl --user stop "$service" 2>/dev/null
   systemctl --user reset-failed "$service" 2>/dev/null
 fi
-podman rm --force --ignore --time 10 "$name" >/dev/null || fail "$tenant: its memory plugin's former container cannot be removed"
+podman rm --force --ignore --time 10 "$name" >/dev/null ||
+  fail "$tenant: the former container of its memory plugin cannot be removed"
 kill_orphaned_monitor "$name"
 if [ -n "$file" ]; then
   mkdir -p "${wanted%/*}" && printf '%s\n' "$unit" | write_file "$file" && ln -sf "../$service" "$wanted" ||
-    fail "$tenant: its memory plugin's unit $file cannot be written"
+    fail "$tenant: the unit $file of its memory plugin cannot be written"
   systemctl --user daemon-reload && systemctl --user start "$service" 2>/dev/null ||
-    fail "$tenant: its memory plugin's unit $service did not start:" last_lines
+    fail "$tenant: the unit $service of its memory plugin did not start:" last_lines
 else
   rm -f "$plain" "$wanted"
   # shellcheck disable=SC2034  # for run_container
   hooks=$directory
-  run_container "$@" >/dev/null || fail "$tenant: podman does not start its memory plugin"
+  run_container "$@" >/dev/null ||
+    fail "$tenant: podman does not start its memory plugin"
 fi
 rm -f -- "$unread" # what it connects with was on the disk before it began
 

@@ -114,7 +114,7 @@ def test_where_it_does_not_start_nothing_is_waited_for_and_only_a_required_one_f
     assert start(podman, free_port(), "no", unit) == (0, "")
     code, said = start(podman, free_port(), "yes", unit)
     assert code == 1
-    says = "its memory plugin's unit pgberth-acme.service did not start:" if unit else "podman does not start"
+    says = "the unit pgberth-acme.service of its memory plugin did not start:" if unit else "podman does not start"
     assert f"acme: {says}" in said
     assert ("its last lines" in said) == bool(unit)
     assert "HINT: the server and its data are untouched; runbooks/sidecar-unhealthy.md" in said
