@@ -1,5 +1,6 @@
 # Let a running memory plugin read its password again: its process is replaced, and its container stays.
-# Arguments: the tenant, the container, its port of loopback, seconds to wait, the mark that its URL is unread. health.sh stands before this script.
+# Arguments: the tenant, the container, its port of loopback, seconds to wait, the mark that its URL is unread.
+# health.sh stands before this script.
 set -u
 tenant=$1 name=$2 port=$3 seconds=$4 unread=$5
 main=$(podman container inspect --format '{{.State.Pid}}' "$name") || exit 1

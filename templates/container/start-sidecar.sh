@@ -1,16 +1,17 @@
 # uses lib.sh
 # Bring a tenant's memory plugin up, whatever was there before, and wait until it is healthy.
-# Arguments: the tenant, the container, the mark that its URL is unread, its port of loopback,
-# seconds to wait, whether it must be healthy, its service, the unit's file (empty where podman alone supervises), the
-# directory of its OCI hooks (empty for none), its image, the program that the image runs, then the arguments of podman
-# run. On stdin: the unit's text. Runs in the account's home.
+# Arguments: the tenant, the container, the mark that its URL is unread, its port of loopback, seconds to wait, whether it
+# must be healthy, its service, the unit's file (empty where podman alone supervises), the directory of its OCI hooks
+# (empty for none), its image, the program that the image runs, then the arguments of podman run. On stdin: the unit's
+# text. Runs in the account's home. health.sh stands before this script.
 set -u
 tenant=$1 name=$2 unread=$3 port=$4 seconds=$5 required=$6 service=$7 file=$8 directory=$9
 shift 9
 image=$1 program=$2
 shift 2
 unit=$(cat)
-# fail FACT: end this run where the plugin is required. Another one is found degraded by the next observation.
+# fail FACT [COMMAND]: end this run where the plugin is required; COMMAND prints more about it. Another one is found
+# degraded by the next observation.
 fail() {
   [ "$required" = yes ] || exit 0
   say "$1"
@@ -23,16 +24,17 @@ last_lines() { systemctl --user status --no-pager --lines=5 "$service" 2>&1 | ta
 plain=.config/systemd/user/$service
 wanted=.config/systemd/user/default.target.wants/$service
 
-# What its entrypoint needs of the image, before anything is taken away.
+# What its entrypoint needs of the image, before anything is taken away. The exit code tells: podman may print warnings.
 # shellcheck disable=SC2016  # the image's own shell expands it
-has=$(run_container --rm --pull=never --network=none --cap-drop=all --read-only --entrypoint=/bin/sh "$image" \
-  -c 'command -v "$1" >/dev/null && echo pgberth:yes || echo pgberth:no' sh "$program" 2>&1)
-case $has in
-  *pgberth:yes*) has=yes ;; # podman's warnings may stand beside it
-  *pgberth:no*) say "$tenant: image $image of its memory plugin has no program $program, which it is to run" ;;
-  *) say "$tenant: image $image of its memory plugin has no /bin/sh that runs, which its entrypoint needs: $(printf '%s\n' "$has" | tail -n 1)" ;;
+words=$(run_container --rm --pull=never --network=none --cap-drop=all --read-only --entrypoint=/bin/sh "$image" \
+  -c 'command -v "$1" >/dev/null || exit 64' sh "$program" 2>&1)
+code=$?
+case $code in
+  0) ;;
+  64) say "$tenant: image $image of its memory plugin has no program $program, which it is to run" ;;
+  *) say "$tenant: image $image of its memory plugin has no /bin/sh that runs, which its entrypoint needs: $words" ;;
 esac
-[ "$has" = yes ] || {
+[ "$code" -eq 0 ] || {
   say "HINT: nothing was stopped or started; give it an image with a shell and the plugin; runbooks/sidecar-unhealthy.md"
   exit 1
 }

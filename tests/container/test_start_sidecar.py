@@ -48,7 +48,7 @@ def podman(machine: FakePrograms) -> FakePrograms:
     answers = (
         ("secret ls *", secrets, 0),
         ("logs *", "its last words", 0),
-        ("run --rm *", "time=now level=warning\npgberth:yes", 0),
+        ("run --rm *", "time=now level=warning", 0),
     )
     machine.answer("podman", *answers)
     return machine
@@ -93,7 +93,7 @@ def test_what_an_earlier_release_stored_goes_and_what_is_anothers_stays(podman: 
 
 @pytest.mark.parametrize(
     ("answer", "code", "says"),
-    [("pgberth:no\nlevel=warning", 0, "has no program /plugin"), ("no such file", 127, "has no /bin/sh that runs")],
+    [("level=warning", 64, "has no program /plugin"), ("no such file", 127, "has no /bin/sh that runs")],
 )
 def test_what_it_needs_of_its_image_is_asked_before_anything_is_taken_away(
     podman: FakePrograms, answer: str, code: int, says: str
@@ -108,7 +108,7 @@ def test_what_it_needs_of_its_image_is_asked_before_anything_is_taken_away(
 def test_where_it_does_not_start_nothing_is_waited_for_and_only_a_required_one_fails(
     podman: FakePrograms, unit: str
 ) -> None:
-    podman.answer("podman", ("run --rm *", "pgberth:yes", 0), ("*run *", "", 125))
+    podman.answer("podman", ("run --rm *", "", 0), ("*run *", "", 125))
     podman.answer("systemctl", ("--user start *", "", 1), ("--user status *", "its last lines", 0))
     (podman.home / "unread").touch()
     assert start(podman, free_port(), "no", unit) == (0, "")
