@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from pyinfra.context import ctx_host, ctx_state
 
-from pgberth.container.activity import ServerObservation
+from pgberth.container.activity import ServerObservation, activity_now
 from pgberth.container.context import TenantContext, TenantObservation
 from pgberth.container.state import TenantState
 from pgberth.model import layout
-from tests.fake_host import CANARY, Answer, FakeHost, as_sent, password_in, sent, stored
+from pgberth.model.sessions import Activity, Slots
+from tests.fake_host import CANARY, Answer, FakeHost, as_sent, on, password_in, sent, stored
 from tests.sample import ABSENT, ACME, IMAGE, container, server, spec_file, state
 
 
@@ -235,3 +236,10 @@ def test_no_context_is_left_behind() -> None:
     during_a_run(lambda context: context.observe(), state())
     assert ctx_host.get() is None
     assert ctx_state.get() is None
+
+
+def test_who_is_connected_is_read_beside_podmans_warnings() -> None:
+    slots = Slots("the server", "", 3, 40)
+    said = ["WARN[0000] x", json.dumps({"sessions": [], "slots": [vars(slots)]}), "level=warning"]
+    with on(FakeHost({ServerObservation: lambda **_: said})):
+        assert activity_now("acme", container()) == Activity((), (slots,))

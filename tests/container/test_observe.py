@@ -197,3 +197,12 @@ def test_a_container_whose_monitor_or_published_port_is_gone_runs_for_nobody(
         found = observed(machine).container
     assert found is not None
     assert (found.running, found.reachable, found.unreachable) == (True, not died, died)
+
+
+def test_podmans_warnings_are_no_part_of_what_it_found(machine: FakePrograms) -> None:
+    text = inspected(found=container(status="exited", pid=0))
+    machine.answer("podman", ("*", text, 0))
+    without = observed(machine)
+    assert without.container is not None
+    machine.answer("podman", ("*", f'time="now" level=warning msg="x"\n{text}\nWARN[0000] y', 0))
+    assert observed(machine) == without

@@ -42,7 +42,8 @@ def activity_now(tenant: str, container: ContainerState | None) -> Activity:
     try:
         stdin = StringIO(f"{_SAFE}{script}\n")
         lines = host.get_fact(ServerObservation, tenant=tenant, **place, _stdin=stdin, _ignore_errors=True)
-        return Activity.parse(json.loads("\n".join(lines)))
+        # One line; podman's warnings may stand beside it.
+        return Activity.parse(json.loads(next((line for line in lines if line.startswith("{")), "")))
     except (PyinfraError, ValueError, KeyError, TypeError, AttributeError):
         return Activity()  # the failure itself is reported without it
 
