@@ -34,7 +34,7 @@ def plugin(port: int, status: int = 200) -> Iterator[None]:
 
 def test_requests_that_find_nobody_or_an_ill_plugin_are_refused_and_the_gap_lasts_until_one_is_answered() -> None:
     port = free_port()
-    probe = HealthProbe(("127.0.0.1", port))
+    probe = HealthProbe([("127.0.0.1", port)])
     with plugin(port), probe.running():
         assert eventually(lambda: probe.requests > 5)
     assert (probe.refused, probe.gap > 0) == (0, True)
@@ -51,7 +51,7 @@ def test_requests_that_find_nobody_or_an_ill_plugin_are_refused_and_the_gap_last
 
 def test_a_gap_that_is_not_over_at_the_end_is_counted_until_then_and_said() -> None:
     port = free_port()
-    probe = HealthProbe(("127.0.0.1", port))
+    probe = HealthProbe([("127.0.0.1", port)])
     with probe.running():
         assert eventually(lambda: probe.refused > 5)
     assert (probe.open, probe.refused, probe.gap >= 5 * PAUSE) == (True, probe.requests, True)
@@ -59,3 +59,12 @@ def test_a_gap_that_is_not_over_at_the_end_is_counted_until_then_and_said() -> N
     with plugin(port), probe.running():
         pass
     assert (probe.open, str(probe).startswith("gap of")) == (False, False)
+
+
+def test_a_plugin_that_gets_another_port_answers_on_either() -> None:
+    former, port = free_port(), free_port()
+    probe = HealthProbe([("127.0.0.1", former), ("127.0.0.1", port)])
+    for place in (former, port):
+        with plugin(place):
+            probe.ask()
+    assert (probe.requests, probe.refused, probe.open) == (2, 0, False)

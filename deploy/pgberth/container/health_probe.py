@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from pyinfra import host
@@ -22,13 +22,13 @@ _SECONDS = 3  # for one request
 @dataclass
 class HealthProbe:
     """
-    + address: where the plugin's port answers on this side
+    + addresses: where the plugin answers on this side: on the port that it has, and on the one that it may get
     + requests: how many were sent; refused: those of them that were not answered with 200
     + gap: the longest time between two that were, in seconds
     + open: whether the last request was not answered: the gap lasts until then at least, and is not over
     """
 
-    address: tuple[str, int]
+    addresses: Sequence[tuple[str, int]]
     requests: int = 0
     refused: int = 0
     gap: float = 0.0
@@ -42,14 +42,7 @@ class HealthProbe:
     def ask(self) -> None:
         """One request."""
         self.requests += 1
-        client = http.client.HTTPConnection(*self.address, timeout=_SECONDS)
-        try:
-            client.request("GET", "/v1/health")
-            answered = client.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            answered = False
-        finally:
-            client.close()
+        answered = any(_answers(address) for address in self.addresses)
         now = time.monotonic()
         self.open = not answered
         self.gap = max(self.gap, now - self._last)
@@ -79,6 +72,17 @@ class HealthProbe:
             self.ask()
 
 
+def _answers(address: tuple[str, int]) -> bool:
+    client = http.client.HTTPConnection(*address, timeout=_SECONDS)
+    try:
+        client.request("GET", "/v1/health")
+        return client.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        client.close()
+
+
 @contextmanager
 def plugin_watched(context: TenantContext) -> Iterator[None]:
     """What clients of a healthy memory plugin notice of the body is counted, and is in the receipt."""
@@ -87,8 +91,9 @@ def plugin_watched(context: TenantContext) -> Iterator[None]:
     if sidecar is None or plugin is None or not plugin.healthy:
         yield
         return
-    with loopback(host, plugin.port) as address:
-        probe = HealthProbe(address)
+    with ExitStack() as open_ports:
+        ports = dict.fromkeys((plugin.port, sidecar.port))
+        probe = HealthProbe([open_ports.enter_context(loopback(host, port)) for port in ports])
         try:
             with probe.running():
                 yield
