@@ -64,7 +64,7 @@ class PluginSwap:
 
     def over(self) -> Commands:
         """The previous plugin cannot be needed again."""
-        if self.previous is not None and any(word.startswith("--secret=") for word in self.previous.arguments):
+        if self.context.tenant.sidecar is not None:
             yield from former_secrets_removed(self.context)
 
     def _finds_its_server(self) -> bool:
