@@ -53,9 +53,9 @@ podman rm --force --ignore --time 10 "$name" >/dev/null ||
   fail "$tenant: the former container of its memory plugin cannot be removed"
 kill_orphaned_monitor "$name"
 if [ -n "$file" ]; then
-  mkdir -p "${wanted%/*}" && printf '%s\n' "$unit" | write_file "$file" && ln -sf "../$service" "$wanted" ||
+  { mkdir -p "${wanted%/*}" && printf '%s\n' "$unit" | write_file "$file" && ln -sf "../$service" "$wanted"; } ||
     fail "$tenant: the unit $file of its memory plugin cannot be written"
-  systemctl --user daemon-reload && systemctl --user start "$service" 2>/dev/null ||
+  { systemctl --user daemon-reload && systemctl --user start "$service" 2>/dev/null; } ||
     fail "$tenant: the unit $service of its memory plugin did not start:" last_lines
 else
   rm -f "$plain" "$wanted"
