@@ -88,6 +88,29 @@ def test_a_variable_of_our_own_is_kept(postgres18: Server, monkeypatch: pytest.M
     assert os.environ["PGBERTH_TEST_KEPT"] == "1"
 
 
+OWN_SETTINGS = (
+    "quote_all_identifiers=on",
+    "standard_conforming_strings=off",
+    "datestyle=German",
+    "timezone='Asia/Tokyo'",
+)
+
+
+def test_no_setting_that_a_role_gave_itself_changes_what_a_session_reads(postgres18: Server) -> None:
+    identifier = "SELECT quote_ident('a'), 'a\\\\b'"
+    with postgres18.connect("memory_app_a") as app:
+        for setting in OWN_SETTINGS:
+            app.execute(f"ALTER ROLE CURRENT_USER SET {setting}".encode())
+    try:
+        assert answered(postgres18) == DEFAULTS
+        address, password = ("127.0.0.1", postgres18.port), Secret(postgres18.password)
+        with connect(address, "memory_app_a", password, database="postgres") as session:
+            assert session.execute(identifier.encode()).fetchone() == ("a", "a\\\\b")
+    finally:
+        with postgres18.connect() as operator:
+            operator.execute("ALTER ROLE memory_app_a RESET ALL")
+
+
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home full of what libpq reads of itself, all of it wrong."""

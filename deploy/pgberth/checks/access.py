@@ -38,6 +38,7 @@ _OUT_OF_REACH = (
     "SELECT pg_try_advisory_lock(0, 0)",
     "SELECT pg_advisory_xact_lock_shared(0)",
     "SELECT pg_logical_emit_message(false, 'berth', 'text')",
+    "SELECT pg_export_snapshot()",
     "SET temp_file_limit = -1",
 )
 # What the image does not contain is out of reach, too.

@@ -65,7 +65,7 @@ MEMBERSHIPS = (
 )
 # Functions of the server that everybody may call, and that use up what is not the caller's own: large objects stand
 # outside every schema; each advisory lock takes a place in the server's table of locks, and when that is full, not even
-# the superuser logs in; the last one writes to the WAL without a table.
+# the superuser logs in; the last ones make a file for each call, and write to the WAL without a table.
 CLOSED_FUNCTIONS = (
     "lo_creat",
     "lo_create",
@@ -78,6 +78,7 @@ CLOSED_FUNCTIONS = (
     "pg_try_advisory_lock_shared",
     "pg_try_advisory_xact_lock",
     "pg_try_advisory_xact_lock_shared",
+    "pg_export_snapshot",
     "pg_logical_emit_message",
 )
 

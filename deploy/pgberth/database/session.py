@@ -1,7 +1,8 @@
 """
 Sessions with a tenant's server over loopback, as one of its roles.
 
-A session depends on what is written here alone. libpq would fill every gap from the operator's environment and home.
+A session depends on what is written here alone. libpq would fill every gap from the operator's environment and home,
+and the server from what a role has set for itself, as every role may.
 """
 
 from __future__ import annotations
@@ -39,10 +40,22 @@ _STATED: Mapping[str, Any] = {
     "require_auth": "scram-sha-256",  # another process on the server's port could ask for the password in clear
     "target_session_attrs": "any",
     "client_encoding": "UTF8",
-    "options": "",
     "application_name": "pgberth",
     "connect_timeout": CONNECT_TIMEOUT,
 }
+# What decides how the server reads a statement, and how it writes its answer.
+_FORMS = " ".join(
+    f"-c{name}={value}"
+    for name, value in {
+        "quote_all_identifiers": "off",
+        "standard_conforming_strings": "on",
+        "bytea_output": "hex",
+        "datestyle": "ISO,MDY",
+        "intervalstyle": "postgres",
+        "extra_float_digits": "1",
+        "timezone": "UTC",
+    }.items()
+)
 _VARIABLE = re.compile(r"PG(?!BERTH_)[A-Z_]+")
 
 
@@ -70,6 +83,7 @@ def connect(
 def _connect(
     address: tuple[str, int], user: str, password: Secret | None, database: str, parameters: Mapping[str, Any]
 ) -> psycopg.Connection[Any]:
+    options = f"{_FORMS} {parameters.get('options', '')}".strip()
     return psycopg.connect(
         host=address[0],
         port=address[1],
@@ -77,7 +91,7 @@ def _connect(
         dbname=database,
         password=password.reveal() if password is not None else "",
         autocommit=True,
-        **{**_STATED, **parameters},
+        **{**_STATED, **parameters, "options": options},
     )
 
 
