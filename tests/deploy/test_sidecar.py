@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pgberth.container.sidecar import way
+from pgberth.container.sidecar import UNREAD, way
 from pgberth.model import layout
 from pgberth.rendering.entrypoint import entrypoint
 from tests.deploy.processes import eventually, kill
@@ -198,6 +198,32 @@ def reached(tenant: Plugged, host: str, port: int) -> str:
     code = f"import socket\ntry: socket.create_connection(({host!r}, {port}), 3)\nexcept OSError: print('not reached')"
     code += "\nelse: print('reached')"
     return tenant.account.podman("exec", tenant.sidecar, "python3", "-c", code).out.strip()
+
+
+def test_a_new_port_waits_for_a_recycle_and_the_plugin_is_asked_on_the_one_that_it_has(
+    plugged: tuple[Plugged, Inventory], site: Site, tag: str
+) -> None:
+    tenant, _ = plugged
+    before = tenant.inspected()["Id"]
+    moved = site.inventory(replace(tenant, plugin=sidecar(tag, free_port())))
+    run = moved.provision().changed_nothing()
+    assert run.line(f"{tenant.name}: memory plugin: pending: recycle"), run.said
+    moved.verify().went_well()
+    assert tenant.inspected()["Id"] == before
+
+
+def test_a_plugin_that_a_killed_run_did_not_tell_its_password_is_told_by_the_next_deploy(
+    plugged: tuple[Plugged, Inventory],
+) -> None:
+    tenant, inventory = plugged
+    before, mark = tenant.inspected()["Id"], tenant.directory / "sidecar-secrets" / UNREAD
+    processes = tenant.account.podman("top", tenant.sidecar, "pid").out
+    tenant.account.run("touch", str(mark))
+    inventory.provision().went_well()
+    assert not mark.exists()
+    assert tenant.account.podman("top", tenant.sidecar, "pid").out != processes
+    assert (tenant.inspected()["Id"], tenant.ask("GET", "/v1/health")[0]) == (before, 200)
+    inventory.provision().changed_nothing()
 
 
 def test_a_rotation_gives_a_healthy_plugin_the_new_password_in_the_container_that_it_has(
