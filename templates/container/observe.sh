@@ -53,6 +53,9 @@ END
 # reach it. A process that died and is waited for by nobody has a directory below /proc, and no command line.
 alive() { [ -n "$(tr -d '\0' 2>/dev/null < "/proc/$1/cmdline")" ]; }
 alive "$pid" || { section unreachable; echo "its server's process is dead"; exit 0; }
+case $(sed -n 's/^State:[[:blank:]]*\(.\).*/\1/p' "/proc/$pid/status") in
+  T) section unreachable; echo "its server's process was stopped by a signal, and not killed"; exit 0 ;;
+esac
 listening() { awk -v a="0100007F:$1" '$4 == "0A" && $2 == a { found = 1 } END { exit !found }' /proc/net/tcp; }
 # read_inside FILE: a file as the container sees it. nsenter costs a tenth of podman exec, which remains as the fallback.
 read_inside() {

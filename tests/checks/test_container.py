@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -133,13 +134,14 @@ PLANTED: dict[str, tuple[CheckContext, dict[str, list[str]]]] = {
     ),
     "another tenant's data": (
         context(state(marker={**MARKER, "tenant": "globex"})),
-        {"volume-identity": ["the volume's marker names 'globex'"]},
+        {"volume-identity": [f"its volume was initialised for another: {json.dumps({**MARKER, 'tenant': 'globex'})}"]},
     ),
     "another cluster's data": (
-        context(told=server(system_identifier="1")),
+        context(state(answer=server(system_identifier="1"))),
         {
             "volume-identity": [
-                f"the volume's marker has system identifier {MARKER['system_identifier']}, the server another"
+                f"its volume holds the cluster 1, {MARKER['system_identifier']}, and its marker names"
+                f" {MARKER['system_identifier']}"
             ]
         },
     ),

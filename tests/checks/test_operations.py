@@ -183,7 +183,7 @@ def test_what_only_a_recycle_would_change_is_told_of_a_running_tenant(
 def test_a_setting_that_only_a_new_container_puts_back_is_pending() -> None:
     held = [{**row, "context": "postmaster"} for row in settings(max_connections="500")]
     found = pending.pending(state(answer=server(settings=held)), spec_of())
-    assert found == "max_connections 500 -> 136"
+    assert found == "max_connections 500 -> 142"
 
 
 def test_the_image_that_waits_is_named_beside_the_one_that_runs() -> None:

@@ -65,7 +65,7 @@ def test_memory_and_processes_are_limited_where_the_machine_can_enforce_it() -> 
     assert {word for word in limited if "label" not in word} == {
         "--memory=384m",
         "--memory-swap=384m",
-        "--pids-limit=318",
+        "--pids-limit=330",
     }
 
 

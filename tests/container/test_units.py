@@ -84,7 +84,7 @@ def test_health_is_asked_for_each_minute_where_podman_s_timer_can_be_stopped_aga
 @pytest.mark.parametrize("supervisor", RENDERED)
 def test_memory_and_processes_are_limited_in_units_too(supervisor: Supervisor) -> None:
     limited = arguments(replace(under(supervisor), limits=True))
-    assert {"--memory=384m", "--memory-swap=384m", "--pids-limit=318"} <= set(limited)
+    assert {"--memory=384m", "--memory-swap=384m", "--pids-limit=330"} <= set(limited)
     # The limits land in the unit's own control group, which systemd hands over.
     assert "Delegate=yes" in plain(under(Supervisor.UNIT))
 

@@ -172,7 +172,7 @@ REPAIRED = (
         _ACCESS,
         "the app's password is another",
         "ALTER ROLE memory_app_a PASSWORD 'changed-by-hand'",
-        "ready search-path durable app-confined",
+        "ready search-path durable app-confined search-defaults",
         "password authentication failed",
         "password of memory_app_a is not the stored one",
     ),
@@ -482,7 +482,7 @@ LEFT_ALONE = (
         "the volume's marker names another tenant",
         _edited(_marker, _set("tenant", "another")),
         "volume-identity",
-        "the volume's marker names 'another'",
+        'was initialised for another: {"tenant": "another"',
         lambda tenant: _edited(_marker, _set("tenant", tenant.name))(tenant),
     ),
     _left(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -96,6 +98,10 @@ def kill_the_server_and_its_monitor(deployed: Deployed) -> None:
     kill(server)
 
 
+def stop_the_server(deployed: Deployed) -> None:
+    os.kill(deployed.one.container()["State"]["Pid"], signal.SIGSTOP)
+
+
 def kill_the_forwarder(deployed: Deployed) -> None:
     kill(forwarder(deployed.one.port, deployed.site.account.uid))
 
@@ -103,6 +109,7 @@ def kill_the_forwarder(deployed: Deployed) -> None:
 DEAD = {
     "its monitor, conmon, is dead": kill_the_monitor,
     "its server's process is dead": kill_the_server_and_its_monitor,
+    "its server's process was stopped by a signal": stop_the_server,
     "nothing listens there: podman's port forwarder is dead": kill_the_forwarder,
 }
 

@@ -350,9 +350,9 @@ def test_a_tenant_has_no_sidecar_unless_it_is_given_one() -> None:
 def test_connections_that_do_not_add_up_are_refused_with_every_term() -> None:
     (problem,) = problems(tenant(clients=60, plugin_pool=4))
     assert problem.fact == (
-        "inventories/prod.py:8: tenant 'acme': profile small has 136 connections, and these need more: 60 clients + 4"
-        " memory plugin + 1 proof of login + 65 the same again during a rotation + 6 smoke suite + 6 migrator"
-        " + 3 monitor + 3 superuser + 64 not logged in yet = 212"
+        "inventories/prod.py:8: tenant 'acme': profile small has 142 connections, and these need more: 60 clients + 4"
+        " memory plugin + 1 proof of login + 65 the same again during a rotation + 12 smoke suite + 6 migrator"
+        " + 3 monitor + 3 superuser + 64 not logged in yet = 218"
     )
     assert "larger profile" in problem.hint
     assert facts(tenant(plugin_pool=60)) and facts(tenant(defaults=(("canary", {"clients": 60}),)))

@@ -51,7 +51,7 @@ SAID: dict[str, Cause] = {
     f"{_TCP}server closed the connection unexpectedly": diagnosis.UNREACHABLE,
     "connection timeout expired": diagnosis.UNREACHABLE,
     "memory_plugin 0099_later is applied, these files end at 0001": diagnosis.NEWER_SCHEMA,
-    "the volume's marker names 'globex'": diagnosis.ANOTHERS_DATA,
+    'its volume was initialised for another: {"tenant": "globex"}': diagnosis.ANOTHERS_DATA,
     'ERROR:  column "x" does not exist': diagnosis.UNKNOWN,
     f'{_SOCKET}role "memory_monitor" does not exist': diagnosis.UNKNOWN,
     "": diagnosis.UNKNOWN,

@@ -77,9 +77,12 @@ SEEN: dict[str, tuple[TenantState, str]] = {
     ),
     "another's cluster": (
         state(answer=server(system_identifier="7")),
-        "RED volume-identity: the volume's marker has system identifier",
+        "RED volume-identity: its volume holds the cluster",
     ),
-    "another's marker": (state(marker={"tenant": "globex"}), "RED volume-identity: the volume's marker names 'globex'"),
+    "another's marker": (
+        state(marker={"tenant": "globex"}),
+        "RED volume-identity: its volume was initialised for another",
+    ),
     "a table of another owner": (
         state(
             answer=server(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from pgberth.model.roles import MIGRATOR, MONITOR, SUITE
 
-# Connections that no application can take: their roles are pgberth's own, and each role has a limit.
-OWN: Mapping[str, int] = {MIGRATOR: 6, SUITE: 6, MONITOR: 3}
+# Connections that no application can take: their roles are pgberth's own, and each role has a limit. The suite's is for
+# three suites at once.
+OWN: Mapping[str, int] = {MIGRATOR: 6, SUITE: 12, MONITOR: 3}
 SUPERUSER = 3
 # A connection that has not logged in yet takes one as well, until authentication_timeout ends it.
 SILENT = 64
@@ -52,5 +53,5 @@ class Connections:
         return sum(self.terms().values())
 
     def __str__(self) -> str:
-        """`20 clients + 5 memory plugin + ... = 134`"""
+        """`20 clients + 5 memory plugin + ... = 140`"""
         return f"{' + '.join(f'{number} {name}' for name, number in self.terms().items())} = {self.total}"

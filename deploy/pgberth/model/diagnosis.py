@@ -120,8 +120,7 @@ ANOTHERS_DATA = Cause(
     "another's data",
     "its volume holds another cluster than its marker says",
     frozenset(),
-    r"marker (names|has system identifier|belongs to)|was initialised for another|has no marker|marker of generation"
-    r"|holds the cluster",
+    r"was initialised for another|has no marker|has the marker of generation|holds the cluster",
     "runbooks/foreign-volume.md",
 )
 UNKNOWN = Cause("unknown", "its server does not answer", frozenset(), r"", "runbooks/server-does-not-start.md")
