@@ -53,9 +53,6 @@ END
 # reach it. A process that died and is waited for by nobody has a directory below /proc, and no command line.
 alive() { [ -n "$(tr -d '\0' 2>/dev/null < "/proc/$1/cmdline")" ]; }
 alive "$pid" || { section unreachable; echo "its server's process is dead"; exit 0; }
-case $(sed -n 's/^State:[[:blank:]]*\(.\).*/\1/p' "/proc/$pid/status") in
-  T) section unreachable; echo "its server's process was stopped by a signal, and not killed"; exit 0 ;;
-esac
 listening() { awk -v a="0100007F:$1" '$4 == "0A" && $2 == a { found = 1 } END { exit !found }' /proc/net/tcp; }
 # read_inside FILE: a file as the container sees it. nsenter costs a tenth of podman exec, which remains as the fallback.
 read_inside() {
@@ -92,7 +89,10 @@ in_transaction() {
       sed -nE "s/^postgres: (memory_[a-z_]+) [a-z_]+ ([0-9a-f.:]+\([0-9]+\)|\[local\]) (idle in transaction( \(aborted\))?|[A-Z][A-Z ]*) *\$/pid $inside (\1, \2, \3)/p"
   done | sed 's/ *)$/)/' | head -n 5 | paste -sd ';' - | sed 's/;/; /g'
 }
-with_a_place ask
+case $(sed -n 's/^State:[[:blank:]]*\(.\).*/\1/p' "/proc/$pid/status") in
+  T) answer="a signal has stopped its process $pid: kill -CONT $pid lets it go on" ;;
+  *) with_a_place ask ;;
+esac
 case $answer in *'FATAL:  out of shared memory'*) answer="$answer
 DETAIL:  in a transaction are $(in_transaction)" ;; esac
 wait

@@ -98,10 +98,6 @@ def kill_the_server_and_its_monitor(deployed: Deployed) -> None:
     kill(server)
 
 
-def stop_the_server(deployed: Deployed) -> None:
-    os.kill(deployed.one.container()["State"]["Pid"], signal.SIGSTOP)
-
-
 def kill_the_forwarder(deployed: Deployed) -> None:
     kill(forwarder(deployed.one.port, deployed.site.account.uid))
 
@@ -109,7 +105,6 @@ def kill_the_forwarder(deployed: Deployed) -> None:
 DEAD = {
     "its monitor, conmon, is dead": kill_the_monitor,
     "its server's process is dead": kill_the_server_and_its_monitor,
-    "its server's process was stopped by a signal": stop_the_server,
     "nothing listens there: podman's port forwarder is dead": kill_the_forwarder,
 }
 
@@ -127,3 +122,14 @@ def test_a_running_container_that_nobody_can_reach_is_called_that_and_its_page_l
     assert verified.line(f"{deployed.one.name}: {fact}: {says}"), verified.said
     assert verified.line("runbooks/port-is-dead.md"), verified.said
     follow("port-is-dead", (3, 4), deployed.one, deployed.both)
+
+
+def test_a_server_that_a_signal_stopped_is_called_that_with_the_command_that_lets_it_go_on(deployed: Deployed) -> None:
+    server = deployed.one.container()["State"]["Pid"]
+    os.kill(server, signal.SIGSTOP)
+    try:
+        for run in (deployed.both.status(), deployed.both.verify().failed(), deployed.both.provision().failed()):
+            assert run.line(deployed.one.name, f"kill -CONT {server}"), run.said
+    finally:
+        os.kill(server, signal.SIGCONT)
+    deployed.both.provision().went_well()
