@@ -2,7 +2,7 @@
 # 24 bytes are 32 letters of base64url, which nothing needs to quote. Arguments: the directory, the files' names.
 set -eu; umask 077
 mkdir -p "$HOME/$1"
-chmod 700 "$HOME/$1" 2>/dev/null && cd "$HOME/$1" || {
+{ chmod 700 "$HOME/$1" 2>/dev/null && cd "$HOME/$1"; } || {
   echo "the directory of its passwords, ~/$1, cannot be entered" >&2
   echo "HINT: nothing was created; give it back to this account: ls -ld ~/$1; runbooks/secret-missing.md" >&2
   exit 1
